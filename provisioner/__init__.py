@@ -1,0 +1,1 @@
+"""The provisioning server: names (errors, model, events), rules (lifecycle, leases, params, netboot, wire), touch (config, packs, store, bus, power), the conductor, services, and start (server, cli)."""

@@ -1,0 +1,72 @@
+"""Events: durable, numbered facts. Something happened to something, when, by whom.
+
+An event is decided together with the change it tells of, and is published only after both are on disk.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+
+# What can happen, and how a person reads it. The part before the dot is the source; UI and filters use it.
+KINDS: dict[str, str] = {
+    "dhcp.discover": "asked for an address",
+    "dhcp.offer": "was offered an address",
+    "dhcp.request": "asked to use an address",
+    "dhcp.ack": "was given an address",
+    "dhcp.nak": "was refused an address",
+    "dhcp.decline": "found its address in use",
+    "dhcp.release": "gave its address back",
+    "dhcp.inform": "asked for options only",
+    "tftp.read": "fetched a file by TFTP",
+    "tftp.error": "could not fetch a file by TFTP",
+    "http.read": "fetched a file by HTTP",
+    "http.error": "could not fetch a file by HTTP",
+    "boot.render": "was given its boot script",
+    "boot.error": "could not be given its boot script",
+    "boot.local": "boots its own disk",
+    "agent.register": "registered",
+    "agent.hello": "its agent came up",
+    "agent.lost": "its agent was not heard of",
+    "agent.reboot": "its agent reboots it",
+    "machine.create": "was created",
+    "machine.update": "was changed",
+    "machine.delete": "was deleted",
+    "machine.workflow": "was given a workflow",
+    "machine.stage": "entered a stage",
+    "machine.bootenv": "changed boot environment",
+    "machine.runnable": "may run or must wait",
+    "machine.complete": "finished all its work",
+    "machine.inventory": "reported its inventory",
+    "machine.grant": "may have a disk erased",
+    "job.create": "job created",
+    "job.start": "job started",
+    "job.log": "job wrote to its log",
+    "job.end": "job ended",
+    "job.cancel": "job was told to stop",
+    "power.request": "power action asked for",
+    "power.done": "power action done",
+    "power.error": "power action failed",
+    "object.put": "object saved",
+    "object.delete": "object deleted",
+    "content.load": "content loaded",
+    "access.login": "logged in",
+    "access.refused": "login refused",
+    "server.start": "server started",
+    "server.stop": "server stopped",
+}
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One fact. `machine` is an id or empty; `mac` joins what happened before the machine was known."""
+
+    id: int = 0
+    time: datetime
+    kind: str
+    machine: str = ""
+    mac: str = ""
+    key: str = ""
+    by: str = ""
+    data: dict[str, Any] = field(default_factory=dict)

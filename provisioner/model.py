@@ -1,0 +1,394 @@
+"""The words of the product as frozen values; they decode and encode themselves as JSON and YAML through msgspec.
+
+A change is a new value (`msgspec.structs.replace`). Times are aware datetimes in UTC.
+Which fields may be set from outside is said by the API, what is consistent by the rules on floor 1.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Any, ClassVar
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+NO_STAGE = "none"
+LOCAL_BOOTENV = "local"
+GLOBAL_PROFILE = "global"
+
+
+class JobState(str, Enum):
+    """Where a job stands; the last four of these are final."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    INCOMPLETE = "incomplete"
+    FINISHED = "finished"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATES = frozenset({JobState.FINISHED, JobState.FAILED, JobState.ABANDONED, JobState.CANCELLED})
+LIVE_STATES = frozenset({JobState.CREATED, JobState.RUNNING})
+
+
+class ExitState(str, Enum):
+    """How a job's last run ended, in terms of what the agent does next."""
+
+    NONE = ""
+    COMPLETE = "complete"
+    FAILED = "failed"
+    REBOOT = "reboot"
+    POWEROFF = "poweroff"
+    STOP = "stop"
+    INCOMPLETE = "incomplete"
+
+
+class LeaseState(str, Enum):
+    """Where a lease stands; `quarantined` addresses were declined or answered a probe."""
+
+    OFFERED = "offered"
+    ACKED = "acked"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+
+
+# --- content: what operators define ---------------------------------------------------------------------------
+
+
+class TaskFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One file of a task: a script to run when `path` is empty, else a file to write there.
+
+    Exactly one of `template` (a template's name) and `contents` (inline Jinja2) is set.
+    """
+
+    name: str
+    path: str = ""
+    template: str = ""
+    contents: str = ""
+    interpreter: str = ""
+    mode: str = ""
+
+
+class Retry(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a failed task is tried again by itself, and the first pause in seconds (it doubles)."""
+
+    max: int = 0
+    backoff_seconds: float = 2.0
+
+
+class BootFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A file rendered for each machine in a boot environment; `path` is a template itself."""
+
+    path: str
+    template: str = ""
+    contents: str = ""
+
+
+class BootArch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one architecture boots; paths are below `/files/`, `boot_params` is a template."""
+
+    kernel: str
+    initrds: tuple[str, ...] = ()
+    boot_params: str = ""
+
+
+class OperatingSystem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which operating system a boot environment is or installs."""
+
+    family: str = ""
+    version: str = ""
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all objects of content packs share. `pack` is empty for objects made through the API."""
+
+    name: str
+    description: str = ""
+    documentation: str = ""
+    meta: dict[str, str] = field(default_factory=dict)
+    pack: str = ""
+
+
+class Param(Content, frozen=True, kw_only=True):
+    """A named, typed value: `schema` is JSON Schema; `default` must satisfy it; `secure` values are never shown."""
+
+    kind: ClassVar[str] = "params"
+    schema: dict[str, Any] = field(default_factory=dict)
+    default: Any | UnsetType = UNSET
+    secure: bool = False
+
+
+class Profile(Content, frozen=True, kw_only=True):
+    """A named set of params; it may include other profiles."""
+
+    kind: ClassVar[str] = "profiles"
+    params: dict[str, Any] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+
+
+class Template(Content, frozen=True, kw_only=True):
+    """Jinja2 source, addressed by name (`group/name`, without the `.j2`)."""
+
+    kind: ClassVar[str] = "templates"
+    contents: str = ""
+
+
+class Task(Content, frozen=True, kw_only=True):
+    """The unit of work. `timeout_seconds` 0 is no limit; `destructive` tasks need an erase grant."""
+
+    kind: ClassVar[str] = "tasks"
+    files: tuple[TaskFile, ...] = ()
+    required_params: tuple[str, ...] = ()
+    optional_params: tuple[str, ...] = ()
+    timeout_seconds: float = 0
+    heartbeat_seconds: float = 60
+    retry: Retry = Retry()
+    idempotent: bool = False
+    destructive: bool = False
+
+
+class Stage(Content, frozen=True, kw_only=True):
+    """Ordered tasks plus the boot environment they need (empty: leave it as it is)."""
+
+    kind: ClassVar[str] = "stages"
+    bootenv: str = ""
+    tasks: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    required_params: tuple[str, ...] = ()
+    reboot: bool = False
+
+
+class Workflow(Content, frozen=True, kw_only=True):
+    """Ordered stages."""
+
+    kind: ClassVar[str] = "workflows"
+    stages: tuple[str, ...] = ()
+
+
+class Bootenv(Content, frozen=True, kw_only=True):
+    """What a machine boots; without any `arch` entry, its own disk. Its `files` are rendered on request."""
+
+    kind: ClassVar[str] = "bootenvs"
+    os: OperatingSystem = OperatingSystem()
+    arch: dict[str, BootArch] = field(default_factory=dict)
+    files: tuple[BootFile, ...] = ()
+    only_unknown: bool = False
+
+    @property
+    def netboots(self) -> bool:
+        """Whether a machine in it boots from the network."""
+        return bool(self.arch)
+
+    @property
+    def installs(self) -> bool:
+        """Whether an installer runs in it, which does its own reboot."""
+        return self.name.endswith("-install")
+
+
+CONTENT_KINDS: dict[str, type[Content]] = {
+    cls.kind: cls for cls in (Param, Profile, Template, Task, Stage, Workflow, Bootenv)  # type: ignore[attr-defined]
+}
+
+
+# --- machines and jobs ----------------------------------------------------------------------------------------
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What stays the same when network cards change: SMBIOS numbers and markers on disks."""
+
+    dmi_uuid: str = ""
+    serial: str = ""
+    board_serial: str = ""
+    chassis_serial: str = ""
+    disk_markers: tuple[str, ...] = ()
+
+
+class EraseGrant(Struct, frozen=True, forbid_unknown_fields=True):
+    """Leave to destroy what is on `disk` (WWN, serial, path, or `any`) until `expires_at`."""
+
+    disk: str
+    expires_at: datetime
+    granted_by: str = ""
+
+
+class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the machine's agent said of itself when it last said hello."""
+
+    boot_id: str = ""
+    version: str = ""
+    bootenv: str = ""
+    hostname: str = ""
+    addresses: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    hello_at: datetime | None = None
+
+
+class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A server: what it is, and where it stands in its work.
+
+    `current_task` is -1 before the first entry of `tasks` and len(tasks) after the last.
+    """
+
+    kind: ClassVar[str] = "machines"
+    id: str
+    name: str
+    revision: int = 0
+    created_at: datetime
+    updated_at: datetime
+    description: str = ""
+    macs: tuple[str, ...] = ()
+    address: str = ""
+    arch: str = "amd64"
+    firmware: str = ""
+    identity: Identity = Identity()
+    inventory: dict[str, Any] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+    workflow: str = ""
+    stage: str = NO_STAGE
+    bootenv: str = LOCAL_BOOTENV
+    tasks: tuple[str, ...] = ()
+    current_task: int = -1
+    current_job: str = ""
+    runnable: bool = False
+    waiting_for: str = ""
+    errors: tuple[str, ...] = ()
+    locked: bool = False
+    erase_grants: tuple[EraseGrant, ...] = ()
+    agent: AgentInfo = AgentInfo()
+    power: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be used as it stands; `errors` has the reasons why not."""
+        return not self.errors
+
+    @property
+    def done(self) -> bool:
+        """Whether all its tasks have been done."""
+        return self.current_task >= len(self.tasks)
+
+
+class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One attempt at one task on one machine. `index` is its place in the machine's tasks."""
+
+    kind: ClassVar[str] = "jobs"
+    id: str
+    machine: str
+    task: str
+    stage: str = NO_STAGE
+    workflow: str = ""
+    bootenv: str = ""
+    index: int = 0
+    attempt: int = 1
+    previous: str = ""
+    state: JobState = JobState.CREATED
+    exit_state: ExitState = ExitState.NONE
+    exit_code: int | None = None
+    message: str = ""
+    boot_id: str = ""
+    cancel_requested: bool = False
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether it can never change again."""
+        return self.state in FINAL_STATES
+
+
+class RenderedFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of a task as it was rendered and run on the machine."""
+
+    name: str
+    content: str
+    path: str = ""
+    mode: str = ""
+
+
+# --- addresses ------------------------------------------------------------------------------------------------
+
+
+class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A network we answer DHCP on. `pool_start` to `pool_end` are handed out; `options` maps code to text value."""
+
+    kind: ClassVar[str] = "subnets"
+    name: str
+    cidr: str
+    pool_start: str = ""
+    pool_end: str = ""
+    enabled: bool = True
+    gateway: str = ""
+    dns_servers: tuple[str, ...] = ()
+    domain: str = ""
+    next_server: str = ""
+    lease_seconds: int = 3600
+    reserved_lease_seconds: int = 7200
+    options: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An address kept for one MAC. `boot_file` empty: by firmware; `-`: never netboot this host."""
+
+    kind: ClassVar[str] = "reservations"
+    address: str
+    mac: str
+    hostname: str = ""
+    next_server: str = ""
+    boot_file: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An address given to a MAC until `expires_at`. `via` is the relay's address, empty when local."""
+
+    kind: ClassVar[str] = "leases"
+    address: str
+    mac: str
+    state: LeaseState
+    expires_at: datetime
+    subnet: str = ""
+    hostname: str = ""
+    via: str = ""
+    client_id: str = ""
+
+
+# --- access ---------------------------------------------------------------------------------------------------
+
+
+class User(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may log in. The role `admin` may do everything; others come with the access issue."""
+
+    kind: ClassVar[str] = "users"
+    name: str
+    password_hash: str
+    role: str = "admin"
+    created_at: datetime
+
+
+class TokenPurpose(str, Enum):
+    """What a token is good for: a browser session, the API, one machine, or one registration (`ticket`)."""
+
+    SESSION = "session"
+    API = "api"
+    MACHINE = "machine"
+    TICKET = "ticket"
+
+
+class Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A secret we gave out, kept only as SHA-256 `digest`. `subject` is a user's name, a machine's id or a MAC."""
+
+    kind: ClassVar[str] = "tokens"
+    digest: str
+    purpose: TokenPurpose
+    subject: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    description: str = ""

@@ -1,0 +1,1 @@
+"""What talks: one socket or one set of routes in each module."""

@@ -1,20 +1,20 @@
 """Every error the product raises on purpose, split by what the caller does next.
 
-    ProvisionerError
-    ├── Invalid            the caller sent something wrong: mend it               400/422
-    │   └── ContentError   a content pack is wrong: names file, line, object
-    ├── NotFound           no such thing                                          404
-    ├── Denied             not logged in, or not allowed                          401/403
-    ├── Conflict           the thing is in a state that forbids this: look again  409
-    │   └── Refused        the rules forbid it until an operator changes something
-    ├── TooLarge           more than we are willing to read                       413
-    ├── SettingError       a setting is wrong: the server does not start
-    ├── StoreError         our disk failed: nothing was changed, try again        503
-    └── PowerError         a BMC did not do it                                    502/504
-        ├── BmcUnreachable    no answer at all: check address, cable, BMC         504
-        ├── BmcLoginRefused   it answered and refused the credentials             502
-        ├── BmcTimeout        it answered, then did not finish in time            504
-        └── BmcRefused        it answered with an error                           502
+ProvisionerError
+├── Invalid            the caller sent something wrong: mend it               400/422
+│   └── ContentError   a content pack is wrong: names file, line, object
+├── NotFound           no such thing                                          404
+├── Denied             not logged in, or not allowed                          401/403
+├── Conflict           the thing is in a state that forbids this: look again  409
+│   └── Refused        the rules forbid it until an operator changes something
+├── TooLarge           more than we are willing to read                       413
+├── SettingError       a setting is wrong: the server does not start
+├── StoreError         our disk failed: nothing was changed, try again        503
+└── PowerError         a BMC did not do it                                    502/504
+    ├── BmcUnreachable    no answer at all: check address, cable, BMC         504
+    ├── BmcLoginRefused   it answered and refused the credentials             502
+    ├── BmcTimeout        it answered, then did not finish in time            504
+    └── BmcRefused        it answered with an error                           502
 """
 
 from msgspec import Struct

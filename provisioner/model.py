@@ -7,7 +7,7 @@ Which fields may be set from outside is said by the API, what is consistent by t
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
@@ -17,7 +17,7 @@ LOCAL_BOOTENV = "local"
 GLOBAL_PROFILE = "global"
 
 
-class JobState(str, Enum):
+class JobState(StrEnum):
     """Where a job stands; the last four of these are final."""
 
     CREATED = "created"
@@ -33,7 +33,7 @@ FINAL_STATES = frozenset({JobState.FINISHED, JobState.FAILED, JobState.ABANDONED
 LIVE_STATES = frozenset({JobState.CREATED, JobState.RUNNING})
 
 
-class ExitState(str, Enum):
+class ExitState(StrEnum):
     """How a job's last run ended, in terms of what the agent does next."""
 
     NONE = ""
@@ -45,7 +45,7 @@ class ExitState(str, Enum):
     INCOMPLETE = "incomplete"
 
 
-class LeaseState(str, Enum):
+class LeaseState(StrEnum):
     """Where a lease stands; `quarantined` addresses were declined or answered a probe."""
 
     OFFERED = "offered"
@@ -112,12 +112,16 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Param(Content, frozen=True, kw_only=True):
-    """A named, typed value: `schema` is JSON Schema; `default` must satisfy it; `secure` values are never shown."""
+    """A named, typed value: `schema` is JSON Schema; `default` must satisfy it; `secure` values are never shown.
+
+    With `compose` the layers are put together (maps merged, lists joined) instead of the nearest one winning.
+    """
 
     kind: ClassVar[str] = "params"
     schema: dict[str, Any] = field(default_factory=dict)
     default: Any | UnsetType = UNSET
     secure: bool = False
+    compose: bool = False
 
 
 class Profile(Content, frozen=True, kw_only=True):
@@ -189,7 +193,7 @@ class Bootenv(Content, frozen=True, kw_only=True):
 
 
 CONTENT_KINDS: dict[str, type[Content]] = {
-    cls.kind: cls for cls in (Param, Profile, Template, Task, Stage, Workflow, Bootenv)  # type: ignore[attr-defined]
+    cls.kind: cls for cls in (Param, Profile, Template, Task, Stage, Workflow, Bootenv)
 }
 
 
@@ -229,7 +233,8 @@ class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A server: what it is, and where it stands in its work.
 
-    `current_task` is -1 before the first entry of `tasks` and len(tasks) after the last.
+    `current_task` is -1 before the first entry of `tasks` and len(tasks) after the last. `waiting_for` says why it
+    is not runnable; before `not_before` a task is not tried again.
     """
 
     kind: ClassVar[str] = "machines"
@@ -256,6 +261,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     current_job: str = ""
     runnable: bool = False
     waiting_for: str = ""
+    not_before: datetime | None = None
     errors: tuple[str, ...] = ()
     locked: bool = False
     erase_grants: tuple[EraseGrant, ...] = ()
@@ -274,7 +280,10 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One attempt at one task on one machine. `index` is its place in the machine's tasks."""
+    """One attempt at one task on one machine. `index` is its place in the machine's tasks.
+
+    `boot_id` and `instance` tell which boot of the machine and which agent process on it hold the job.
+    """
 
     kind: ClassVar[str] = "jobs"
     id: str
@@ -291,6 +300,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     exit_code: int | None = None
     message: str = ""
     boot_id: str = ""
+    instance: str = ""
     cancel_requested: bool = False
     created_at: datetime
     started_at: datetime | None = None
@@ -373,7 +383,7 @@ class User(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     created_at: datetime
 
 
-class TokenPurpose(str, Enum):
+class TokenPurpose(StrEnum):
     """What a token is good for: a browser session, the API, one machine, or one registration (`ticket`)."""
 
     SESSION = "session"

@@ -1,0 +1,74 @@
+"""The bus: hands published events to whoever listens now. Durable history is in the store, not here.
+
+An event with number 0 is a passing notice (a log grew): it is never stored and cannot be asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from provisioner.events import Event
+
+# A listener this far behind is cut off and resumes from the store by event number.
+BACKLOG_LIMIT = 4096
+
+
+class Lagged(Exception):
+    """The listener fell too far behind; it should resume from the last event it saw."""
+
+
+class Subscription:
+    """What one listener has not read yet."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._lagged = False
+
+    def push(self, event: Event) -> None:
+        """Give the listener an event."""
+        if len(self._waiting) >= BACKLOG_LIMIT:
+            self._lagged = True
+            self._waiting.clear()
+        if not self._lagged:
+            self._waiting.append(event)
+        self._arrived.set()
+
+    async def next(self) -> Event:
+        """The next event; raises Lagged once when some were dropped."""
+        while not self._waiting:
+            if self._lagged:
+                self._lagged = False
+                raise Lagged
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self.next()
+
+
+class Bus:
+    """Publishes to all present subscribers; never blocks and never fails because of one of them."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to everyone who listens."""
+        for subscription in self._subscriptions:
+            subscription.push(event)
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscription]:
+        """Listen for as long as the context lasts."""
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)

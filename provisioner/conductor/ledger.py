@@ -1,0 +1,298 @@
+"""The ledger: all durable state in memory, twice.
+
+`current` is what has been decided, `durable` is what is on disk. Rules read `current` and decide one after the other
+without waiting for the disk; readers (API, UI) see only `durable`, so nothing becomes visible that a power cut could
+take back. When the disk fails, `current` goes back to `durable` and all decisions in flight fail together.
+
+A transaction is begun, filled and committed without an `await` in between: that is what makes it serial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from provisioner.bus import Bus
+from provisioner.errors import StoreError
+from provisioner.events import KINDS, Event
+from provisioner.model import (
+    CONTENT_KINDS,
+    Job,
+    Lease,
+    Machine,
+    RenderedFile,
+    Reservation,
+    Subnet,
+    Token,
+    User,
+)
+from provisioner.store.database import Batch, Database, Write
+
+T = TypeVar("T")
+Key = Callable[[Any], Iterable[Hashable]]
+Observer = Callable[[Any, Any], None]
+
+_PRIMARY: dict[type, Callable[[Any], str]] = {
+    Machine: lambda machine: machine.id,
+    Job: lambda job: job.id,
+    Subnet: lambda subnet: subnet.name,
+    Reservation: lambda reservation: reservation.address,
+    Lease: lambda lease: lease.address,
+    User: lambda user: user.name,
+    Token: lambda token: token.digest,
+    **{cls: (lambda content: content.name) for cls in CONTENT_KINDS.values()},
+}
+
+
+class Index:
+    """Finds objects of one class by something other than their key; kept in step with `current`."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._keys: dict[Hashable, dict[str, None]] = {}
+
+    def move(self, primary: str, old: Any, new: Any) -> None:
+        """Account for `old` having become `new` (either may be None)."""
+        before = tuple(self._key(old)) if old is not None else ()
+        after = tuple(self._key(new)) if new is not None else ()
+        if before == after:
+            return
+        for value in before:
+            keys = self._keys[value]
+            del keys[primary]
+            if not keys:
+                del self._keys[value]
+        for value in after:
+            self._keys.setdefault(value, {})[primary] = None
+
+    def keys(self, value: Hashable) -> tuple[str, ...]:
+        """Keys of the objects that have this value, in the order they came."""
+        return tuple(self._keys.get(value, ()))
+
+
+class Ledger:
+    """Everything the server knows; made by `Ledger(...)`, filled by `load()`."""
+
+    def __init__(self, database: Database, bus: Bus, clock: Callable[[], datetime]) -> None:
+        self.database = database
+        self.bus = bus
+        self.clock = clock
+        self._current: dict[type, dict[str, Any]] = {cls: {} for cls in _PRIMARY}
+        self._durable: dict[type, dict[str, Any]] = {cls: {} for cls in _PRIMARY}
+        self._pending: Counter[tuple[type, str]] = Counter()
+        self._indexes: dict[type, list[Index]] = {cls: [] for cls in _PRIMARY}
+        self._observers: dict[type, list[Observer]] = {cls: [] for cls in _PRIMARY}
+        self._generation = 0
+        self._next_event = 1
+        self._machine_names = self._index(Machine, lambda machine: (machine.name,))
+        self._machine_macs = self._index(Machine, lambda machine: machine.macs)
+        self._machine_addresses = self._index(Machine, lambda machine: (machine.address,) if machine.address else ())
+        self._machine_jobs = self._index(Job, lambda job: (job.machine,))
+        self._reservation_macs = self._index(Reservation, lambda reservation: (reservation.mac,))
+        self._lease_macs = self._index(Lease, lambda lease: (lease.mac,))
+        self._token_subjects = self._index(Token, lambda token: (token.subject,))
+
+    def _index(self, cls: type, key: Key) -> Index:
+        index = Index(key)
+        self._indexes[cls].append(index)
+        return index
+
+    def load(self) -> None:
+        """Read everything from the opened database; jobs come in the order they were created."""
+        for cls, primary in _PRIMARY.items():
+            decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(cls)
+            objects = [decoder.decode(doc) for _, doc in self.database.load(cls.kind)]  # type: ignore[attr-defined]
+            if cls is Job:
+                objects.sort(key=lambda job: job.created_at)
+            for value in objects:
+                self._apply(cls, primary(value), value)
+            self._durable[cls] = dict(self._current[cls])
+        self._next_event = self.database.last_event_id() + 1
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def get(self, cls: type[T], key: str) -> T | None:
+        """The newest decided value: for rules."""
+        return self._current[cls].get(key)
+
+    def all(self, cls: type[T]) -> Iterable[T]:
+        """All newest decided values: for rules."""
+        return self._current[cls].values()
+
+    def read(self, cls: type[T], key: str) -> T | None:
+        """The value on disk: for readers."""
+        return self._durable[cls].get(key)
+
+    def read_all(self, cls: type[T]) -> Iterable[T]:
+        """All values on disk: for readers."""
+        return self._durable[cls].values()
+
+    def machine_by_name(self, name: str) -> Machine | None:
+        """The machine with this name."""
+        return self._first(Machine, self._machine_names.keys(name))
+
+    def machine_by_mac(self, mac: str) -> Machine | None:
+        """The machine that has this MAC."""
+        return self._first(Machine, self._machine_macs.keys(mac))
+
+    def machines_by_address(self, address: str) -> list[Machine]:
+        """Machines that claim this address."""
+        return self._found(Machine, self._machine_addresses.keys(address))
+
+    def jobs_of(self, machine: str) -> list[Job]:
+        """The machine's jobs, oldest first."""
+        return self._found(Job, self._machine_jobs.keys(machine))
+
+    def reservations_by_mac(self, mac: str) -> list[Reservation]:
+        """Addresses reserved for this MAC."""
+        return self._found(Reservation, self._reservation_macs.keys(mac))
+
+    def leases_by_mac(self, mac: str) -> list[Lease]:
+        """Leases of this MAC, in any state."""
+        return self._found(Lease, self._lease_macs.keys(mac))
+
+    def tokens_of(self, subject: str) -> list[Token]:
+        """Tokens given to this user, machine or MAC."""
+        return self._found(Token, self._token_subjects.keys(subject))
+
+    def _first(self, cls: type[T], keys: tuple[str, ...]) -> T | None:
+        return self._current[cls][keys[0]] if keys else None
+
+    def _found(self, cls: type[T], keys: tuple[str, ...]) -> list[T]:
+        table = self._current[cls]
+        return [table[key] for key in keys]
+
+    def observe(self, cls: type, observer: Observer) -> None:
+        """Call `observer(old, new)` for every change of `current`, now for all that is there already."""
+        self._observers[cls].append(observer)
+        for value in self._current[cls].values():
+            observer(None, value)
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def transaction(self, by: str = "") -> Transaction:
+        """Begin to collect changes; `by` says who causes them."""
+        return Transaction(self, by, self.clock())
+
+    def commit(
+        self, changes: dict[tuple[type, str], Any], actions: dict[str, tuple[RenderedFile, ...]], events: list[Event]
+    ) -> asyncio.Future[None]:
+        """Apply changes to `current` now; the future ends when they are on disk and published, or StoreError."""
+        for (cls, key), value in changes.items():
+            self._apply(cls, key, value)
+            self._pending[cls, key] += 1
+        numbered = [replace(event, id=self._next_event + place) for place, event in enumerate(events)]
+        self._next_event += len(numbered)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        generation = self._generation
+
+        def settled(error: StoreError | None) -> None:
+            if error is None:
+                self._settle(changes, numbered)
+            else:
+                self._roll_back(generation)
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        writes = [Write(cls.kind, key, value) for (cls, key), value in changes.items()]  # type: ignore[attr-defined]
+        writes += [Write("job_actions", job, files) for job, files in actions.items()]
+        self.database.submit(Batch(generation, writes, numbered, settled))
+        return future
+
+    def _apply(self, cls: type, key: str, value: Any) -> None:
+        table = self._current[cls]
+        old = table.get(key)
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+        for index in self._indexes[cls]:
+            index.move(key, old, value)
+        for observer in self._observers[cls]:
+            observer(old, value)
+
+    def _settle(self, changes: dict[tuple[type, str], Any], events: list[Event]) -> None:
+        for (cls, key), value in changes.items():
+            if value is None:
+                self._durable[cls].pop(key, None)
+            else:
+                self._durable[cls][key] = value
+            self._pending[cls, key] -= 1
+            if not self._pending[cls, key]:
+                del self._pending[cls, key]
+        for event in events:
+            self.bus.publish(event)
+
+    def _roll_back(self, generation: int) -> None:
+        if generation != self._generation:
+            return
+        self._generation += 1
+        undone, self._pending = list(self._pending), Counter()
+        for cls, key in undone:
+            self._apply(cls, key, self._durable[cls].get(key))
+
+
+class Transaction:
+    """Changes and events that become true together. Fill it and commit it without an `await` in between."""
+
+    def __init__(self, ledger: Ledger, by: str, now: datetime) -> None:
+        self._ledger = ledger
+        self._changes: dict[tuple[type, str], Any] = {}
+        self._actions: dict[str, tuple[RenderedFile, ...]] = {}
+        self._events: list[Event] = []
+        self.by = by
+        self.now = now
+
+    def get(self, cls: type[T], key: str) -> T | None:
+        """The value as this transaction leaves it."""
+        if (cls, key) in self._changes:
+            value: T | None = self._changes[cls, key]
+            return value
+        return self._ledger.get(cls, key)
+
+    def put(self, value: Any) -> Any:
+        """Save an object; a machine gets its next revision. Returns what will be saved."""
+        cls, key = type(value), _PRIMARY[type(value)](value)
+        if cls is Machine:
+            value = replace(value, revision=self._next_revision(key), updated_at=self.now)
+        self._changes[cls, key] = value
+        return value
+
+    def _next_revision(self, key: str) -> int:
+        old = self._ledger.get(Machine, key)
+        return old.revision + 1 if old else 1
+
+    def put_actions(self, job: str, files: tuple[RenderedFile, ...]) -> None:
+        """Save what a job rendered."""
+        self._actions[job] = files
+
+    def delete(self, cls: type, key: str) -> None:
+        """Remove an object."""
+        self._changes[cls, key] = None
+
+    def event(self, kind: str, *, machine: str = "", mac: str = "", key: str = "", **data: Any) -> None:
+        """Tell what happened; `kind` is one of events.KINDS."""
+        if kind not in KINDS:
+            raise ValueError(kind)
+        self._events.append(Event(time=self.now, kind=kind, machine=machine, mac=mac, key=key, by=self.by, data=data))
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events)
+
+    def commit(self) -> asyncio.Future[None]:
+        """Make it so. What is decided next builds on it at once; await the future before telling anybody."""
+        if not (self._changes or self._actions or self._events):
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        return self._ledger.commit(self._changes, self._actions, self._events)

@@ -1,0 +1,241 @@
+"""The SQLite database: one writer thread that commits in groups, and a reader thread for events.
+
+Whatever has been handed over while a commit was under way shares the next one, so there is no timer and a lone write
+waits for nobody (WAL, synchronous=FULL: an acknowledged batch survives a power cut).
+
+A batch belongs to a generation. When a group cannot be written, everything of that generation fails, also what was
+queued behind it, because it was decided on values that never reached the disk. The ledger then goes back to what is
+durable and goes on with the next generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlite_utils import Database as Tables
+
+from provisioner.errors import StoreError
+from provisioner.events import Event
+from provisioner.store.schema import DOCUMENT_TABLES, migrate
+
+# A group larger than this makes its first writer wait noticeably for its last.
+GROUP_LIMIT = 512
+
+
+class Write(Struct, frozen=True):
+    """One document to be put, or deleted when `value` is None."""
+
+    table: str
+    key: str
+    value: Any
+
+
+class Batch(Struct):
+    """What is written together or not at all; `settled` is called on the event loop with the error, if any."""
+
+    generation: int
+    writes: Sequence[Write]
+    events: Sequence[Event]
+    settled: Callable[[StoreError | None], None]
+
+
+class EventQuery(Struct, frozen=True, kw_only=True):
+    """Which events: of a machine or any of these MACs, of these kinds, after or before an id."""
+
+    machine: str = ""
+    macs: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    key: str = ""
+    after: int = 0
+    before: int = 0
+    limit: int = 200
+    newest_first: bool = False
+
+
+class Database:
+    """The store's file. `open` before use, on any thread; the rest is called from the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._reads = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._thread: Thread | None = None
+        self._failed_generation = -1
+
+    def open(self) -> None:
+        """Create or migrate the file; raises StoreError naming the file when that cannot be done."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._write_conn = self._connect()
+            self._write_conn.execute("PRAGMA journal_mode = WAL")
+            self._write_conn.execute("PRAGMA synchronous = FULL")
+            migrate(Tables(self._write_conn), self.path)
+            self._read_conn = self._connect()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"cannot open the database {self.path}: {error}", object=str(self.path)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, check_same_thread=False, timeout=30)
+
+    def start(self) -> None:
+        """Start the writer thread; call it on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._write_for_ever, name="store-write")
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Write what was handed over, then close."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+        self._reads.shutdown()
+        self._read_conn.close()
+        self._write_conn.close()
+
+    def load(self, table: str) -> Iterator[tuple[str, bytes]]:
+        """All documents of a table, as (key, JSON)."""
+        if table not in DOCUMENT_TABLES:
+            raise ValueError(table)
+        for key, doc in self._write_conn.execute(f"SELECT key, doc FROM {table}"):
+            yield key, doc.encode()
+
+    def last_event_id(self) -> int:
+        """The highest event number on disk, 0 when there is none."""
+        return int(self._write_conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch; `batch.settled` tells when it is on disk or has failed."""
+        self._queue.put(batch)
+
+    # --- the writer thread ------------------------------------------------------------------------------------
+
+    def _write_for_ever(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group, last = [first], False
+            while not self._queue.empty() and len(group) < GROUP_LIMIT:
+                following = self._queue.get()
+                if following is None:
+                    last = True
+                    break
+                group.append(following)
+            self._write_group(group)
+            if last:
+                return
+
+    def _write_group(self, group: list[Batch]) -> None:
+        stale = [batch for batch in group if batch.generation <= self._failed_generation]
+        fresh = [batch for batch in group if batch.generation > self._failed_generation]
+        error = self._try_write(fresh) if fresh else None
+        if error is not None:
+            self._failed_generation = fresh[-1].generation
+        outdated = StoreError("the store failed just before; nothing was changed, try again")
+        self._loop.call_soon_threadsafe(_settle, [(b, error) for b in fresh] + [(b, outdated) for b in stale])
+
+    def _try_write(self, group: list[Batch]) -> StoreError | None:
+        conn = self._write_conn
+        try:
+            with conn:
+                for batch in group:
+                    for write in batch.writes:
+                        _write(conn, write)
+                conn.executemany(
+                    "INSERT INTO events (id, time, kind, machine, mac, key, by, data) VALUES (?,?,?,?,?,?,?,?)",
+                    [_event_row(event) for batch in group for event in batch.events],
+                )
+        except sqlite3.Error as error:
+            return StoreError(f"cannot write to {self.path}: {error}; nothing was changed", object=str(self.path))
+        return None
+
+    # --- the reader thread ------------------------------------------------------------------------------------
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        """Events on disk that fit, oldest first unless asked otherwise."""
+        found: list[Event] = await self._read(lambda: list(self._select_events(query)))
+        return found
+
+    async def actions(self, job: str) -> bytes | None:
+        """The rendered files of a job as JSON, None when it never reported any."""
+        row = await self._read(
+            lambda: self._read_conn.execute("SELECT doc FROM job_actions WHERE job = ?", (job,)).fetchone()
+        )
+        return row[0].encode() if row else None
+
+    async def _read(self, work: Callable[[], Any]) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reads, work)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read {self.path}: {error}", object=str(self.path)) from error
+
+    def _select_events(self, query: EventQuery) -> Iterator[Event]:
+        where, values = _event_conditions(query)
+        order = "DESC" if query.newest_first else "ASC"
+        rows = self._read_conn.execute(
+            "SELECT id, time, kind, machine, mac, key, by, data FROM events"
+            f" WHERE {' AND '.join(where) or '1'} ORDER BY id {order} LIMIT ?",
+            [*values, query.limit],
+        )
+        for id, time, kind, machine, mac, key, by, data in rows:
+            yield Event(
+                id=id,
+                time=datetime.fromisoformat(time),
+                kind=kind,
+                machine=machine,
+                mac=mac,
+                key=key,
+                by=by,
+                data=msgspec.json.decode(data),
+            )
+
+
+def _settle(results: list[tuple[Batch, StoreError | None]]) -> None:
+    for batch, error in results:
+        batch.settled(error)
+
+
+def _write(conn: sqlite3.Connection, write: Write) -> None:
+    if write.table == "job_actions":
+        sql = "INSERT INTO job_actions (job, doc) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET doc = excluded.doc"
+    elif write.value is None:
+        conn.execute(f"DELETE FROM {write.table} WHERE key = ?", (write.key,))
+        return
+    else:
+        sql = f"INSERT INTO {write.table} (key, doc) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc"
+    conn.execute(sql, (write.key, msgspec.json.encode(write.value).decode()))
+
+
+def _event_row(event: Event) -> tuple[Any, ...]:
+    data = msgspec.json.encode(event.data).decode()
+    return (event.id, event.time.isoformat(), event.kind, event.machine, event.mac, event.key, event.by, data)
+
+
+def _event_conditions(query: EventQuery) -> tuple[list[str], list[Any]]:
+    where: list[str] = []
+    values: list[Any] = []
+    whose = []
+    if query.machine:
+        whose.append("machine = ?")
+        values.append(query.machine)
+    if query.macs:
+        whose.append(f"mac IN ({','.join('?' * len(query.macs))})")
+        values.extend(query.macs)
+    if whose:
+        where.append(f"({' OR '.join(whose)})")
+    if query.kinds:
+        where.append("(" + " OR ".join(["kind = ? OR kind LIKE ? || '.%'"] * len(query.kinds)) + ")")
+        values.extend(kind for name in query.kinds for kind in (name, name))
+    for condition, value in (("key = ?", query.key), ("id > ?", query.after), ("id < ?", query.before)):
+        if value:
+            where.append(condition)
+            values.append(value)
+    return where, values

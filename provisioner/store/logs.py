@@ -1,0 +1,103 @@
+"""Job logs: one append-only file a job, written at explicit offsets so that a repeated write is harmless.
+
+Files are 5 to 10 times cheaper to write than rows and far cheaper to read. A write returns only after fdatasync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from provisioner.errors import Conflict, NotFound, StoreError, TooLarge
+
+
+class LogGap(Conflict):
+    """Bytes before this offset are missing: send again from `size`."""
+
+    code = "log-gap"
+
+    def __init__(self, job: str, offset: int, size: int) -> None:
+        super().__init__(f"the log of job {job} has {size} bytes, offset {offset} would leave a gap", object=job)
+        self.size = size
+
+
+class JobLogs:
+    """The logs below `folder`. All file work happens on one thread, so writes to one log never race."""
+
+    def __init__(self, folder: Path, limit_bytes: int = 1 << 30) -> None:
+        self._folder = folder
+        self._limit = limit_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-logs")
+
+    def path(self, job: str) -> Path:
+        """Where the log of a job is; job ids are UUIDs, so the name is safe."""
+        return self._folder / job[:2] / f"{job}.log"
+
+    async def append(self, job: str, offset: int, data: bytes) -> int:
+        """Write `data` at `offset`; bytes that are there already are skipped. Returns the log's size.
+
+        Raises LogGap when the offset is beyond the end, StoreError when the disk fails.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._append, job, offset, data)
+
+    async def read(self, job: str, offset: int = 0, limit: int = 1 << 20) -> tuple[bytes, int]:
+        """Bytes from `offset` on, at most `limit`, and the whole log's size; a log not begun is empty."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, job, offset, limit)
+
+    async def size(self, job: str) -> int:
+        """The log's size in bytes, 0 when it has not begun."""
+        return (await self.read(job, 0, 0))[1]
+
+    async def delete(self, job: str) -> None:
+        """Remove the log of a job that is being removed."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self.path(job).unlink(missing_ok=True))
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._thread.shutdown()
+
+    def _append(self, job: str, offset: int, data: bytes) -> int:
+        path = self.path(job)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        except OSError as error:
+            raise StoreError(f"cannot open the log {path}: {error.strerror}", object=job) from error
+        try:
+            return self._write_new(descriptor, job, offset, data)
+        except OSError as error:
+            raise StoreError(f"cannot write the log {path}: {error.strerror}", object=job) from error
+        finally:
+            os.close(descriptor)
+
+    def _write_new(self, descriptor: int, job: str, offset: int, data: bytes) -> int:
+        size = os.fstat(descriptor).st_size
+        if offset > size:
+            raise LogGap(job, offset, size)
+        fresh = data[size - offset :]
+        if not fresh:
+            return size
+        if size + len(fresh) > self._limit:
+            raise TooLarge(f"the log of job {job} would exceed {self._limit} bytes", object=job)
+        try:
+            written = 0
+            while written < len(fresh):
+                written += os.pwrite(descriptor, fresh[written:], size + written)
+            os.fdatasync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        return size + len(fresh)
+
+    def _read(self, job: str, offset: int, limit: int) -> tuple[bytes, int]:
+        try:
+            with self.path(job).open("rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                log.seek(offset)
+                return log.read(limit), size
+        except FileNotFoundError:
+            return b"", 0
+        except OSError as error:
+            raise NotFound(f"the log of job {job} cannot be read: {error.strerror}", object=job) from error

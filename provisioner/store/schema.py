@@ -1,0 +1,75 @@
+"""The tables of the embedded store, as numbered migrations applied through sqlite-utils.
+
+A migration is never edited once released: a database of any age is brought forward step by step, after a copy of it
+has been put beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlite_utils import Database as Tables
+
+from provisioner.errors import StoreError
+
+# One table of JSON documents by key for each kind of object that the server itself changes.
+DOCUMENT_TABLES = (
+    "machines",
+    "jobs",
+    "subnets",
+    "reservations",
+    "leases",
+    "users",
+    "tokens",
+    "params",
+    "profiles",
+    "templates",
+    "tasks",
+    "stages",
+    "workflows",
+    "bootenvs",
+)
+
+
+def _documents_and_events(tables: Tables) -> None:
+    for name in DOCUMENT_TABLES:
+        tables.table(name).create({"key": str, "doc": str}, pk="key")
+    tables.table("job_actions").create({"job": str, "doc": str}, pk="job")
+    events = tables.table("events").create(
+        {"id": int, "time": str, "kind": str, "machine": str, "mac": str, "key": str, "by": str, "data": str},
+        pk="id",
+    )
+    events.create_index(["machine", "id"])
+    events.create_index(["mac", "id"])
+
+
+MIGRATIONS: tuple[Callable[[Tables], None], ...] = (_documents_and_events,)
+
+
+def version(tables: Tables) -> int:
+    """How many migrations this database has seen."""
+    return int(tables.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(tables: Tables, path: Path | None) -> None:
+    """Bring the database up to date; an older one is first copied to `<path>.v<version>`.
+
+    Raises StoreError for a database written by a newer version of the product.
+    """
+    at = version(tables)
+    if at > len(MIGRATIONS):
+        raise StoreError(
+            f"the database {path} has schema {at}, this version knows up to {len(MIGRATIONS)}: it was written by a"
+            " newer provisioner; run that one, or restore a copy from before the upgrade"
+        )
+    if at == len(MIGRATIONS):
+        return
+    if at and path is not None:
+        tables.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy2(path, path.with_name(f"{path.name}.v{at}"))
+    for number, step in enumerate(MIGRATIONS[at:], at + 1):
+        with tables.conn:
+            step(tables)
+            tables.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,1 @@
+"""Tests: a twin per module, and the larger ones in folders of their own."""

@@ -27,8 +27,8 @@ def up(arguments: argparse.Namespace) -> int:
     """Bring a rack up, say how to use it, and wait for Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
     with Rack(arguments.dir, name=arguments.name) as rack:
-        for machine in machines_from(arguments.machines):
-            rack.add(machine)
+        for wanted in machines_from(arguments.machines):
+            rack.add(wanted)
         rack.start()
         print(f"namespace {rack.netns}, bridge {rack.network.bridge} {rack.network.address}")
         print(f"  ip netns exec {rack.netns} COMMAND")

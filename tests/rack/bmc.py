@@ -78,12 +78,12 @@ def _lan_conf(machine: Machine, at: Attachment, bmc: BmcAccess, hook_command: li
 
 
 # One management controller with a watchdog sensor (it must be sensor 0) and a temperature.
-_STARTUP = """\
-mc_setbmc 0x20
+_STARTUP = r"""mc_setbmc 0x20
 mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
 sel_enable 0x20 1000 0x0a
 sensor_add 0x20 0 0 35 0x6f event-only
-sensor_set_event_support 0x20 0 0 enable scanning per-state 000000000001111 000000000000000 000000000001111 000000000000000
+sensor_set_event_support 0x20 0 0 enable scanning per-state \
+    000000000001111 000000000000000 000000000001111 000000000000000
 sensor_add 0x20 0 1 0x01 0x01
 sensor_set_value 0x20 0 1 0x60 0
 mc_enable 0x20

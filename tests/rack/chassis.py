@@ -19,10 +19,12 @@ from time import time
 
 from tests.rack.machine import Attachment, Machine, NextBoot, boots_disk_first, qemu_command
 from tests.rack.network import RackError
+from tests.rack.processes import end, spawn
 from tests.rack.qmp import Monitor
 
 QMP_SECONDS = 15.0
 QUIT_SECONDS = 3.0
+STAMP_SECONDS = 0.2
 
 log = logging.getLogger("rack.chassis")
 
@@ -50,7 +52,9 @@ class Boot:
 class Chassis:
     """The machine behind a power button. All methods may be called at any time, from one event loop."""
 
-    def __init__(self, machine: Machine, at: Attachment, accelerator: str, enter: Callable[[list[str]], list[str]]) -> None:
+    def __init__(
+        self, machine: Machine, at: Attachment, accelerator: str, enter: Callable[[list[str]], list[str]]
+    ) -> None:
         self.machine = machine
         self.at = at
         self.next_boot = NextBoot.NONE
@@ -72,6 +76,10 @@ class Chassis:
     def pid(self) -> int | None:
         """The pid of the QEMU process, None when off."""
         return self._process.pid if self._process else None
+
+    @property
+    def _qemu_log(self) -> Path:
+        return self.at.directory / "qemu.log"
 
     async def power_on(self) -> None:
         """Boot the machine; nothing happens when it is on. RackError when QEMU does not start."""
@@ -110,12 +118,9 @@ class Chassis:
     async def _boot(self, cause: Cause) -> None:
         next_boot, self.next_boot = self.next_boot, NextBoot.NONE
         command = qemu_command(self.machine, self.at, next_boot, self._accelerator)
-        offset = self.at.serial_log.stat().st_size if self.at.serial_log.exists() else 0
+        offset = _size(self.at.serial_log)
         self.at.qmp_socket.unlink(missing_ok=True)
-        with open(self.at.directory / "qemu.log", "ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *self._enter(command), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-            )
+        process = await spawn(self._enter(command), self._qemu_log)
         self._monitor = await self._connect(process)
         self._process = process
         self._watcher = asyncio.create_task(self._watch(process, self._monitor), name=f"watch {self.machine.name}")
@@ -135,8 +140,7 @@ class Chassis:
             process.kill()
         finally:
             ended.cancel()
-        log_file = self.at.directory / "qemu.log"
-        words = log_file.read_text(errors="replace").splitlines()[-3:]
+        words = self._qemu_log.read_text(errors="replace").splitlines()[-3:]
         raise RackError(f"{self.machine.name}: QEMU did not start: {' / '.join(words)}")
 
     async def _watch(self, process: Process, monitor: Monitor) -> None:
@@ -181,28 +185,23 @@ class Chassis:
     def _record(self, boot: Boot) -> None:
         self.boots.append(boot)
         log.info("%s: %s, order %s, pid %d", self.machine.name, boot.cause, "+".join(boot.order), boot.pid)
-        with open(self.at.directory / "boots.jsonl", "a") as file:
-            file.write(json.dumps(asdict(boot)) + "\n")
+        _append(self.at.directory / "boots.jsonl", json.dumps(asdict(boot)))
 
 
-async def end(process: Process, seconds: float) -> None:
-    """Wait for a process that was asked to end; kill it after `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await process.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def stamp_serial_log(path: Path, stamps: Path, interval_seconds: float = 0.2) -> None:
+async def stamp_serial_log(path: Path, stamps: Path) -> None:
     """Write "<unix time> <bytes so far>" to `stamps` whenever the serial log has grown. Runs until cancelled."""
-    size = path.stat().st_size if path.exists() else 0
+    size = _size(path)
     while True:
-        await asyncio.sleep(interval_seconds)
-        now_size = path.stat().st_size if path.exists() else 0
-        if now_size != size:
-            size = now_size
-            with open(stamps, "a") as file:
-                file.write(f"{time():.3f} {size}\n")
+        await asyncio.sleep(STAMP_SECONDS)
+        if (now := _size(path)) != size:
+            size = now
+            _append(stamps, f"{time():.3f} {size}")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a") as file:
+        file.write(line + "\n")

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
             print(f"{name}:{ask(path, request | {'name': name})}")
     else:
         # `identify` has two values; only the first matters.
-        for name, value in zip(words[::2], words[1::2]):
+        for name, value in zip(words[::2], words[1::2], strict=False):
             ask(path, request | {"name": name, "value": value})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 RACK_NAMESPACE = UUID("6f0c3f0e-6a53-4c0c-9d2b-7e1f7a77c001")
+RETRY_MS = 10_000
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
@@ -119,6 +120,9 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
         accelerator,
         "-machine",
         "q35,graphics=off",
+        # SeaBIOS otherwise stops for ever when nothing boots; servers try again.
+        "-boot",
+        f"reboot-timeout={RETRY_MS}",
         "-m",
         str(machine.memory_mb),
         "-smp",

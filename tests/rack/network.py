@@ -1,7 +1,7 @@
 """The network namespace of a rack: its bridge, taps and BMC addresses, and the proof of who owns it.
 
 The owner of a rack holds a lock on a file in `RUN_DIR/<name>` for as long as it lives. A namespace whose lock is free
-has no owner any more: `sweep` ends what still runs in it and removes it. Namespaces without such a file are never touched.
+has no owner any more: `sweep` ends what still runs in it and removes it. Other namespaces are never touched.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ def build(name: str, network: Network, bmc_count: int, taps: list[str]) -> None:
         "link set lo up",
         f"link add {network.bridge} type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
         f"addr add {network.address} dev {network.bridge}",
+        # A fixed link-local address, usable at once, for the router that answers iPXE.
+        f"link set {network.bridge} addrgenmode none",
+        f"addr add fe80::1/64 dev {network.bridge} nodad",
         f"link set {network.bridge} up",
         # Not every kernel has dummy interfaces; a bridge without ports serves as well.
         f"link add {BMC_BRIDGE} type bridge",
@@ -109,6 +112,7 @@ def build(name: str, network: Network, bmc_count: int, taps: list[str]) -> None:
     for tap in taps:
         commands += [
             f"tuntap add dev {tap} mode tap",
+            f"link set {tap} addrgenmode none",
             f"link set {tap} master {network.bridge}",
             f"link set {tap} up",
         ]

@@ -17,9 +17,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ HANDOVER = Path(__file__).with_name("handover.py")
 PROGRAM_END_SECONDS = 10.0
 SUPERVISOR_END_SECONDS = 30.0
 IPMITOOL_SECONDS = 30.0
+POLL_SECONDS = 0.05
 
 
 class RackMachine:
@@ -101,6 +103,15 @@ class RackMachine:
     def switch_off(self) -> None:
         """Take the power away without asking the BMC."""
         ask(self._control, {"op": "set", "machine": self.name, "name": "power", "value": "0"})
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+        """The first state that `wanted` likes. RackError with the last state when none does in time."""
+        deadline = monotonic() + seconds
+        while not wanted(state := self.state()):
+            if monotonic() > deadline:
+                raise RackError(f"{self.name} did not get there within {seconds} s: {state}")
+            sleep(POLL_SECONDS)
+        return state
 
     def _ask(self, op: str) -> Any:
         return ask(self._control, {"op": op, "machine": self.name})["value"]
@@ -216,7 +227,9 @@ class Rack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:

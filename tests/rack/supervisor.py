@@ -25,16 +25,20 @@ from shutil import copyfile
 from typing import Any
 
 from tests.rack.bmc import BmcAccess, access, write_configuration
-from tests.rack.chassis import Chassis, end, stamp_serial_log
+from tests.rack.chassis import Chassis, stamp_serial_log
 from tests.rack.machine import OVMF_VARS, Attachment, Firmware, Machine, NextBoot
 from tests.rack.network import Claim, Network, RackError, build, claim, inside
+from tests.rack.processes import end, spawn
 from tests.rack.programs import accelerator
 
 HOOK = Path(__file__).with_name("hook.py")
+ROUTER = Path(__file__).with_name("router.py")
 FIRST_KCS_PORT = 9001
 FIRST_CONSOLE_PORT = 7001
 BMC_END_SECONDS = 2.0
 BMC_START_SECONDS = 10.0
+# As /proc/net/udp writes the port.
+PORT_623 = b":026F "
 CONTROL_SOCKET = "control"
 LOG_FILE = "rack.log"
 # What the BMC's words for a boot device mean here; `ipmi_sim` calls the disk "default".
@@ -70,7 +74,11 @@ class Configuration:
 
 
 def _machine(item: dict[str, Any]) -> Machine:
-    fixed = {"firmware": Firmware(item["firmware"]), "macs": tuple(item["macs"]), "extra_args": tuple(item["extra_args"])}
+    fixed = {
+        "firmware": Firmware(item["firmware"]),
+        "macs": tuple(item["macs"]),
+        "extra_args": tuple(item["extra_args"]),
+    }
     return Machine(**item | fixed)
 
 
@@ -88,11 +96,7 @@ class Bay:
         """Switch the BMC on. RackError when it ends at once."""
         if self._bmc_process is not None:
             return
-        with open(self.chassis.at.directory / "bmc.log", "ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *self._bmc_command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        self._bmc_process = process
+        self._bmc_process = await spawn(self._bmc_command, self.chassis.at.directory / "bmc.log")
 
     async def stop_bmc(self) -> None:
         """Switch the BMC off; the machine goes on as it is."""
@@ -177,6 +181,7 @@ class Supervisor:
         self._claim = owned
         self._bays: dict[str, Bay] = {}
         self._stampers: list[asyncio.Task[None]] = []
+        self._router: Process | None = None
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Bring the rack up, say so, serve requests until `stopped`, take it down."""
@@ -184,6 +189,8 @@ class Supervisor:
         try:
             self._plug_in()
             server = await asyncio.start_unix_server(self._serve, self._claim.run_dir / CONTROL_SOCKET)
+            router = [sys.executable, "-IS", str(ROUTER), self._configuration.network.bridge]
+            self._router = await spawn(self._enter(router), self._configuration.directory / LOG_FILE)
             for bay in self._bays.values():
                 await bay.start_bmc()
             await self._wait_for_bmcs()
@@ -234,8 +241,9 @@ class Supervisor:
         command = inside(self._claim.netns, ["cat", "/proc/net/udp"])
         async with asyncio.timeout(BMC_START_SECONDS):
             while True:
-                table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                if table.count(":026F ") >= len(self._bays):
+                listing = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+                table, _ = await listing.communicate()
+                if table.count(PORT_623) >= sum(bay.bmc_pid is not None for bay in self._bays.values()):
                     return
                 await asyncio.sleep(0.05)
 
@@ -282,6 +290,9 @@ class Supervisor:
             task.cancel()
         for bay in self._bays.values():
             await bay.stop_bmc()
+        if self._router is not None:
+            self._router.kill()
+            await self._router.wait()
         await asyncio.gather(*(bay.chassis.power_off() for bay in self._bays.values()))
         await asyncio.to_thread(self._claim.release)
 

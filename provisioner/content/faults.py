@@ -1,0 +1,84 @@
+"""What is wrong with one object, whatever else there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from provisioner.content.references import ENTRIES
+from provisioner.errors import FieldError, unknown
+from provisioner.model import NO_STAGE, Bootenv, BootFile, Content, Param, Stage, Task, TaskFile
+from provisioner.params import check_schema
+
+ARCHES = ("amd64", "arm64")
+# A name is a path in a pack and part of a URL; a colon would make it an entry such as `stage:x`.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_MODE = re.compile(r"0?[0-7]{3}")
+
+
+def name_fault(name: str) -> str:
+    """Why this cannot be a name; empty when it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"{name!r} is not a name: letters, digits and . _ - (begin with a letter or digit), parts joined by /"
+
+
+def own_faults(value: Content) -> Iterator[FieldError]:
+    """What is wrong with an object whatever else there is."""
+    fault = name_fault(value.name)
+    if fault:
+        yield FieldError("name", fault)
+    match value:
+        case Param():
+            yield from check_schema(value)
+        case Task():
+            yield from _task_faults(value)
+        case Stage():
+            if value.name == NO_STAGE:
+                yield FieldError("name", f"{NO_STAGE!r} means no stage; give it another name")
+            yield from _entry_faults(value.tasks)
+        case Bootenv():
+            yield from _bootenv_faults(value)
+
+
+def _task_faults(task: Task) -> Iterator[FieldError]:
+    yield from _source_faults(task.files)
+    names = [file.name for file in task.files]
+    for place, file in enumerate(task.files):
+        if file.name in names[:place]:
+            yield FieldError(
+                f"files[{place}].name", f"{file.name!r} is the name of files[{names.index(file.name)}] too"
+            )
+        if file.mode and not _MODE.fullmatch(file.mode):
+            yield FieldError(f"files[{place}].mode", f"{file.mode!r} is no file mode; write it like '0644'")
+    for path in ("timeout_seconds", "heartbeat_seconds"):
+        if getattr(task, path) < 0:
+            yield FieldError(path, f"{getattr(task, path)} is less than 0")
+    if task.retry.max < 0:
+        yield FieldError("retry.max", f"{task.retry.max} is less than 0")
+
+
+def _source_faults(files: Sequence[TaskFile | BootFile]) -> Iterator[FieldError]:
+    for place, file in enumerate(files):
+        if bool(file.template) == bool(file.contents):
+            has = "both" if file.template else "neither"
+            yield FieldError(f"files[{place}]", f"must have either `template` or `contents`, has {has}")
+
+
+def _entry_faults(tasks: Sequence[str]) -> Iterator[FieldError]:
+    for place, entry in enumerate(tasks):
+        word, colon, name = entry.partition(":")
+        if colon and (word not in (*ENTRIES, "action") or not name):
+            message = f"{entry!r} is no entry; there is: a task's name, stage:NAME, bootenv:NAME, action:NAME"
+            yield FieldError(f"tasks[{place}]", message)
+
+
+def _bootenv_faults(bootenv: Bootenv) -> Iterator[FieldError]:
+    yield from _source_faults(bootenv.files)
+    for name, arch in bootenv.arch.items():
+        if name not in ARCHES:
+            yield FieldError(f"arch.{name}", unknown("arch", name, ARCHES))
+        paths = [("kernel", arch.kernel), *((f"initrds[{place}]", path) for place, path in enumerate(arch.initrds))]
+        for path, file in paths:
+            if not file or file.startswith("/") or ".." in file.split("/"):
+                yield FieldError(f"arch.{name}.{path}", f"{file!r} is not a path below /files/")

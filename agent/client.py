@@ -1,0 +1,100 @@
+"""Requests with retries: what the server cannot answer now is asked again, what it refuses becomes an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable, Protocol
+
+from .backoff import pause_seconds
+from .clock import Clock
+from .errors import Conflict, Denied, Missing, Refused, ServerAway
+from .protocol import Reply, Request
+
+FOREVER = 0
+
+# Refusals that pass by themselves: request timeout, too early, too many requests.
+_TRY_AGAIN = frozenset({408, 425, 429})
+_REFUSALS: dict[int, type[Refused]] = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Missing}
+_LONGEST_RETRY_AFTER_SECONDS = 300.0
+
+
+class Transport(Protocol):
+    """Carries one request and brings its reply, or raises `ServerAway`."""
+
+    def send(self, request: Request) -> Reply:
+        """Send and wait."""
+
+
+class Client:
+    """Speaks for one machine. `note` takes lines for people; `jitter` gives numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        jitter: Callable[[], float],
+        note: Callable[[str], None],
+        token: str = "",
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._jitter = jitter
+        self._note = note
+        self._token = token
+
+    def with_token(self, token: str) -> Client:
+        """The same client, with a token to show."""
+        return Client(self._transport, self._clock, self._jitter, self._note, token)
+
+    def call(self, request: Request, tries: int = FOREVER) -> Any:
+        """The decoded JSON of a 2xx answer, None when it has no body.
+
+        Raises `Refused` for a 4xx, `ServerAway` after `tries` tries, `Stopped` when told to stop between tries.
+        """
+        began = self._clock.now()
+        failed = 0
+        while True:
+            try:
+                answer = self._once(request)
+            except ServerAway as away:
+                failed += 1
+                if failed == tries:
+                    raise
+                if failed == 1:
+                    self._note(f"server away, trying again: {away}")
+                self._clock.sleep(max(pause_seconds(failed, self._jitter), away.retry_after_seconds))
+                continue
+            if failed:
+                self._note(f"server is back after {self._clock.now() - began:.0f} s and {failed} failed tries")
+            return answer
+
+    def _once(self, request: Request) -> Any:
+        if self._token:
+            request = replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
+        reply = self._transport.send(request)
+        if reply.status >= 500 or reply.status in _TRY_AGAIN:
+            raise ServerAway(f"{request.method} {request.path}: {_refusal(reply)}", _retry_after(reply))
+        if reply.status >= 300:
+            raise _refusal(reply)
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise ServerAway(f"{request.method} {request.path}: the answer is not JSON") from error
+
+
+def _refusal(reply: Reply) -> Refused:
+    """The error that a reply carries as `application/problem+json`, as far as it does."""
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    problem: dict[str, Any] = body if isinstance(body, dict) else {}
+    detail = problem.get("detail") or problem.get("reason") or problem.get("title") or f"status {reply.status}"
+    kind = _REFUSALS.get(reply.status, Refused)
+    return kind(reply.status, str(problem.get("code") or ""), str(detail), problem)
+
+
+def _retry_after(reply: Reply) -> float:
+    """Seconds the server asked to wait; the date form of the header is not worth its code here."""
+    text = reply.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_RETRY_AFTER_SECONDS) if text.isdigit() else 0.0

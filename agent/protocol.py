@@ -1,0 +1,322 @@
+"""What agent and server say to each other, as values: requests to send, and replies read into named fields.
+
+Pure: nothing here touches a socket, so a simulated fleet can speak the same words over its own transport.
+Fields that the agent does not know are ignored, so that a newer server can serve an older agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from json import dumps, loads
+from typing import Any, Callable, Optional, TypeVar, Union
+from urllib.parse import quote
+
+from .errors import Nonsense
+
+API = "/api/v1"
+LONG_POLL_SECONDS = 50  # below the minute after which many middle boxes drop a silent connection
+USUAL_TIMEOUT_SECONDS = 30.0
+HEARTBEAT_TIMEOUT_SECONDS = 10.0  # one beat late is better than two beats stuck
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request. `interruptible`: it may be cut off at any moment without loss."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    timeout_seconds: float = USUAL_TIMEOUT_SECONDS
+    interruptible: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP reply; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The decoded body; None when there is none. Raises ValueError when it is not JSON."""
+        return loads(self.body) if self.body else None
+
+
+def _json_request(method: str, path: str, value: Any, **more: Any) -> Request:
+    return Request(method, API + path, dumps(value).encode(), **more)
+
+
+_Value = TypeVar("_Value")
+
+
+def _understand(read: Callable[[Any], _Value], answer: Any, what: str) -> _Value:
+    try:
+        return read(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Nonsense(f"cannot understand the server's {what}: {type(error).__name__} {error}") from error
+
+
+# --- registering and coming up --------------------------------------------------------------------------------
+
+
+def register(card: Mapping[str, Any], key: str) -> Request:
+    """Make the machine known. `key` is the same for every try, so that a lost reply does not cost the ticket."""
+    return _json_request("POST", "/register", card, headers={"Idempotency-Key": key})
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a machine is told when it registers."""
+
+    machine: str
+    name: str
+    token: str = field(repr=False)
+    url: str
+
+
+def read_registration(answer: Any, url: str) -> Registration:
+    """`url` is where we registered; it holds when the server names no other."""
+    return _understand(
+        lambda reply: Registration(reply["machine"], reply.get("name") or "", reply["token"], reply.get("url") or url),
+        answer,
+        "answer to our registration",
+    )
+
+
+def hello(machine: str, greeting: Mapping[str, Any]) -> Request:
+    """Say which boot and which boot environment the agent is in."""
+    return _json_request("POST", f"/machines/{machine}/hello", greeting)
+
+
+# --- looking for work -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the machine stands. `task_count` entries, `current_task` is the index of the one being or last done."""
+
+    revision: int
+    runnable: bool
+    workflow: str
+    stage: str
+    bootenv: str
+    task_count: int
+    current_task: int
+    claimable: bool
+    reason: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no task is left."""
+        return self.task_count == 0 or self.current_task >= self.task_count
+
+
+def look(machine: str, revision: Optional[int] = None) -> Request:
+    """Ask where the machine stands; with a revision, wait until it is another one."""
+    path = f"{API}/machines/{machine}/work"
+    if revision is None:
+        return Request("GET", path)
+    query = f"?revision={revision}&wait={LONG_POLL_SECONDS}"
+    timeout = LONG_POLL_SECONDS + USUAL_TIMEOUT_SECONDS
+    return Request("GET", path + query, timeout_seconds=timeout, interruptible=True)
+
+
+def read_work(answer: Any) -> Work:
+    """Read the answer to `look`."""
+    return _understand(_read_work, answer, "account of the machine")
+
+
+def _read_work(reply: Mapping[str, Any]) -> Work:
+    """`tasks` may be the list or its length."""
+    tasks: Union[int, Sequence[Any]] = reply.get("tasks") or 0
+    return Work(
+        revision=reply["revision"],
+        runnable=reply["runnable"],
+        workflow=reply.get("workflow") or "",
+        stage=reply.get("stage") or "",
+        bootenv=reply["bootenv"],
+        task_count=tasks if isinstance(tasks, int) else len(tasks),
+        current_task=reply.get("current_task", -1),
+        claimable=reply.get("claimable", reply["runnable"]),
+        reason=reply.get("reason") or "",
+    )
+
+
+def claim(machine: str, boot_id: str, key: str) -> Request:
+    """Ask for a job. `key` is the same for every try, so that a lost reply does not leave a job without an agent."""
+    return _json_request("POST", "/jobs", {"machine": machine, "boot_id": boot_id}, headers={"Idempotency-Key": key})
+
+
+def read_stage_action(answer: Any) -> tuple[str, str]:
+    """Read the answer to `next_stage`: what to do, and why in words."""
+    return _understand(
+        lambda reply: (str(reply["action"]), str(reply.get("reason") or reply.get("stage") or "")),
+        answer,
+        "step of the change-stage map",
+    )
+
+
+def read_log_size(answer: Any) -> int:
+    """Read the answer to `append_log`."""
+    return _understand(lambda reply: int(reply["size"]), answer, "answer to a piece of log")
+
+
+def next_stage(machine: str) -> Request:
+    """Ask for the step of the change-stage map that follows the current stage."""
+    return _json_request("POST", f"/machines/{machine}/next-stage", {})
+
+
+def prepare_reboot(machine: str) -> Request:
+    """Have the server set the BMC's next boot device."""
+    return _json_request("POST", f"/machines/{machine}/prepare-reboot", {})
+
+
+# --- doing a job ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """One file of a task: a script when `path` is empty. `template` is the name of its source in errors."""
+
+    name: str
+    path: str
+    source: str
+    interpreter: str = ""
+    mode: str = ""
+    template: str = ""
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is run, not only written."""
+        return not self.path
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """A job as handed out: everything that is needed to do it without asking again."""
+
+    job: str
+    task: str
+    stage: str
+    workflow: str
+    attempt: int
+    log_size: int
+    timeout_seconds: float
+    heartbeat_seconds: float
+    files: tuple[TaskFile, ...]
+    templates: Mapping[str, str]
+    context: Mapping[str, Any]
+    env: Mapping[str, str]
+
+
+def read_work_order(answer: Any) -> WorkOrder:
+    """Read the answer to `claim`."""
+    return _understand(_read_work_order, answer, "work order")
+
+
+def _read_work_order(reply: Mapping[str, Any]) -> WorkOrder:
+    job, task = reply["job"], reply["task"]
+    return WorkOrder(
+        job=job["id"],
+        task=task.get("name") or job.get("task", ""),
+        stage=job.get("stage") or "",
+        workflow=job.get("workflow") or "",
+        attempt=job.get("attempt", 1),
+        log_size=job.get("log_size", 0),
+        timeout_seconds=task.get("timeout_seconds") or 0,
+        heartbeat_seconds=task.get("heartbeat_seconds") or 0,
+        files=tuple(_read_task_file(file) for file in reply.get("files") or ()),
+        templates=reply.get("templates") or {},
+        context=reply.get("context") or {},
+        env=reply.get("env") or {},
+    )
+
+
+def _read_task_file(file: Mapping[str, Any]) -> TaskFile:
+    return TaskFile(
+        name=file["name"],
+        path=file.get("path") or "",
+        source=file["source"],
+        interpreter=file.get("interpreter") or "",
+        mode=file.get("mode") or "",
+        template=file.get("template") or file["name"],
+    )
+
+
+def start_job(job: str, boot_id: str) -> Request:
+    """Say that the job's work begins."""
+    return _json_request("POST", f"/jobs/{job}/start", {"boot_id": boot_id})
+
+
+def append_log(job: str, offset: int, data: bytes) -> Request:
+    """Add to the job's log at a byte offset; sending the same bytes again is harmless."""
+    return Request("PUT", f"{API}/jobs/{job}/log?offset={offset}", data, "application/octet-stream")
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """A file of a task as rendered for this machine."""
+
+    name: str
+    path: str
+    content: str
+    mode: str
+
+    def as_json(self) -> dict[str, str]:
+        """The value uploaded with the job."""
+        return {"name": self.name, "path": self.path, "content": self.content, "mode": self.mode}
+
+
+def upload_actions(job: str, files: Sequence[RenderedFile]) -> Request:
+    """Show the server what is about to run."""
+    return _json_request("PUT", f"/jobs/{job}/actions", [file.as_json() for file in files])
+
+
+def heartbeat(job: str, boot_id: str, progress: Optional[float] = None) -> Request:
+    """Say that the job is alive, and how far it is (percent) when its script has told."""
+    body: dict[str, Any] = {"boot_id": boot_id}
+    if progress is not None:
+        body["progress"] = progress
+    return _json_request("POST", f"/jobs/{job}/heartbeat", body, timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS)
+
+
+def report_result(
+    job: str, boot_id: str, state: str, exit_state: str, exit_code: Optional[int], message: str, runnable: bool
+) -> Request:
+    """Say how the job ended; the first report counts, so repeating it is harmless."""
+    result = {
+        "boot_id": boot_id,
+        "state": state,
+        "exit_state": exit_state,
+        "exit_code": exit_code,
+        "message": message,
+        "runnable": runnable,
+    }
+    return _json_request("POST", f"/jobs/{job}/result", result)
+
+
+# --- what a machine tells and asks of itself ------------------------------------------------------------------
+
+
+def put_inventory(machine: str, inventory: Mapping[str, Any]) -> Request:
+    """Replace the machine's inventory."""
+    return _json_request("PUT", f"/machines/{machine}/inventory", inventory)
+
+
+def get_params(machine: str) -> Request:
+    """All params as resolved for the machine."""
+    return Request("GET", f"{API}/machines/{machine}/params?aggregate=true")
+
+
+def set_param(machine: str, name: str, value: Any) -> Request:
+    """Set a param on the machine itself."""
+    return _json_request("PUT", f"/machines/{machine}/params/{quote(name, safe='')}", value)
+
+
+def delete_param(machine: str, name: str) -> Request:
+    """Take a param off the machine itself."""
+    return Request("DELETE", f"{API}/machines/{machine}/params/{quote(name, safe='')}")

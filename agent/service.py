@@ -1,0 +1,235 @@
+"""The verbs `start` and `run`: from a boot to a session, and from the session's outcome to the machine's."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from tempfile import mkdtemp
+from types import FrameType
+from typing import Callable, Optional
+from uuid import uuid4
+
+from . import identity
+from .client import Client
+from .clock import SystemClock
+from .cmdline import PREFIX, BootWords, parse
+from .config import INSTALLED_PATH, NETBOOTED_PATH, Config, read, write
+from .errors import ConfigError, Denied, Refused, ServerAway, Stopped
+from .helpers import install
+from .host import boot_id, greeting, registration_card
+from .interrupt import STOPPED, Interrupt
+from .inventory import collect
+from .loop import Outcome
+from .power import SYSRQ_PATH, perform
+from .protocol import put_inventory
+from .registration import join
+from .render import Renderer
+from .runner import Place, Runner
+from .session import Session
+from .transport import HttpTransport
+
+DENIED_PAUSE_SECONDS = 60.0  # before booting again for a new ticket, or asking again: time to read the console
+INVENTORY_TRIES = 3  # the inventory task sends it again; work must not wait for it
+COMMAND_TIMEOUT_SECONDS = 30.0
+
+
+def note(text: str) -> None:
+    """A line for the console or the journal."""
+    sys.stderr.write(f"[agent] {text}\n")
+    sys.stderr.flush()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve. `keep_power`: exit where the machine would be rebooted or powered off."""
+
+    once: bool = False
+    keep_power: bool = False
+    work_dir: str = ""
+    root: str = "/"
+
+
+class Service:
+    """One agent process: owns the clock, the signals and the machine's power."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._stop = Interrupt()
+        self._clock = SystemClock(self._stop)
+        self._jitter = random.SystemRandom().random
+        self._on_stop: tuple[Callable[[], None], ...] = ()
+
+    def start(self, cmdline_path: str, state_path: str) -> int:
+        """A netbooted machine: register unless that was done in this boot, then work."""
+        self._obey_signals()
+        words = _boot_words(cmdline_path)
+        try:
+            try:
+                settings = _known(state_path, words) or self._register(state_path, words)
+                outcome = self._serve(settings)
+            except Denied as denial:
+                note(f"the server does not accept our ticket: {denial}")
+                outcome = Outcome.DENIED
+            if outcome is Outcome.DENIED:
+                self._pause_before_new_ticket(state_path)
+                outcome = Outcome.REBOOT
+            return self._leave(outcome)
+        except Stopped as stopped:
+            return _stopped(stopped)
+
+    def run(self, config_path: str) -> int:
+        """An installed operating system: work as the config says."""
+        self._obey_signals()
+        settings = read(config_path)
+        try:
+            while True:
+                outcome = self._serve(settings)
+                if outcome is not Outcome.DENIED:
+                    return self._leave(outcome)
+                self._clock.sleep(DENIED_PAUSE_SECONDS * (0.5 + self._jitter()))
+        except Stopped as stopped:
+            return _stopped(stopped)
+
+    def _register(self, state_path: str, words: BootWords) -> Config:
+        client = Client(HttpTransport(words.url), self._clock, self._jitter, note)
+        root = self._options.root
+        card = registration_card(words.ticket, words.mac, words.bootenv, words.url, identity.read(root), root)
+        known = join(client, self._clock, card, words.url, _new_key(), note)
+        settings = Config(known.url, known.machine, known.token, words.bootenv)
+        write(state_path, settings)
+        return settings
+
+    def _serve(self, settings: Config) -> Outcome:
+        """One session, in a folder of its own that holds the helper commands."""
+        folder = mkdtemp(prefix="provisioner-", dir=self._options.work_dir or None)
+        try:
+            install(os.path.join(folder, "bin"))
+            return self._work(settings, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _work(self, settings: Config, folder: str) -> Outcome:
+        root = self._options.root
+        transport = HttpTransport(settings.url)
+        client = Client(transport, self._clock, self._jitter, note, settings.token)
+        place = Place(
+            machine=settings.machine,
+            url=settings.url,
+            token=settings.token,
+            boot_id=boot_id(root),
+            agent_path=os.path.abspath(sys.argv[0]),
+            helper_dir=os.path.join(folder, "bin"),
+            work_dir=folder,
+        )
+        runner = Runner(client, place, self._clock, Renderer(), self._jitter, note, lambda: bool(self._stop.reason))
+        session = Session(client, runner, self._clock, settings.machine, place.boot_id, _new_key, note)
+        self._on_stop = (lambda: runner.interrupt(self._stop.detail), transport.interrupt)
+        if not session.greet(greeting(settings.bootenv, settings.url, root)):
+            return Outcome.DENIED
+        self._send_inventory(client, settings.machine)
+        return session.work(settings.bootenv, self._options.once)
+
+    def _send_inventory(self, client: Client, machine: str) -> None:
+        try:
+            client.call(put_inventory(machine, collect(self._options.root)), tries=INVENTORY_TRIES)
+        except (Refused, ServerAway) as error:
+            note(f"the inventory was not taken: {error}")
+
+    def _pause_before_new_ticket(self, state_path: str) -> None:
+        seconds = DENIED_PAUSE_SECONDS * (0.5 + self._jitter())
+        note(f"boots again in {seconds:.0f} s to be given a new ticket")
+        with suppress(FileNotFoundError):
+            os.unlink(state_path)
+        self._clock.sleep(seconds)
+
+    def _leave(self, outcome: Outcome) -> int:
+        """Do to the machine what the session ended with."""
+        note(f"ends: {outcome.value}")
+        if outcome is not Outcome.EXIT and not self._options.keep_power:
+            perform(outcome, _run_command, _press_sysrq, self._clock.sleep, note)
+        return 0
+
+    def _obey_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        self._stop.give(STOPPED, signal.Signals(number).name)
+        for act in self._on_stop:
+            act()
+
+
+def _new_key() -> str:
+    return uuid4().hex
+
+
+def _boot_words(cmdline_path: str) -> BootWords:
+    with open(cmdline_path, encoding="utf-8") as file:
+        words = parse(file.read())
+    missing = [name for name in ("url", "bootenv") if not getattr(words, name)]
+    if missing:
+        raise ConfigError(f"{cmdline_path} lacks {' and '.join(PREFIX + name for name in missing)}")
+    return words
+
+
+def _known(state_path: str, words: BootWords) -> Optional[Config]:
+    """What an earlier process registered in this boot."""
+    if not os.path.exists(state_path):
+        return None
+    settings = read(state_path)
+    return settings if settings.bootenv == words.bootenv else None
+
+
+def _stopped(stopped: Stopped) -> int:
+    note(f"stops: {stopped}")
+    return 0
+
+
+def _run_command(words: Sequence[str]) -> int:
+    try:
+        return subprocess.run(words, stdin=subprocess.DEVNULL, timeout=COMMAND_TIMEOUT_SECONDS, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        note(f"{words[0]}: {error}")
+        return 1
+
+
+def _press_sysrq(key: str) -> None:
+    with open(SYSRQ_PATH, "w", encoding="ascii") as file:
+        file.write(key)
+
+
+def start(words: Sequence[str]) -> int:
+    """`start`: serve a netbooted machine."""
+    parser = _parser("start", "serve a machine that was booted from the network")
+    parser.add_argument("--cmdline", default="/proc/cmdline", help="where the kernel's command line is")
+    parser.add_argument("--state", default=NETBOOTED_PATH, help="where to keep what registering brought")
+    chosen = parser.parse_args(words)
+    return Service(_options(chosen)).start(chosen.cmdline, chosen.state)
+
+
+def run(words: Sequence[str]) -> int:
+    """`run`: serve an installed operating system."""
+    parser = _parser("run", "serve an installed operating system")
+    parser.add_argument("--config", default=INSTALLED_PATH, help="url, machine, token and bootenv, as JSON")
+    chosen = parser.parse_args(words)
+    return Service(_options(chosen)).run(chosen.config)
+
+
+def _parser(verb: str, text: str) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"agent.pyz {verb}", description=text)
+    parser.add_argument("--once", action="store_true", help="exit when there is nothing to do, instead of waiting")
+    parser.add_argument("--keep-power", action="store_true", help="exit instead of rebooting or powering off")
+    parser.add_argument("--work-dir", default="", help="where tasks get their folders")
+    return parser
+
+
+def _options(chosen: Namespace) -> Options:
+    return Options(once=chosen.once, keep_power=chosen.keep_power, work_dir=chosen.work_dir)

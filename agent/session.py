@@ -1,0 +1,145 @@
+"""One agent at work: performs what the loop decides and hands it what came of it, until the loop is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, Protocol
+
+from . import protocol
+from .client import Client
+from .clock import Clock
+from .errors import Conflict, Denied, Missing, Nonsense, Refused, ServerAway
+from .exits import Ending
+from .loop import (
+    Action,
+    AskNextStage,
+    Claim,
+    Conflicted,
+    Dropped,
+    Ended,
+    Finish,
+    Look,
+    NotAdmitted,
+    NothingToDo,
+    Ordered,
+    Outcome,
+    Prepared,
+    Rejected,
+    Reply,
+    Rest,
+    Rested,
+    RunJob,
+    Seen,
+    Staged,
+    begin,
+    step,
+)
+
+PREPARE_TRIES = 3  # preparing helps a reboot; not being able to must not hinder it
+
+
+class JobRunner(Protocol):
+    """Does work orders."""
+
+    def run(self, order: protocol.WorkOrder) -> Optional[Ending]:
+        """None: nothing follows from it."""
+
+
+class Session:
+    """`machine` and `boot_id` are whom the agent speaks for; `new_key` makes a fresh word for each claim."""
+
+    def __init__(
+        self,
+        client: Client,
+        runner: JobRunner,
+        clock: Clock,
+        machine: str,
+        boot_id: str,
+        new_key: Callable[[], str],
+        note: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._runner = runner
+        self._clock = clock
+        self._machine = machine
+        self._boot_id = boot_id
+        self._new_key = new_key
+        self._note = note
+        self._last_reason = ""
+
+    def greet(self, greeting: Mapping[str, Any]) -> bool:
+        """Say hello; False when the server does not know us."""
+        try:
+            self._client.call(protocol.hello(self._machine, greeting))
+        except (Denied, Missing) as refusal:
+            self._note(f"the server does not know us: {refusal}")
+            return False
+        except Refused as refusal:
+            self._note(f"the server does not like our hello: {refusal}")
+        return True
+
+    def work(self, bootenv: str, once: bool = False) -> Outcome:
+        """Work until there is a reason to end; `once`: having nothing to do is one. Raises `Stopped` when told to."""
+        standing, action = begin(bootenv, once)
+        while not isinstance(action, Finish):
+            self._clock.sleep(0)  # told to stop while it was busy, it stops here
+            standing, action = step(standing, self._perform(action))
+        return action.outcome
+
+    def _perform(self, action: Action) -> Reply:
+        try:
+            return self._ask(action)
+        except Conflict as conflict:
+            self._tell(f"waiting: {conflict.detail}")
+            return Conflicted(conflict.detail)
+        except (Denied, Missing) as refusal:
+            self._note(f"the server does not know us: {refusal}")
+            return NotAdmitted(str(refusal))
+        except (Refused, Nonsense) as error:
+            self._note(f"cannot go on: {error}")
+            return Rejected(str(error))
+
+    def _ask(self, action: Action) -> Reply:
+        if isinstance(action, Claim):
+            return self._claim()
+        if isinstance(action, RunJob):
+            ending = self._runner.run(action.order)
+            return Dropped() if ending is None else Ended(ending.exit_state)
+        if isinstance(action, Look):
+            return self._look(action.revision)
+        if isinstance(action, AskNextStage):
+            follows, reason = protocol.read_stage_action(self._client.call(protocol.next_stage(self._machine)))
+            self._tell(f"change-stage map: {follows} {reason}".rstrip())
+            return Staged(follows)
+        if isinstance(action, Rest):
+            self._clock.sleep(action.seconds)
+            return Rested()
+        return self._prepare_reboot()
+
+    def _claim(self) -> Reply:
+        order = self._client.call(protocol.claim(self._machine, self._boot_id, self._new_key()))
+        if not order:
+            return NothingToDo()
+        self._last_reason = ""
+        return Ordered(protocol.read_work_order(order))
+
+    def _look(self, revision: Optional[int]) -> Reply:
+        work = protocol.read_work(self._client.call(protocol.look(self._machine, revision)))
+        if work.reason:
+            self._tell(f"waiting: {work.reason}")
+        return Seen(work)
+
+    def _prepare_reboot(self) -> Reply:
+        try:
+            answer = self._client.call(protocol.prepare_reboot(self._machine), tries=PREPARE_TRIES) or {}
+        except (Refused, ServerAway) as error:
+            self._note(f"the next boot device was not set: {error}")
+        else:
+            self._note(f"next boot: {answer.get('next_boot', 'none')} {answer.get('message', '')}".rstrip())
+        return Prepared()
+
+    def _tell(self, text: str) -> None:
+        """Note something once, not each time it is found again."""
+        if text != self._last_reason:
+            self._last_reason = text
+            self._note(text)

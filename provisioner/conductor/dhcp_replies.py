@@ -1,0 +1,218 @@
+"""Builds DHCP replies from decisions: what all clients of a subnet share is encoded once and kept.
+
+What goes in: message type, server id and lease time always; of the rest only what the client lists in option 55, in
+its order (RFC 2131 section 4.3.1; everything when it has no list); then what concerns this client alone: booting, host
+name, client id (RFC 6842) and the relay's option 82 (RFC 3046).
+"""
+
+from __future__ import annotations
+
+from socket import inet_aton
+
+import structlog
+
+from provisioner.errors import Invalid
+from provisioner.leases import Arrival, Decision, Network, address_text, server_id
+from provisioner.model import Reservation, Subnet
+from provisioner.netboot import NO_BOOT, Boot
+from provisioner.wire.dhcp import (
+    BOOTREPLY,
+    BROADCAST_FLAG,
+    DhcpMessage,
+    MessageType,
+    encode,
+    encode_options,
+    message_limit,
+)
+from provisioner.wire.dhcp_options import (
+    BOOT_FILE_NAME,
+    BROADCAST,
+    CLIENT_ID,
+    DNS_SERVERS,
+    DOMAIN_NAME,
+    HOST_NAME,
+    LEASE_TIME,
+    MESSAGE,
+    MESSAGE_TYPE,
+    PARAMETER_LIST,
+    REBINDING_TIME,
+    RELAY_INFORMATION,
+    RENEWAL_TIME,
+    ROUTERS,
+    SERVER_ID,
+    SUBNET_MASK,
+    TFTP_SERVER_NAME,
+    encode_configured,
+)
+
+log = structlog.get_logger(__name__)
+
+# Blocks differ by subnet, message type and parameter list; a site has a few dozen, a fuzzer any number.
+_MOST_BLOCKS = 4096
+# Of the header field `file`; a longer name goes into option 67 alone.
+_LONGEST_FILE = 127
+
+_BlockKey = tuple[object, ...]
+
+
+class DhcpReplies:
+    """Replies as datagrams. `forget` when subnets or reservations have changed."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[_BlockKey, bytes] = {}
+        self._configured: dict[tuple[str, str], dict[int, bytes]] = {}
+
+    def forget(self) -> None:
+        """Drop what was encoded from an earlier configuration."""
+        self._blocks.clear()
+        self._configured.clear()
+
+    def boot_file(self, decision: Decision) -> str:
+        """The boot file that configured option 67 insists on; empty leaves it to the firmware."""
+        return self._configured_options(decision).get(BOOT_FILE_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+
+    def build(
+        self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot = NO_BOOT, hostname: str = ""
+    ) -> bytes:
+        """The reply that `decision` calls for. Raises WireError when it does not fit what the client takes."""
+        if decision.reply is MessageType.NAK:
+            return self._refusal(request, arrival, decision)
+        own = self._own_options(request, arrival, decision, boot, hostname)
+        booting = bool(boot.file)
+        next_server = boot_server(arrival, decision) if booting else ""
+        message = DhcpMessage(
+            op=BOOTREPLY,
+            htype=request.htype,
+            xid=request.xid,
+            flags=request.flags,
+            ciaddr=request.ciaddr if decision.reply is MessageType.ACK else "",
+            yiaddr=decision.address,
+            siaddr=next_server,
+            giaddr=request.giaddr,
+            mac=request.mac,
+            sname=next_server,
+            file=boot.file if len(boot.file) <= _LONGEST_FILE else "",
+            options=own,
+        )
+        return encode(message, self._block(request, arrival, decision, frozenset(own)), message_limit(request))
+
+    def _refusal(self, request: DhcpMessage, arrival: Arrival, decision: Decision) -> bytes:
+        options = {
+            MESSAGE_TYPE: bytes([MessageType.NAK]),
+            SERVER_ID: inet_aton(server_id(request, arrival)),
+            MESSAGE: decision.reason.encode(),
+        }
+        message = DhcpMessage(
+            op=BOOTREPLY,
+            htype=request.htype,
+            xid=request.xid,
+            # The relay must broadcast it: the client may hold an address that is wrong here (RFC 2131, 4.3.2).
+            flags=request.flags | BROADCAST_FLAG if request.giaddr else request.flags,
+            giaddr=request.giaddr,
+            mac=request.mac,
+            options=options | _echoed(request),
+        )
+        return encode(message, limit=message_limit(request))
+
+    def _own_options(
+        self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str
+    ) -> dict[int, bytes]:
+        """What concerns this client alone."""
+        own = dict(boot.options)
+        asked = request.options.get(PARAMETER_LIST)
+        if hostname and (asked is None or HOST_NAME in asked):
+            own[HOST_NAME] = hostname.encode("ascii", "replace")
+        if boot.file:
+            # With NUL at the end: PXE ROMs with that bug are many, clients that mind are not (RFC 2132, section 2).
+            if (asked is not None and BOOT_FILE_NAME in asked) or len(boot.file) > _LONGEST_FILE:
+                own[BOOT_FILE_NAME] = boot.file.encode() + b"\0"
+            if asked is not None and TFTP_SERVER_NAME in asked:
+                own[TFTP_SERVER_NAME] = boot_server(arrival, decision).encode() + b"\0"
+        own.update(_echoed(request))
+        return own
+
+    def _block(self, request: DhcpMessage, arrival: Arrival, decision: Decision, without: frozenset[int]) -> bytes:
+        """What this client shares with others, encoded; `without` the options that it gets on its own."""
+        assert decision.network is not None
+        reservation = decision.reservation
+        ours = server_id(request, arrival)
+        key = (
+            decision.network.subnet.name,
+            reservation.address if reservation is not None and reservation.options else "",
+            decision.reply,
+            decision.lease_seconds,
+            ours,
+            request.options.get(PARAMETER_LIST),
+            without,
+        )
+        block = self._blocks.get(key)
+        if block is None:
+            if len(self._blocks) >= _MOST_BLOCKS:
+                self._blocks.clear()
+            block = self._blocks[key] = encode_options(self._shared(request, ours, decision, without))
+        return block
+
+    def _shared(self, request: DhcpMessage, ours: str, decision: Decision, without: frozenset[int]) -> dict[int, bytes]:
+        assert decision.reply is not None and decision.network is not None
+        options = {MESSAGE_TYPE: bytes([decision.reply]), SERVER_ID: inet_aton(ours)}
+        values = _network_options(decision.network) | self._configured_options(decision)
+        if decision.lease_seconds:
+            options[LEASE_TIME] = decision.lease_seconds.to_bytes(4)
+            values[RENEWAL_TIME] = (decision.lease_seconds // 2).to_bytes(4)
+            values[REBINDING_TIME] = (decision.lease_seconds * 7 // 8).to_bytes(4)
+        asked = request.options.get(PARAMETER_LIST)
+        for code in values if asked is None else asked:
+            if code in values and code not in without:
+                options.setdefault(code, values[code])
+        return options
+
+    def _configured_options(self, decision: Decision) -> dict[int, bytes]:
+        if decision.network is None:
+            return {}
+        subnet, reservation = decision.network.subnet, decision.reservation
+        key = (subnet.name, reservation.address if reservation is not None else "")
+        options = self._configured.get(key)
+        if options is None:
+            if len(self._configured) >= _MOST_BLOCKS:
+                self._configured.clear()
+            options = self._configured[key] = _encode_configured(subnet, reservation)
+        return options
+
+
+def boot_server(arrival: Arrival, decision: Decision) -> str:
+    """From whom the client loads its boot file: as configured, else from us."""
+    reservation, network = decision.reservation, decision.network
+    return (
+        (reservation.next_server if reservation is not None else "")
+        or (network.subnet.next_server if network is not None else "")
+        or arrival.address
+    )
+
+
+def _echoed(request: DhcpMessage) -> dict[int, bytes]:
+    return {code: request.options[code] for code in (CLIENT_ID, RELAY_INFORMATION) if code in request.options}
+
+
+def _network_options(network: Network) -> dict[int, bytes]:
+    subnet = network.subnet
+    size = network.last - network.first
+    options = {
+        SUBNET_MASK: (0xFFFFFFFF - size).to_bytes(4),
+        ROUTERS: inet_aton(subnet.gateway) if subnet.gateway else b"",
+        DNS_SERVERS: b"".join(inet_aton(address) for address in subnet.dns_servers),
+        DOMAIN_NAME: subnet.domain.encode(),
+        BROADCAST: inet_aton(address_text(network.last)),
+    }
+    return {code: value for code, value in options.items() if value}
+
+
+def _encode_configured(subnet: Subnet, reservation: Reservation | None) -> dict[int, bytes]:
+    """Options as operators set them, the reservation's over the subnet's; one that is wrong disables only itself."""
+    texts = subnet.options | (reservation.options if reservation is not None else {})
+    encoded: dict[int, bytes] = {}
+    for name, text in texts.items():
+        try:
+            encoded |= encode_configured({name: text})
+        except Invalid as error:
+            log.warning("dhcp.option-unusable", subnet=subnet.name, option=name, error=error.message)
+    return encoded

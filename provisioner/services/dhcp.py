@@ -1,0 +1,213 @@
+"""DHCP on the wire: one UDP socket, drained in batches, answered once the decisions are on disk.
+
+A DatagramProtocol costs nine times as much for each datagram, and a commit for each datagram ten times as much again:
+hence the reader callback that takes what is there, up to `DRAIN_LIMIT`, and one commit for all of it. While that commit
+is under way the next drain is already decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import Future
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from struct import Struct as Layout
+from typing import Protocol
+
+import structlog
+
+from provisioner.conductor.addresses import FAILED, Answers, Reply
+from provisioner.leases import Arrival
+from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
+from provisioner.wire.error import WireError
+
+log = structlog.get_logger(__name__)
+
+# More at once makes the first of them wait; fewer wastes commits.
+DRAIN_LIMIT = 64
+# A DHCP datagram may be as large as the client says it takes; none is larger than this.
+LARGEST_DATAGRAM = 4096
+# A power-on storm of a hall fits in: 2,000 packets of 600 bytes with the kernel's overhead.
+RECEIVE_BUFFER_BYTES = 4 << 20
+
+# Not in Python's socket module before 3.14; numbers of <linux/in.h> and <asm-generic/socket.h>.
+IP_PKTINFO = 8
+_SO_RCVBUFFORCE = 33
+
+# struct in_pktinfo: interface index, our address there, the address in the datagram's header.
+_PKTINFO = Layout("@I4s4s")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
+_ANYWHERE = b"\0\0\0\0"
+
+
+class Answering(Protocol):
+    """Who decides."""
+
+    def answer(self, messages: Sequence[tuple[DhcpMessage, Arrival]]) -> Answers:
+        """Decide on all messages in order and begin to save what was decided."""
+
+
+def open_socket(address: str = "", port: int = SERVER_PORT) -> socket.socket:
+    """A socket bound for DHCP; OSError when the port is taken or we may not have it."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class DhcpService:
+    """Serves DHCP on a bound socket, which it closes in the end.
+
+    `interfaces` limits it to interfaces by name (empty: all). The ports differ from the standard only in tests.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        answering: Answering,
+        *,
+        interfaces: Sequence[str] = (),
+        client_port: int = CLIENT_PORT,
+        relay_port: int = SERVER_PORT,
+    ) -> None:
+        self._sock = sock
+        self._answering = answering
+        self._interfaces = frozenset(interfaces)
+        self._ports = {Way.RELAY: relay_port}
+        self._client_port = client_port
+        self._names: dict[int, str] = {}
+        self._indexes: dict[str, int] = {}
+        self._pending: set[Future[None]] = set()
+        self.received = 0
+        self.sent = 0
+        self.dropped: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        prepare(self._sock)
+        loop.add_reader(self._sock, self._readable)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            loop.remove_reader(self._sock)
+            if self._pending:
+                # What is being saved now has been decided: its clients get their answers.
+                await asyncio.wait(self._pending, timeout=1)
+            self._sock.close()
+
+    def _readable(self) -> None:
+        messages: list[tuple[DhcpMessage, Arrival]] = []
+        for _ in range(DRAIN_LIMIT):
+            try:
+                data, ancillary, flags, source = self._sock.recvmsg(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                # An ICMP error for something we sent earlier arrives here; it concerns no packet we could name.
+                self._drop(f"receive: {error.strerror}")
+                continue
+            self.received += 1
+            try:
+                messages.append(self._read(data, ancillary, flags))
+            except WireError as error:
+                self._drop(error.reason, source=source[0], error=error.message)
+        if messages:
+            self._answer(messages)
+
+    def _read(
+        self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], flags: int
+    ) -> tuple[DhcpMessage, Arrival]:
+        if flags & socket.MSG_TRUNC:
+            raise WireError("datagram too long")
+        return decode(data), self._arrival(ancillary)
+
+    def _arrival(self, ancillary: Sequence[tuple[int, int, bytes]]) -> Arrival:
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+                index, local, header = _PKTINFO.unpack(value[: _PKTINFO.size])
+                name = self._interface(index)
+                if self._interfaces and name not in self._interfaces:
+                    raise WireError("interface not served", name)
+                # For a broadcast, `local` is the interface's own address and not what the datagram was sent to.
+                return Arrival(socket.inet_ntoa(local), name, local != header)
+        raise WireError("no packet information")
+
+    def _interface(self, index: int) -> str:
+        name = self._names.get(index)
+        if name is None:
+            try:
+                name = self._names[index] = socket.if_indextoname(index)
+            except OSError:
+                # It is gone already; the next one with this index may have another name.
+                return f"#{index}"
+            self._indexes[name] = index
+        return name
+
+    def _answer(self, messages: list[tuple[DhcpMessage, Arrival]]) -> None:
+        try:
+            answers = self._answering.answer(messages)
+        except Exception:
+            # One drain must not stop the service; clients ask again within seconds.
+            log.exception("dhcp.failed", messages=len(messages))
+            self.dropped[FAILED] += len(messages)
+            return
+        self.dropped.update(answers.ignored)
+        self._pending.add(answers.saved)
+        answers.saved.add_done_callback(partial(self._saved, answers.replies))
+
+    def _saved(self, replies: list[Reply], saved: Future[None]) -> None:
+        self._pending.discard(saved)
+        if saved.cancelled():
+            return
+        error = saved.exception()
+        if error is not None:
+            self._drop("not saved", error=str(error), replies=len(replies))
+            return
+        for reply in replies:
+            self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        way = reply.destination.way
+        # Nobody answers ARP for an address that is only now being given, so without raw frames it is broadcast.
+        to_all = way in (Way.BROADCAST, Way.HARDWARE)
+        address = BROADCAST_ADDRESS if to_all else reply.destination.address
+        index = self._indexes.get(reply.arrival.interface, 0) if to_all else 0
+        information = _PKTINFO.pack(index, socket.inet_aton(reply.arrival.address), _ANYWHERE)
+        try:
+            self._sock.sendmsg(
+                [reply.data],
+                [(socket.IPPROTO_IP, IP_PKTINFO, information)],
+                0,
+                (address, self._ports.get(way, self._client_port)),
+            )
+        except OSError as error:
+            self._drop(f"send: {error.strerror}", to=address, interface=reply.arrival.interface)
+        else:
+            self.sent += 1
+
+    def _drop(self, reason: str, **context: object) -> None:
+        """Count it, and say it aloud the first time only: a broken client sends for hours."""
+        self.dropped[reason] += 1
+        level = log.warning if self.dropped[reason] == 1 else log.debug
+        level("dhcp.dropped", reason=reason, **context)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set what a DHCP socket needs, also on one that was handed over by systemd."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    # Beyond net.core.rmem_max only root may go; the plain option is cut to it silently.
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
+            break
+        except OSError:
+            continue

@@ -1,0 +1,299 @@
+"""DHCPv4 messages: bytes to values and back (RFC 2131, options as in RFC 2132, long options as in RFC 3396).
+
+This is the hot path of a power-on storm, hence struct and not scapy, which takes 40 times as long. What an option
+means is in `dhcp_options`; here an option is a code and its bytes.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import Enum, IntEnum
+from socket import inet_aton, inet_ntoa
+from struct import Struct as Layout
+
+from msgspec import Struct, field
+
+from provisioner.wire.error import WireError
+
+BOOTREQUEST = 1
+BOOTREPLY = 2
+BROADCAST_FLAG = 0x8000
+BROADCAST_ADDRESS = "255.255.255.255"
+SERVER_PORT = 67
+CLIENT_PORT = 68
+
+# RFC 2131 section 2: every client takes 576 bytes of IP datagram; more only if it says so in option 57.
+DEFAULT_LIMIT = 576 - 28
+# One Ethernet frame: fragments are what ROMs cannot put together again.
+LARGEST_LIMIT = 1500 - 28
+# RFC 951: BOOTP relays and clients may drop anything shorter.
+SHORTEST_REPLY = 300
+
+_HEADER = Layout("!BBBBIHH4s4s4s4s16s64s128s4s")
+_COOKIE = b"\x63\x82\x53\x63"
+_NO_ADDRESS = b"\0\0\0\0"
+_PAD, _END, _OVERLOAD, _MESSAGE_TYPE = 0, 255, 52, 53
+_FILE_IS_OPTIONS, _SNAME_IS_OPTIONS = 1, 2
+_SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236
+
+
+class MessageType(IntEnum):
+    """Option 53 (RFC 2132 section 9.6)."""
+
+    DISCOVER = 1
+    OFFER = 2
+    REQUEST = 3
+    DECLINE = 4
+    ACK = 5
+    NAK = 6
+    RELEASE = 7
+    INFORM = 8
+
+
+_TYPES = {bytes([number]): number for number in MessageType}
+
+
+class DhcpMessage(Struct, frozen=True, kw_only=True):
+    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`."""
+
+    op: int = BOOTREQUEST
+    htype: int = 1
+    hops: int = 0
+    xid: int = 0
+    secs: int = 0
+    flags: int = 0
+    ciaddr: str = ""
+    yiaddr: str = ""
+    siaddr: str = ""
+    giaddr: str = ""
+    mac: str = ""
+    sname: str = ""
+    file: str = ""
+    options: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def message_type(self) -> MessageType | None:
+        """What it is; None is plain BOOTP, or a type nobody defined."""
+        return _TYPES.get(self.options.get(_MESSAGE_TYPE, b""))
+
+    @property
+    def wants_broadcast(self) -> bool:
+        """Whether the client cannot receive unicast before it has an address."""
+        return bool(self.flags & BROADCAST_FLAG)
+
+    def address_option(self, code: int) -> str:
+        """An option that holds one address, as text; empty when absent, zero or not four bytes."""
+        value = self.options.get(code, b"")
+        return inet_ntoa(value) if len(value) == 4 and value != _NO_ADDRESS else ""
+
+    def text_option(self, code: int) -> str:
+        """An option that holds text, without the NUL bytes some clients end it with."""
+        return self.options.get(code, b"").rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+
+def decode(data: bytes) -> DhcpMessage:
+    """Read a datagram; raises WireError for whatever is not BOOTP with a DHCP cookie and well-formed options."""
+    if len(data) < _HEADER.size:
+        raise WireError("shorter than a DHCP header", f"{len(data)} of {_HEADER.size} bytes")
+    op, htype, hlen, hops, xid, secs, flags, ci, yi, si, gi, chaddr, sname, file, cookie = _HEADER.unpack_from(data)
+    if cookie != _COOKIE:
+        raise WireError("no DHCP cookie", cookie.hex())
+    if op not in (BOOTREQUEST, BOOTREPLY):
+        raise WireError("neither request nor reply", f"op {op}")
+    if hlen > len(chaddr):
+        raise WireError("hardware address too long", f"{hlen} bytes")
+    options: dict[int, bytes] = {}
+    _read_options(data, _HEADER.size, options)
+    if _OVERLOAD in options:
+        sname, file = _read_overload(options, sname, file)
+    return DhcpMessage(
+        op=op,
+        htype=htype,
+        hops=hops,
+        xid=xid,
+        secs=secs,
+        flags=flags,
+        ciaddr=inet_ntoa(ci) if ci != _NO_ADDRESS else "",
+        yiaddr=inet_ntoa(yi) if yi != _NO_ADDRESS else "",
+        siaddr=inet_ntoa(si) if si != _NO_ADDRESS else "",
+        giaddr=inet_ntoa(gi) if gi != _NO_ADDRESS else "",
+        mac=chaddr[:hlen].hex(":"),
+        sname=_text(sname),
+        file=_text(file),
+        options=options,
+    )
+
+
+def _read_options(data: bytes, at: int, options: dict[int, bytes]) -> None:
+    """Collect options from `at` to END, or to the end of the data, since many clients leave END out."""
+    end = len(data)
+    while at < end:
+        code = data[at]
+        if code == _PAD:
+            at += 1
+            continue
+        if code == _END:
+            return
+        value_at = at + 2
+        if value_at > end:
+            raise WireError("option without length", f"option {code}")
+        at = value_at + data[at + 1]
+        if at > end:
+            raise WireError("option runs past the end", f"option {code}")
+        if code in options:
+            options[code] += data[value_at:at]
+        else:
+            options[code] = data[value_at:at]
+
+
+def _read_overload(options: dict[int, bytes], sname: bytes, file: bytes) -> tuple[bytes, bytes]:
+    """Read options from `file`, then `sname` (RFC 2131 section 4.1), and return what is left of the two as text."""
+    overload = options.pop(_OVERLOAD)
+    if overload not in (b"\1", b"\2", b"\3"):
+        raise WireError("unknown overload", overload.hex())
+    if overload[0] & _FILE_IS_OPTIONS:
+        _read_options(file, 0, options)
+        file = b""
+    if overload[0] & _SNAME_IS_OPTIONS:
+        _read_options(sname, 0, options)
+        sname = b""
+    # Overload inside an overloaded field means nothing; it must not survive into a copy.
+    options.pop(_OVERLOAD, None)
+    return sname, file
+
+
+def _text(value: bytes) -> str:
+    return value.split(b"\0", 1)[0].decode("latin-1")
+
+
+def encode_options(options: Mapping[int, bytes]) -> bytes:
+    """Options as they stand in a message, without END; values over 255 bytes are split (RFC 3396)."""
+    parts = []
+    for code, value in options.items():
+        if len(value) <= 255:
+            parts.append(bytes((code, len(value))) + value)
+        else:
+            pieces = (value[at : at + 255] for at in range(0, len(value), 255))
+            parts.extend(bytes((code, len(piece))) + piece for piece in pieces)
+    return b"".join(parts)
+
+
+def encode(message: DhcpMessage, block: bytes = b"", limit: int = DEFAULT_LIMIT) -> bytes:
+    """Build a datagram of at most `limit` bytes; `block` are options already encoded that go before the message's own.
+
+    What does not fit overflows into `file` and `sname` where these are empty (option 52), in that order.
+    Raises WireError when it fits nowhere.
+    """
+    options = block + encode_options(message.options)
+    if _HEADER.size + len(options) + 1 > limit:
+        return _encode_overloaded(message, options, limit)
+    return (_header(message, b"", b"") + options + b"\xff").ljust(SHORTEST_REPLY, b"\0")
+
+
+def _header(message: DhcpMessage, sname: bytes, file: bytes) -> bytes:
+    hardware = bytes.fromhex(message.mac.replace(":", ""))
+    return _HEADER.pack(
+        message.op,
+        message.htype,
+        len(hardware),
+        message.hops,
+        message.xid,
+        message.secs,
+        message.flags,
+        _address(message.ciaddr),
+        _address(message.yiaddr),
+        _address(message.siaddr),
+        _address(message.giaddr),
+        hardware,
+        sname or _field(message.sname, 64),
+        file or _field(message.file, 128),
+        _COOKIE,
+    )
+
+
+def _address(text: str) -> bytes:
+    return inet_aton(text) if text else _NO_ADDRESS
+
+
+def _field(text: str, size: int) -> bytes:
+    value = text.encode("latin-1", "replace")
+    # Firmware reads these as C strings: the NUL must be there.
+    if len(value) >= size:
+        raise WireError("name too long for the header", f"{text!r} has {len(value)} bytes, {size - 1} fit")
+    return value
+
+
+def _encode_overloaded(message: DhcpMessage, options: bytes, limit: int) -> bytes:
+    items = _items(options)
+    # Three bytes for option 52 itself, one for END.
+    main, waiting = _fill(items, None, limit - _HEADER.size - 4)
+    file = sname = b""
+    overload = 0
+    if waiting and not message.file:
+        file, waiting = _fill(items, waiting, 127)
+        overload |= _FILE_IS_OPTIONS
+    if waiting and not message.sname:
+        sname, waiting = _fill(items, waiting, 63)
+        overload |= _SNAME_IS_OPTIONS
+    if waiting:
+        raise WireError("options do not fit", f"{len(options)} bytes of options into {limit} bytes of message")
+    main += bytes((_OVERLOAD, 1, overload))
+    return (_header(message, _ended(sname), _ended(file)) + main + b"\xff").ljust(SHORTEST_REPLY, b"\0")
+
+
+def _ended(options: bytes) -> bytes:
+    return options + b"\xff" if options else b""
+
+
+def _items(options: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(options):
+        end = at + 2 + options[at + 1]
+        yield options[at:end]
+        at = end
+
+
+def _fill(items: Iterator[bytes], first: bytes | None, room: int) -> tuple[bytes, bytes | None]:
+    """Take items in order while they fit; returns them and the first that did not."""
+    taken = b""
+    item = first if first is not None else next(items, None)
+    while item is not None and len(taken) + len(item) <= room:
+        taken += item
+        item = next(items, None)
+    return taken, item
+
+
+def message_limit(request: DhcpMessage) -> int:
+    """How many bytes of UDP payload the client takes (option 57 counts IP and UDP headers too)."""
+    value = request.options.get(57, b"")
+    if len(value) != 2:
+        return DEFAULT_LIMIT
+    return min(max(int.from_bytes(value) - 28, DEFAULT_LIMIT), LARGEST_LIMIT)
+
+
+class Way(Enum):
+    """How a reply reaches the client."""
+
+    RELAY = "relay"
+    UNICAST = "unicast"
+    BROADCAST = "broadcast"
+    HARDWARE = "hardware"
+
+
+class Destination(Struct, frozen=True):
+    """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet."""
+
+    way: Way
+    address: str
+    port: int
+
+
+def reply_destination(request: DhcpMessage, kind: MessageType, yiaddr: str) -> Destination:
+    """Where the reply to `request` goes (RFC 2131 section 4.1)."""
+    if request.giaddr:
+        return Destination(Way.RELAY, request.giaddr, SERVER_PORT)
+    if kind is MessageType.NAK:
+        return Destination(Way.BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
+    if request.ciaddr:
+        return Destination(Way.UNICAST, request.ciaddr, CLIENT_PORT)
+    if request.wants_broadcast or not yiaddr:
+        return Destination(Way.BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
+    return Destination(Way.HARDWARE, yiaddr, CLIENT_PORT)

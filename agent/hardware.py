@@ -89,6 +89,7 @@ def disks(root: str) -> list[dict[str, object]]:
         for name in entries(root, "sys/block")
         if os.path.exists(os.path.join(root, "sys/block", name, "device"))
         and read_text(root, f"sys/block/{name}/device/type") != _SCSI_CDROM
+        and read_text(root, f"sys/block/{name}/hidden") != "1"  # a path of a multipath NVMe disk
         and not re.match(r"(fd|sr)\d", name)
     ]
 
@@ -99,7 +100,7 @@ def _disk(root: str, name: str) -> dict[str, object]:
     wwn = read_text(root, f"{base}/wwid") or read_text(root, f"{base}/device/wwid") or udev.get("ID_WWN", "")
     return {
         "name": name,
-        "path": f"/dev/{name}",
+        "path": f"/dev/{name.replace('!', '/')}",
         "size_bytes": number(read_text(root, f"{base}/size")) * SECTOR_BYTES,
         "sector_bytes": number(read_text(root, f"{base}/queue/logical_block_size")) or SECTOR_BYTES,
         "model": read_text(root, f"{base}/device/model") or udev.get("ID_MODEL", ""),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Callable, Optional
 from urllib.parse import urlsplit
 
+from .protocol import Holder
 from .version import VERSION
 
 # What `uname` says -> our word; anything else goes unchanged.
@@ -95,12 +96,12 @@ def registration_card(
 
 
 def greeting(
-    bootenv: str, url: str, root: str = "/", which: Callable[[str], Optional[str]] = shutil.which
+    holder: Holder, bootenv: str, url: str, root: str = "/", which: Callable[[str], Optional[str]] = shutil.which
 ) -> dict[str, object]:
     """What an agent says of itself when it comes up."""
     address = local_address(url)
     return {
-        "boot_id": boot_id(root),
+        **holder.as_json(),
         "bootenv": bootenv,
         "version": VERSION,
         "arch": architecture(os.uname().machine),

@@ -146,9 +146,21 @@ def _read_work(reply: Mapping[str, Any]) -> Work:
     )
 
 
-def claim(machine: str, boot_id: str, key: str) -> Request:
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a job: which boot of the machine, and which agent process in it."""
+
+    boot_id: str
+    instance: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What goes with every request about a job."""
+        return {"boot_id": self.boot_id, "instance": self.instance}
+
+
+def claim(machine: str, holder: Holder, key: str) -> Request:
     """Ask for a job. `key` is the same for every try, so that a lost reply does not leave a job without an agent."""
-    return _json_request("POST", "/jobs", {"machine": machine, "boot_id": boot_id}, headers={"Idempotency-Key": key})
+    return _json_request("POST", "/jobs", {"machine": machine, **holder.as_json()}, headers={"Idempotency-Key": key})
 
 
 def read_stage_action(answer: Any) -> tuple[str, str]:
@@ -226,7 +238,7 @@ def _read_work_order(reply: Mapping[str, Any]) -> WorkOrder:
         stage=job.get("stage") or "",
         workflow=job.get("workflow") or "",
         attempt=job.get("attempt", 1),
-        log_size=job.get("log_size", 0),
+        log_size=reply.get("log_size") or job.get("log_size") or 0,
         timeout_seconds=task.get("timeout_seconds") or 0,
         heartbeat_seconds=task.get("heartbeat_seconds") or 0,
         files=tuple(_read_task_file(file) for file in reply.get("files") or ()),
@@ -247,9 +259,9 @@ def _read_task_file(file: Mapping[str, Any]) -> TaskFile:
     )
 
 
-def start_job(job: str, boot_id: str) -> Request:
+def start_job(job: str, holder: Holder) -> Request:
     """Say that the job's work begins."""
-    return _json_request("POST", f"/jobs/{job}/start", {"boot_id": boot_id})
+    return _json_request("POST", f"/jobs/{job}/start", holder.as_json())
 
 
 def append_log(job: str, offset: int, data: bytes) -> Request:
@@ -276,20 +288,20 @@ def upload_actions(job: str, files: Sequence[RenderedFile]) -> Request:
     return _json_request("PUT", f"/jobs/{job}/actions", [file.as_json() for file in files])
 
 
-def heartbeat(job: str, boot_id: str, progress: Optional[float] = None) -> Request:
+def heartbeat(job: str, holder: Holder, progress: Optional[float] = None) -> Request:
     """Say that the job is alive, and how far it is (percent) when its script has told."""
-    body: dict[str, Any] = {"boot_id": boot_id}
+    body = holder.as_json()
     if progress is not None:
         body["progress"] = progress
     return _json_request("POST", f"/jobs/{job}/heartbeat", body, timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS)
 
 
 def report_result(
-    job: str, boot_id: str, state: str, exit_state: str, exit_code: Optional[int], message: str, runnable: bool
+    job: str, holder: Holder, state: str, exit_state: str, exit_code: Optional[int], message: str, runnable: bool
 ) -> Request:
     """Say how the job ended; the first report counts, so repeating it is harmless."""
     result = {
-        "boot_id": boot_id,
+        **holder.as_json(),
         "state": state,
         "exit_state": exit_state,
         "exit_code": exit_code,

@@ -23,6 +23,7 @@ from .helpers import PROGRESS_FILE
 from .interrupt import CANCELLED, STOPPED, Interrupt
 from .logs import JobLog, LogSender
 from .protocol import (
+    Holder,
     RenderedFile,
     TaskFile,
     WorkOrder,
@@ -54,7 +55,7 @@ class Place:
     machine: str
     url: str
     token: str = field(repr=False)
-    boot_id: str
+    holder: Holder
     agent_path: str
     helper_dir: str
     work_dir: str = ""
@@ -103,7 +104,7 @@ class Runner:
     def run(self, order: WorkOrder) -> Optional[Ending]:
         """Do a work order. None: the job was not ours, or is not any more, so that nothing follows from it."""
         try:
-            self._client.call(start_job(order.job, self._place.boot_id))
+            self._client.call(start_job(order.job, self._place.holder))
         except (Conflict, Missing) as refusal:
             self._note(f"job {order.job} is not ours to start: {refusal}")
             return None
@@ -127,7 +128,7 @@ class Runner:
         sender = LogSender(log, self._clock)
         folder = mkdtemp(prefix="task-", dir=self._place.work_dir or None)
         pulse = Heartbeat(
-            lambda: self._client.call(heartbeat(order.job, self._place.boot_id, _read_progress(folder)), tries=1),
+            lambda: self._client.call(heartbeat(order.job, self._place.holder, _read_progress(folder)), tries=1),
             interrupt,
             self._clock,
             interval_seconds(order.heartbeat_seconds),
@@ -226,7 +227,7 @@ class Runner:
     def _report(self, order: WorkOrder, ending: Ending) -> Optional[Ending]:
         request = report_result(
             order.job,
-            self._place.boot_id,
+            self._place.holder,
             ending.state,
             ending.exit_state,
             ending.exit_code,

@@ -29,7 +29,7 @@ from .interrupt import STOPPED, Interrupt
 from .inventory import collect
 from .loop import Outcome
 from .power import SYSRQ_PATH, perform
-from .protocol import put_inventory
+from .protocol import Holder, put_inventory
 from .registration import join
 from .render import Renderer
 from .runner import Place, Runner
@@ -65,6 +65,7 @@ class Service:
         self._stop = Interrupt()
         self._clock = SystemClock(self._stop)
         self._jitter = random.SystemRandom().random
+        self._instance = _new_key()
         self._on_stop: tuple[Callable[[], None], ...] = ()
 
     def start(self, cmdline_path: str, state_path: str) -> int:
@@ -124,15 +125,15 @@ class Service:
             machine=settings.machine,
             url=settings.url,
             token=settings.token,
-            boot_id=boot_id(root),
+            holder=Holder(boot_id(root), self._instance),
             agent_path=os.path.abspath(sys.argv[0]),
             helper_dir=os.path.join(folder, "bin"),
             work_dir=folder,
         )
         runner = Runner(client, place, self._clock, Renderer(), self._jitter, note, lambda: bool(self._stop.reason))
-        session = Session(client, runner, self._clock, settings.machine, place.boot_id, _new_key, note)
+        session = Session(client, runner, self._clock, settings.machine, place.holder, _new_key, note)
         self._on_stop = (lambda: runner.interrupt(self._stop.detail), transport.interrupt)
-        if not session.greet(greeting(settings.bootenv, settings.url, root)):
+        if not session.greet(greeting(place.holder, settings.bootenv, settings.url, root)):
             return Outcome.DENIED
         self._send_inventory(client, settings.machine)
         return session.work(settings.bootenv, self._options.once)

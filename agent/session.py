@@ -46,7 +46,7 @@ class JobRunner(Protocol):
 
 
 class Session:
-    """`machine` and `boot_id` are whom the agent speaks for; `new_key` makes a fresh word for each claim."""
+    """`machine` and `holder` are whom the agent speaks for; `new_key` makes a fresh word for each claim."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Session:
         runner: JobRunner,
         clock: Clock,
         machine: str,
-        boot_id: str,
+        holder: protocol.Holder,
         new_key: Callable[[], str],
         note: Callable[[str], None],
     ) -> None:
@@ -62,7 +62,7 @@ class Session:
         self._runner = runner
         self._clock = clock
         self._machine = machine
-        self._boot_id = boot_id
+        self._holder = holder
         self._new_key = new_key
         self._note = note
         self._last_reason = ""
@@ -117,7 +117,7 @@ class Session:
         return self._prepare_reboot()
 
     def _claim(self) -> Reply:
-        order = self._client.call(protocol.claim(self._machine, self._boot_id, self._new_key()))
+        order = self._client.call(protocol.claim(self._machine, self._holder, self._new_key()))
         if not order:
             return NothingToDo()
         self._last_reason = ""

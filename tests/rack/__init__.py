@@ -8,6 +8,8 @@
     chassis     one machine's power button: starts, stops and resets QEMU, chooses the boot order
     qmp         the few words of QEMU's monitor protocol that a chassis needs
     control     the words a rack, a BMC and the supervisor exchange
+    processes   starts and ends child processes
+    router      answers the IPv6 router solicitations of iPXE, which waits for it
     hook        the program that `ipmi_sim` runs to switch power and read its LAN settings
     handover    gives a process sockets that were bound elsewhere (systemd's convention)
     programs    which programs the rack needs, and where they come from

@@ -62,6 +62,7 @@ class Chassis:
         self.last_stop = ""
         self._accelerator = accelerator
         self._enter = enter
+        self._on = False
         self._process: Process | None = None
         self._monitor: Monitor | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -70,7 +71,7 @@ class Chassis:
     @property
     def is_on(self) -> bool:
         """Whether the machine runs. It stays on while it is being reset."""
-        return self._process is not None
+        return self._on
 
     @property
     def pid(self) -> int | None:
@@ -107,13 +108,13 @@ class Chassis:
             self._monitor.send("system_powerdown")
 
     async def _reboot(self, cause: Cause) -> None:
-        old = self._process
         await self._end_process()
         try:
             await self._boot(cause)
-        finally:
-            if self._process is old:
-                self._process = None
+        except RackError as error:
+            self._on = False
+            self.last_stop = str(error)
+            raise
 
     async def _boot(self, cause: Cause) -> None:
         next_boot, self.next_boot = self.next_boot, NextBoot.NONE
@@ -123,6 +124,7 @@ class Chassis:
         process = await spawn(self._enter(command), self._qemu_log)
         self._monitor = await self._connect(process)
         self._process = process
+        self._on = True
         self._watcher = asyncio.create_task(self._watch(process, self._monitor), name=f"watch {self.machine.name}")
         order = ["disk", "network"] if boots_disk_first(next_boot) else ["network", "disk"]
         self._record(Boot(time(), cause, next_boot, order, process.pid, offset))
@@ -158,16 +160,19 @@ class Chassis:
             # This task must not be cancelled by the ending of the process that it watches.
             self._watcher = None
             log.info("%s: %s", self.machine.name, reason)
-            if reason == "guest-reset":
-                await self._reboot(Cause.GUEST_RESET)
-            else:
+            if reason != "guest-reset":
                 await self._halt(reason)
+                return
+            try:
+                await self._reboot(Cause.GUEST_RESET)
+            except RackError:
+                log.exception("%s did not come back", self.machine.name)
 
     async def _halt(self, reason: str) -> None:
-        if self._process is not None:
+        if self._on:
             self.last_stop = reason
             await self._end_process()
-            self._process = None
+            self._on = False
 
     async def _end_process(self) -> None:
         """End QEMU: `quit` writes the disk out; a process that does not listen is killed."""
@@ -178,6 +183,7 @@ class Chassis:
             self._monitor.send("quit")
         if self._process is not None:
             await end(self._process, QUIT_SECONDS)
+            self._process = None
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None

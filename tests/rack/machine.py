@@ -161,9 +161,9 @@ def _firmware(machine: Machine, at: Attachment) -> list[str]:
         f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}",
         "-drive",
         f"if=pflash,unit=1,format=raw,file={at.firmware_vars}",
-        # OVMF otherwise tries PXE over IPv6 too, and waits for it for a minute.
+        # OVMF otherwise tries PXE and HTTP over IPv6 too, and waits a minute for each.
         "-fw_cfg",
-        "name=opt/org.tianocore/IPv6PXESupport,string=n",
+        "name=opt/org.tianocore/IPv6Support,string=n",
     ]
 
 

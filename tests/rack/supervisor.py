@@ -37,6 +37,7 @@ FIRST_KCS_PORT = 9001
 FIRST_CONSOLE_PORT = 7001
 BMC_END_SECONDS = 2.0
 BMC_START_SECONDS = 10.0
+POLL_SECONDS = 0.05
 # As /proc/net/udp writes the port.
 PORT_623 = b":026F "
 CONTROL_SOCKET = "control"
@@ -237,15 +238,21 @@ class Supervisor:
         return inside(self._claim.netns, ["setpriv", "--pdeathsig", "KILL", "--", *argv])
 
     async def _wait_for_bmcs(self) -> None:
-        """Until every BMC has bound its port."""
+        """Until every BMC has bound its port. RackError when one does not."""
+        try:
+            async with asyncio.timeout(BMC_START_SECONDS):
+                await self._poll_for_bmcs()
+        except TimeoutError as error:
+            raise RackError(f"a BMC did not start, see bmc.log in {self._configuration.directory}/*/") from error
+
+    async def _poll_for_bmcs(self) -> None:
         command = inside(self._claim.netns, ["cat", "/proc/net/udp"])
-        async with asyncio.timeout(BMC_START_SECONDS):
-            while True:
-                listing = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-                table, _ = await listing.communicate()
-                if table.count(PORT_623) >= sum(bay.bmc_pid is not None for bay in self._bays.values()):
-                    return
-                await asyncio.sleep(0.05)
+        while True:
+            listing = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            table, _ = await listing.communicate()
+            if table.count(PORT_623) >= sum(bay.bmc_pid is not None for bay in self._bays.values()):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -286,6 +293,13 @@ class Supervisor:
         raise RackError(f"unknown request {request['op']}")
 
     async def _take_down(self) -> None:
+        """End everything in order; what does not end this way goes with the namespace."""
+        try:
+            await self._switch_off()
+        finally:
+            await asyncio.to_thread(self._claim.release)
+
+    async def _switch_off(self) -> None:
         for task in self._stampers:
             task.cancel()
         for bay in self._bays.values():
@@ -294,7 +308,6 @@ class Supervisor:
             self._router.kill()
             await self._router.wait()
         await asyncio.gather(*(bay.chassis.power_off() for bay in self._bays.values()))
-        await asyncio.to_thread(self._claim.release)
 
 
 def _make_disk(machine: Machine, at: Attachment) -> None:

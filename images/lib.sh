@@ -105,8 +105,8 @@ bootstrap() {
         --aptopt='Apt::Install-Recommends "false"' \
         --aptopt='Acquire::Retries "5"' \
         "$@" bookworm "$target" >"$log" 2>&1; then
-        cat "$log" >&2
-        fail "mmdebstrap failed; its messages are above"
+        tail -n 60 "$log" >&2
+        fail "mmdebstrap failed; the last of its messages are above"
     fi
 }
 

@@ -137,6 +137,11 @@ class JobLog:
             self._spool.close()
         return 0.0
 
+    def close(self) -> None:
+        """Drop what was not delivered, and free what it took."""
+        with self._lock:
+            self._spool.close()
+
     def _keep(self, data: bytes) -> bool:
         if not self._spool.append(data):
             return False

@@ -144,6 +144,7 @@ class Runner:
             return self._report(order, ending)
         finally:
             pulse.stop()
+            log.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def _patience(self) -> Callable[[], bool]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from tempfile import SpooledTemporaryFile
+from io import BytesIO
+from tempfile import TemporaryFile
 from typing import IO, Optional
 
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -18,17 +19,33 @@ class _Segment:
     def __init__(self, start: int, folder: Optional[str]) -> None:
         self.start = start
         self.size = 0
-        self._file: IO[bytes] = SpooledTemporaryFile(MEMORY_BYTES, dir=folder)
+        self._folder = folder
+        self._file: IO[bytes] = BytesIO()
+        self._is_on_disk = False
 
     @property
     def end(self) -> int:
         return self.start + self.size
 
     def append(self, data: bytes) -> None:
+        """Raises OSError, and keeps none of it, when the disk is full."""
+        if self.size + len(data) > MEMORY_BYTES and not self._is_on_disk:
+            self._move_to_disk()
         self._file.seek(self.size)
         self._file.write(data)
         self._file.flush()  # or a full disk would be noticed too late
         self.size += len(data)
+
+    def _move_to_disk(self) -> None:
+        target = TemporaryFile(dir=self._folder)
+        try:
+            target.write(self.read(self.start, self.size))
+            target.flush()
+        except OSError:
+            with suppress(OSError):
+                target.close()
+            raise
+        self._file, self._is_on_disk = target, True
 
     def read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset - self.start)

@@ -84,4 +84,7 @@ class HttpTransport:
         # Reading piece by piece, http.client does not notice that a reply was cut off.
         if response.length:
             raise HTTPException(f"the reply broke off {response.length} bytes early")
+        # Nor one that was cut off among its headers, which looks like an empty success.
+        if response.length is None and not response.chunked:
+            raise HTTPException("the reply does not say how long it is")
         return Reply(response.status, lower, b"".join(pieces))

@@ -16,6 +16,7 @@ from msgspec.structs import FieldInfo, fields
 from yaml import CSafeLoader, MappingNode, Node, ScalarNode, SequenceNode, YAMLError, compose, parse
 from yaml.error import MarkedYAMLError
 from yaml.events import CollectionEndEvent, CollectionStartEvent
+from yaml.reader import ReaderError
 
 T = TypeVar("T", bound=Struct)
 
@@ -129,6 +130,9 @@ def _too_deep(text: str) -> int:
 
 
 def _syntax_problem(error: YAMLError, text: str, file: str) -> Problem:
+    if isinstance(error, ReaderError):
+        before = text.encode("utf-8", "surrogatepass")[: error.position]
+        return Problem(file, before.count(b"\n") + 1, "", "", f"is not YAML: {error.reason}")
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     if not isinstance(error, MarkedYAMLError) or mark is None:
         return Problem(file, 1, "", "", f"is not YAML: {error}")

@@ -69,6 +69,11 @@ class IpmiLines:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bmc")
         self._lines: dict[tuple[str, int], _Line] = {}
 
+    @property
+    def open_lines(self) -> int:
+        """How many BMCs are talked to, or have a session open."""
+        return len(self._lines)
+
     async def exchange(self, bmc: Bmc, request: Callable[[Session], T]) -> T:
         """What the blocking `request` returns when it is given a session with that BMC.
 
@@ -189,7 +194,8 @@ class IpmiLines:
         future.add_done_callback(lambda late: self._came_back(line, late, undo))
 
     def _came_back(self, line: _Line, late: asyncio.Future[T], undo: Callable[[T], None] | None) -> None:
-        if undo and not late.cancelled() and not late.exception():
+        failed = late.cancelled() or late.exception() is not None
+        if undo and not failed:
             line.parting = self._submit(lambda: undo(late.result()))
         line.stranded = False
         line.lock.release()

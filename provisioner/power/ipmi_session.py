@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pyghmi.exceptions import IpmiException  # type: ignore[import-untyped]
 from pyghmi.ipmi.command import Command  # type: ignore[import-untyped]
+from pyghmi.ipmi.private import session as pyghmi_session  # type: ignore[import-untyped]
 
 from provisioner.power.driver import Bmc
 
@@ -111,7 +112,7 @@ class Session(Protocol):
         """Give the session back to the BMC; never raises, never waits."""
 
     def abandon(self) -> None:
-        """From another thread: make a `command` that hangs come back soon."""
+        """From any thread, without waiting: make a `command` that hangs come back soon with `Lost`."""
 
 
 class PyghmiSession:
@@ -127,9 +128,11 @@ class PyghmiSession:
         except Exception as error:
             # pyghmi's queues are shared by all threads: a race there, or another BMC's malformed packet, comes out
             # here as any error at all. The session cannot be trusted after any of them.
+            self._discard()
             raise Lost(_text_of(error)) from error
         code = answer.get("code", 0)
         if code > 0xFF or "data" not in answer:
+            self._discard()
             raise Lost(str(answer.get("error", "no answer")))
         if code:
             raise Completed(code, str(answer.get("error", "refused")))
@@ -142,14 +145,21 @@ class PyghmiSession:
             self._link.ipmi_session.logout()
 
     def abandon(self) -> None:
-        """Let the hanging thread go: pyghmi would hold it for 27 s more.
+        """Let a hanging thread go, which pyghmi would hold for 27 s: its loop ends at the next timer, within 4 s.
 
-        With `logged` cleared first, logout sends nothing and waits for nothing, and the waiting loop ends at its
-        next timer, at most 4 s later.
+        Only flags are set: pyghmi's locks may be held, and the event loop must not wait for them.
         """
         session = self._link.ipmi_session
+        session.lastpayload = None
+        session.onlogpayload = None
+        session.logging = False
         session.logged = 0
-        session.logout(False)
+
+    def _discard(self) -> None:
+        """Take a dead session out of pyghmi's tables. With `logged` cleared, logout neither sends nor waits."""
+        with suppress(Exception):
+            self._link.ipmi_session.logged = 0
+            self._link.ipmi_session.logout(False)
 
 
 def log_in(bmc: Bmc) -> PyghmiSession:
@@ -158,16 +168,28 @@ def log_in(bmc: Bmc) -> PyghmiSession:
     Credentials go in as bytes: pyghmi keys its sessions by what it is given but keeps bytes, so that with text a
     second login to the same BMC waits for ever.
     """
+    _join_locks()
     username, password = bmc.username.encode(), bmc.password.encode()
     try:
         return PyghmiSession(Command(bmc.address, username, password, port=bmc.port))
     except IpmiException as error:
-        raise _login_fault(error) from error
+        raise login_fault(error) from error
     except Exception as error:
         raise Lost(_text_of(error)) from error
 
 
-def _login_fault(error: Exception) -> Fault:
+def _join_locks() -> None:
+    """Make pyghmi's two global locks one.
+
+    It sends with the first held and takes the second, and repeats lost packets with the second held and takes the
+    first: with several threads, one silent BMC is enough for all of them to wait for each other for ever (1.6.19).
+    Both are re-entrant and guard short work, so one lock does for both. Nobody can hold one before the first login.
+    """
+    if pyghmi_session.WAITING_SESSIONS is not pyghmi_session.KEEPALIVE_SESSIONS:
+        pyghmi_session.WAITING_SESSIONS = pyghmi_session.KEEPALIVE_SESSIONS
+
+
+def login_fault(error: Exception) -> Fault:
     """Which fault pyghmi's words for a failed login mean. Without words it waited in vain."""
     text = _text_of(error)
     if str(error) in ("", "None"):

@@ -1,4 +1,4 @@
-"""A BMC behind an IPMI session, in memory: answers chassis requests as IPMI 2.0 chapter 28 says, with faults on order."""
+"""A BMC behind an IPMI session, in memory: chassis requests of IPMI 2.0 chapter 28, with faults on order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FakeBmc:
 
     `takes_polls`: how many status answers a change of power takes. `refuses`: completion code by (command, first data
     byte). `faults`: raised by the next requests, in order, before they are done. `lost_after`: requests that are
-    done, but whose answer is lost.
+    done, but whose answer is lost. `silent_after_control`: how many requests stay unanswered after power was switched.
     """
 
     powered: bool = False
@@ -24,6 +24,7 @@ class FakeBmc:
     refuses: dict[tuple[int, int], int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     lost_after: list[tuple[int, int]] = field(default_factory=list)
+    silent_after_control: int = 0
     obeys_shutdown: bool = True
     forgets_boot: bool = False
     boot_flags: bytes = bytes(5)
@@ -51,6 +52,9 @@ class FakeBmc:
         """Answer one chassis request."""
         if self.faults:
             raise self.faults.pop(0)
+        if self.controls and self.silent_after_control:
+            self.silent_after_control -= 1
+            raise Lost("silent on order")
         key = (command, data[0] if data else 0)
         if key in self.refuses:
             raise Completed(self.refuses[key], "refused on order")

@@ -101,6 +101,11 @@ class IpmiSim:
         self.process.kill()
         self.process.wait(10)
 
+    def restart(self) -> None:
+        """Start it again on the same port with the same machine."""
+        self.process = _run(self.folder)
+        _wait_until_it_answers(self)
+
     def _read(self, word: str) -> str:
         return (self.folder / word).read_text().strip()
 
@@ -116,18 +121,20 @@ def start(folder: Path, powered: bool = False) -> IpmiSim:
     port = _free_port()
     _write_files(folder, port)
     (folder / "state").mkdir()
-    command = [PROGRAM, "-n", "-c", str(folder / "lan.conf"), "-f", str(folder / "emu"), "-s", str(folder / "state")]
-    process = Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
-    sim = IpmiSim(folder, port, process)
-    sim.set("power", "1" if powered else "0")
-    sim.set("boot", "none")
-    sim.set("soft-off", "obey")
+    sim = IpmiSim(folder, port, _run(folder))
+    for word, value in (("power", "1" if powered else "0"), ("boot", "none"), ("soft-off", "obey")):
+        sim.set(word, value)
     try:
         _wait_until_it_answers(sim)
     except BaseException:
         sim.stop()
         raise
     return sim
+
+
+def _run(folder: Path) -> Popen[bytes]:
+    command = [PROGRAM, "-n", "-c", str(folder / "lan.conf"), "-f", str(folder / "emu"), "-s", str(folder / "state")]
+    return Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
 
 
 def _write_files(folder: Path, port: int) -> None:

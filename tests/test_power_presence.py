@@ -8,7 +8,7 @@ from provisioner.power.presence import Presence, ask_presence, question, read_an
 from tests.fakes.udp import black_hole
 
 # An answer as OpenIPMI's simulator sent it; the others are this one with a byte changed.
-ANSWER = bytes.fromhex("0600ff07" "000000000000000000" "10" "811c6320003800" "0197040300000000" "09")
+ANSWER = bytes.fromhex("0600ff0700000000000000000010811c6320003800019704030000000009")
 SHORT_WAITS = (0.01, 0.01)
 
 
@@ -17,7 +17,7 @@ def changed(at: int, value: int) -> bytes:
 
 
 def test_the_question_is_get_channel_authentication_capabilities() -> None:
-    assert question().hex() == "0600ff07" "000000000000000000" "09" "2018c88100388e04b5"
+    assert question().hex() == "0600ff07000000000000000000092018c88100388e04b5"
 
 
 def test_a_real_answer_means_present_with_ipmi_2() -> None:

@@ -74,6 +74,12 @@ class Script:
             reason = self._watch(process, pipe, ended)
             self._drain(pipe)
             return ScriptExit(process.wait(), reason or self._late_reason(process))
+        except BaseException:
+            # Nobody watches it any more, so it must not go on.
+            _signal_group(process, signal.SIGKILL)
+            readable([ended], None)
+            process.wait()
+            raise
         finally:
             os.close(pipe)
             os.close(ended)
@@ -124,7 +130,8 @@ class Script:
             data = os.read(pipe, PIECE_BYTES)
         except BlockingIOError:
             return True
-        self._output(data)
+        if data:
+            self._output(data)
         return bool(data)
 
     def _drain(self, pipe: int) -> None:

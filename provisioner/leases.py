@@ -372,9 +372,7 @@ def _decline(case: _Case) -> Decision:
     if lease is None:
         return case.silence("declined an address that it does not have", address)
     quarantined = replace(lease, state=LeaseState.QUARANTINED, expires_at=case.now + QUARANTINE)
-    return Decision(
-        reason="the address is in use by a stranger", address=address, network=case.network, changes=(quarantined,)
-    )
+    return Decision(address=address, network=case.network, changes=(quarantined,))
 
 
 def _release(case: _Case) -> Decision:

@@ -52,8 +52,8 @@ class Firmware(Struct, frozen=True):
 FIRMWARE: dict[tuple[ClientKind, int], Firmware] = {
     (ClientKind.PXE, 0): Firmware("BIOS", "ipxe/undionly.kpxe", _USE_THIS_FILE),
     (ClientKind.PXE, 6): Firmware("UEFI ia32"),
-    (ClientKind.PXE, 7): Firmware("UEFI x64", "ipxe/snponly.efi"),
-    (ClientKind.PXE, 9): Firmware("UEFI x64", "ipxe/snponly.efi"),
+    (ClientKind.PXE, 7): Firmware("UEFI x64", "ipxe/snponly.efi", _USE_THIS_FILE),
+    (ClientKind.PXE, 9): Firmware("UEFI x64", "ipxe/snponly.efi", _USE_THIS_FILE),
     (ClientKind.PXE, 10): Firmware("UEFI arm32"),
     (ClientKind.PXE, 11): Firmware("UEFI arm64"),
     (ClientKind.HTTP, 15): Firmware("UEFI ia32 HTTP"),

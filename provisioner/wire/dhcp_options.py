@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from msgspec import Struct
@@ -97,10 +97,7 @@ def _show_text(value: bytes) -> str | None:
 
 def _integer(size: int) -> OptionType:
     def parse(text: str) -> bytes:
-        try:
-            return int(text, 0).to_bytes(size)
-        except OverflowError:
-            raise ValueError("out of range") from None
+        return int(text, 0).to_bytes(size)
 
     def show(value: bytes) -> str | None:
         return str(int.from_bytes(value)) if len(value) == size else None
@@ -306,7 +303,7 @@ def parse_option(code: int, text: str) -> bytes:
         if text.startswith(HEX_PREFIX):
             return _parse_hex(text)
         return TYPES[row[1]].parse(text) if row else _scapy_option(code, text)
-    except (ValueError, KeyError, AddressValueError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         expects = TYPES[row[1]].expects if row else "a value of its type"
         raise Invalid(
             f"DHCP option {option_name(code)} ({code}) cannot be {text!r}: it takes {expects}, or bytes as hex:0a0b"

@@ -1,0 +1,94 @@
+"""Plays the conversations in `dhcp/` with `Addresses` on a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from provisioner.conductor.addresses import Addresses
+from provisioner.events import Event
+from provisioner.leases import Arrival
+from provisioner.wire.dhcp import decode, encode
+from provisioner.wire.dhcp_options import describe
+from tests.dhcp_messages import SERVER, read_description
+
+FOLDER = Path(__file__).parent / "dhcp"
+HERE = Arrival(SERVER, "eth0")
+SPOKEN = ("<", "!")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """What a client says, the scene and remarks; without the answers."""
+    for paragraph in text.split("\n\n"):
+        lines = [line for line in paragraph.splitlines() if line and not line.startswith(SPOKEN)]
+        if lines:
+            yield "\n".join(lines)
+
+
+class Player:
+    """Plays one conversation and writes down what happened."""
+
+    def __init__(self, addresses: Addresses, clock: Clock) -> None:
+        self._addresses = addresses
+        self._clock = clock
+        self._arrival = HERE
+        self.events: list[Event] = []
+
+    async def play(self, text: str) -> str:
+        """The conversation with the answers that we give now."""
+        spoken = []
+        for paragraph in paragraphs(text):
+            spoken.append(paragraph)
+            for line in paragraph.splitlines():
+                if line.startswith("@"):
+                    self._set_scene(line[1:].split())
+            said = "\n".join(line[2:] for line in paragraph.splitlines() if line.startswith(">"))
+            if said:
+                spoken.append(await self._answer(said))
+        return "\n\n".join(spoken) + "\n"
+
+    def _set_scene(self, words: list[str]) -> None:
+        match words:
+            case ["wait", seconds]:
+                self._clock.wait(float(seconds))
+            case ["arrives", "unicast"]:
+                self._arrival = Arrival(SERVER, "eth0", broadcast=False)
+            case ["arrives", "broadcast"]:
+                self._arrival = HERE
+            case ["arrives", address, interface]:
+                self._arrival = Arrival(address, interface)
+            case _:
+                raise ValueError(words)
+
+    async def _answer(self, said: str) -> str:
+        self.events.clear()
+        request = decode(encode(read_description(said), limit=1472))
+        answers = self._addresses.answer([(request, self._arrival)])
+        await answers.saved
+        lines = [f"< silence: {reason}" for reason in answers.ignored] or ["< silence"]
+        if answers.replies:
+            reply = answers.replies[0]
+            to = reply.destination
+            lines = [f"< to {to.way.value} {to.address}:{to.port}"]
+            lines += [f"< {line}" for line in describe(decode(reply.data)).splitlines()]
+        return "\n".join(lines + [_event_line(event) for event in self.events])
+
+
+def _event_line(event: Event) -> str:
+    data = "".join(f" {name}={value!r}" for name, value in event.data.items())
+    machine = f" of {event.machine}" if event.machine else ""
+    return f"! {event.kind} {event.mac}{machine} {event.key}{data}".rstrip()

@@ -1,0 +1,374 @@
+"""DHCP from message to reply, on a real ledger: what is answered, what is saved first, and what the timeline says."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from msgspec.structs import replace
+
+from provisioner.bus import Bus
+from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.ledger import Ledger
+from provisioner.errors import StoreError
+from provisioner.leases import Arrival
+from provisioner.model import BootArch, Bootenv, Lease, LeaseState, Machine, Reservation, Subnet
+from provisioner.store.database import Database
+from provisioner.wire.dhcp import MessageType, decode
+from tests.conversations.dhcp import FOLDER, HERE, Clock, Player
+from tests.dhcp_messages import OVMF, SERVER, decline, discover, mac, reboot, release, renew, select
+
+UNICAST = Arrival(SERVER, "eth0", broadcast=False)
+DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
+LOCAL = Bootenv(name="local")
+SUBNET = Subnet(
+    name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.59", gateway="10.77.0.254",
+    dns_servers=("10.77.0.1", "10.77.0.2"), domain="lab.example", options={"ntp-servers": "10.77.0.3"},
+)  # fmt: skip
+HALL = Subnet(name="hall", cidr="10.9.0.0/24", pool_start="10.9.0.10", pool_end="10.9.0.19", gateway="10.9.0.1")
+PRINTER = Reservation(
+    address="10.77.0.99", mac="52:54:00:77:00:10", hostname="printer", boot_file="-", options={"42": "10.77.0.4"}
+)
+KNOWN = "52:54:00:77:00:20"
+THEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def machine(id, *macs, **fields):
+    return Machine(id=id, name=id, macs=macs, created_at=THEN, updated_at=THEN, **fields)
+
+
+class Server:
+    """A ledger in a file, and who decides upon it."""
+
+    def __init__(self, path, clock):
+        self.clock = clock
+        self.bus = Bus()
+        self.database = Database(path)
+        self.ledger = Ledger(self.database, self.bus, clock)
+        self.addresses = Addresses(self.ledger, self.bootenv_of)
+        self.events = []
+
+    def bootenv_of(self, machine):
+        return LOCAL if machine is not None and machine.bootenv == "local" else DISCOVERY
+
+    async def save(self, *values):
+        tx = self.ledger.transaction()
+        for value in values:
+            tx.put(value)
+        await tx.commit()
+
+    async def hear(self, *messages, arrival=HERE):
+        """The replies to messages of one drain, decoded, when they may be sent."""
+        answers = self.addresses.answer([(message, arrival) for message in messages])
+        await answers.saved
+        return [decode(reply.data) for reply in answers.replies]
+
+    async def lease(self, client, **fields):
+        [offer] = await self.hear(discover(client, **fields))
+        [ack] = await self.hear(select(client, offer.yiaddr, **fields))
+        assert ack.message_type is MessageType.ACK
+        return ack.yiaddr
+
+
+@asynccontextmanager
+async def running(path, clock=None):
+    server = Server(path, clock or Clock())
+    server.database.open()
+    server.database.start()
+    server.ledger.load()
+    server.addresses.follow()
+    publish = server.bus.publish
+    server.bus.publish = lambda event: (server.events.append(event), publish(event))
+    try:
+        yield server
+    finally:
+        await server.database.close()
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with running(tmp_path / "db") as server:
+        await server.save(SUBNET, HALL, PRINTER, machine("node1", KNOWN, bootenv="local"))
+        yield server
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
+async def test_conversation(server, path):
+    player = Player(server.addresses, server.clock)
+    server.events = player.events
+    expected = path.read_text()
+    played = await player.play(expected)
+    if os.environ.get("REFRESH_CONVERSATIONS"):
+        path.write_text(played)
+    else:
+        assert played == expected
+
+
+# --- one drain ------------------------------------------------------------------------------------------------
+
+
+async def test_messages_of_one_drain_see_each_other(server):
+    offers = await server.hear(*(discover(client) for client in range(1, 41)))
+    assert len({offer.yiaddr for offer in offers}) == 40
+
+
+async def test_all_messages_of_a_drain_share_one_commit(server):
+    batches = []
+    submit = server.database.submit
+    server.database.submit = lambda batch: (batches.append(batch), submit(batch))
+    await server.hear(*(discover(client) for client in range(1, 11)))
+    assert len(batches) == 1
+    assert len(batches[0].writes) == 10
+
+
+async def test_the_next_drain_builds_on_one_that_is_not_saved_yet(server):
+    first = server.addresses.answer([(discover(1), HERE)])
+    second = server.addresses.answer([(discover(2), HERE)])
+    await first.saved
+    await second.saved
+    assert {decode(answers.replies[0].data).yiaddr for answers in (first, second)} == {"10.77.0.10", "10.77.0.11"}
+
+
+async def test_an_offer_is_on_disk_before_it_may_be_sent(server):
+    answers = server.addresses.answer([(discover(1), HERE)])
+    assert server.ledger.read(Lease, "10.77.0.10") is None
+    await answers.saved
+    assert server.ledger.read(Lease, "10.77.0.10").state is LeaseState.OFFERED
+
+
+async def test_one_message_that_fails_does_not_cost_the_others_their_answer(server):
+    broken = replace(discover(2), mac="no mac at all")
+    answers = server.addresses.answer([(discover(1), HERE), (broken, HERE), (discover(3), HERE)])
+    await answers.saved
+    assert [decode(reply.data).yiaddr for reply in answers.replies] == ["10.77.0.10", "10.77.0.11"]
+    assert answers.ignored == ["our own fault"]
+
+
+async def test_a_failed_message_changes_nothing(server):
+    await server.hear(replace(discover(2), mac="no mac at all"))
+    assert list(server.ledger.all(Lease)) == []
+
+
+# --- the disk fails -------------------------------------------------------------------------------------------
+
+
+async def test_what_could_not_be_saved_is_free_again(server):
+    working = server.database.submit
+
+    def broken(batch):
+        batch.settled(StoreError("disk full"))
+
+    server.database.submit = broken
+    answers = server.addresses.answer([(discover(1), HERE)])
+    with pytest.raises(StoreError):
+        await answers.saved
+    server.database.submit = working
+    [offer] = await server.hear(discover(2))
+    assert offer.yiaddr == "10.77.0.10"
+
+
+# --- the reply ------------------------------------------------------------------------------------------------
+
+
+async def test_the_client_gets_what_it_asks_for_in_its_order(server):
+    [offer] = await server.hear(discover(1, options={55: bytes([15, 42, 6, 3, 1])}))
+    assert list(offer.options) == [53, 54, 51, 15, 42, 6, 3, 1]
+
+
+async def test_without_a_list_the_client_gets_everything(server):
+    [offer] = await server.hear(discover(1))
+    assert set(offer.options) == {53, 54, 51, 1, 3, 6, 15, 28, 42, 58, 59}
+    assert offer.options[1] == b"\xff\xff\xff\0"
+    assert offer.options[28] == b"\x0a\x4d\0\xff"
+    assert (offer.options[51], offer.options[58], offer.options[59]) == (
+        (3600).to_bytes(4), (1800).to_bytes(4), (3150).to_bytes(4),
+    )  # fmt: skip
+
+
+async def test_relay_information_is_echoed_last(server):
+    [offer] = await server.hear(discover(1, giaddr="10.9.0.1", options={82: b"\1\4eth1", 61: b"\1x"}))
+    assert list(offer.options)[-1] == 82
+    assert (offer.options[82], offer.options[61]) == (b"\1\4eth1", b"\1x")
+
+
+async def test_a_changed_subnet_counts_for_the_next_reply(server):
+    await server.hear(discover(1))
+    await server.save(replace(SUBNET, domain="new.example", options={}))
+    [offer] = await server.hear(discover(1))
+    assert offer.options[15] == b"new.example"
+    assert 42 not in offer.options
+
+
+async def test_a_wrong_configured_option_disables_only_itself(server):
+    await server.save(replace(SUBNET, options={"ntp-servers": "nonsense", "time-servers": "10.77.0.5"}))
+    [offer] = await server.hear(discover(1))
+    assert 42 not in offer.options
+    assert offer.options[4] == b"\x0a\x4d\0\5"
+
+
+async def test_the_boot_server_can_be_another(server):
+    await server.save(replace(SUBNET, next_server="10.77.0.200"))
+    [offer] = await server.hear(discover(1, options=OVMF))
+    assert (offer.siaddr, offer.sname) == ("10.77.0.200", "10.77.0.200")
+
+
+async def test_a_client_that_does_not_netboot_gets_no_boot_server(server):
+    [offer] = await server.hear(discover(1))
+    assert (offer.siaddr, offer.sname, offer.file) == ("", "", "")
+
+
+async def test_a_boot_file_in_the_subnets_options_goes_before_the_firmwares(server):
+    await server.save(replace(SUBNET, options={"boot-file-name": "grub/bootx64.efi"}))
+    [offer] = await server.hear(discover(1, options=OVMF))
+    assert offer.file == "grub/bootx64.efi"
+    assert offer.options[67] == b"grub/bootx64.efi\0"
+
+
+async def test_a_boot_file_too_long_for_the_header_is_sent_as_an_option(server):
+    await server.save(replace(SUBNET, options={"boot-file-name": "x" * 200}))
+    [offer] = await server.hear(discover(1, options={60: b"PXEClient", 93: b"\0\7"}))
+    assert (offer.file, offer.options[67]) == ("", b"x" * 200 + b"\0")
+
+
+async def test_never_netboot_holds_while_the_reserved_address_cannot_be_had(server):
+    await server.hear(reboot(1, "10.77.0.30"))
+    await server.save(Reservation(address="10.77.0.30", mac=mac(7), boot_file="-"))
+    [offer] = await server.hear(discover(7, options=OVMF))
+    assert offer.yiaddr != "10.77.0.30"
+    assert offer.file == ""
+
+
+async def test_a_reply_longer_than_the_client_takes_overflows_into_free_header_fields(server):
+    options = {f"option-{code}": "hex:" + "00" * 50 for code in range(224, 230)}
+    await server.save(replace(SUBNET, options=options))
+    [offer] = await server.hear(discover(1, options={55: bytes(range(224, 230))}))
+    assert [len(offer.options[code]) for code in range(224, 230)] == [50] * 6
+
+
+async def test_a_reply_that_fits_nowhere_is_not_sent_and_nothing_is_saved(server):
+    options = {f"option-{code}": "hex:" + "00" * 200 for code in range(224, 230)}
+    await server.save(replace(SUBNET, options=options))
+    answers = server.addresses.answer([(discover(1), HERE)])
+    await answers.saved
+    assert (answers.replies, answers.ignored) == ([], ["options do not fit"])
+    assert list(server.ledger.all(Lease)) == []
+
+
+# --- the machine's address ------------------------------------------------------------------------------------
+
+
+async def test_a_machines_address_follows_its_lease(server):
+    await server.save(machine("m1", mac(1)))
+    address = await server.lease(1)
+    assert server.ledger.read(Machine, "m1").address == address
+
+
+async def test_a_machine_that_loses_its_address_to_another_no_longer_claims_it(server):
+    await server.save(machine("m1", mac(1)), machine("m2", mac(2), address="10.77.0.10"))
+    await server.lease(1)
+    assert server.ledger.read(Machine, "m1").address == "10.77.0.10"
+    assert server.ledger.read(Machine, "m2").address == ""
+
+
+async def test_a_renewal_leaves_the_machine_alone(server):
+    await server.save(machine("m1", mac(1)))
+    address = await server.lease(1)
+    revision = server.ledger.read(Machine, "m1").revision
+    await server.hear(renew(1, address), arrival=UNICAST)
+    assert server.ledger.read(Machine, "m1").revision == revision
+
+
+async def test_a_renewal_on_the_second_card_does_not_take_the_address_of_the_first(server):
+    await server.save(machine("m1", mac(1), mac(2)))
+    second = await server.lease(2)
+    first = await server.lease(1)
+    assert server.ledger.read(Machine, "m1").address == first
+    await server.hear(renew(2, second), arrival=UNICAST)
+    assert server.ledger.read(Machine, "m1").address == first
+
+
+async def test_a_renewal_sets_the_address_of_a_machine_that_has_none(server):
+    address = await server.lease(1)
+    await server.save(machine("m1", mac(1)))
+    await server.hear(renew(1, address), arrival=UNICAST)
+    assert server.ledger.read(Machine, "m1").address == address
+
+
+async def test_two_machines_in_one_drain_both_get_theirs(server):
+    await server.save(machine("m1", mac(1)), machine("m2", mac(2)))
+    offers = await server.hear(discover(1), discover(2))
+    await server.hear(*(select(offer.xid, offer.yiaddr) for offer in offers))
+    assert [server.ledger.read(Machine, id).address for id in ("m1", "m2")] == ["10.77.0.10", "10.77.0.11"]
+
+
+async def test_whose_address_it_is_can_be_asked(server):
+    address = await server.lease(1)
+    assert (server.addresses.mac_of(address), server.addresses.mac_of("10.77.0.59")) == (mac(1), "")
+
+
+# --- restarts and random histories ----------------------------------------------------------------------------
+
+
+async def test_an_offer_survives_a_kill_between_offer_and_request(tmp_path):
+    clock = Clock()
+    async with running(tmp_path / "db", clock) as server:
+        await server.save(SUBNET)
+        [offer] = await server.hear(discover(1))
+    async with running(tmp_path / "db", clock) as server:
+        [other] = await server.hear(discover(2))
+        assert other.yiaddr != offer.yiaddr
+        [ack] = await server.hear(select(1, offer.yiaddr))
+        assert (ack.message_type, ack.yiaddr) == (MessageType.ACK, offer.yiaddr)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_address_is_given_to_two_clients_over_restarts(tmp_path, seed):
+    random, clock, held, offered = Random(seed), Clock(), {}, {}
+    for _ in range(4):
+        async with running(tmp_path / "db", clock) as server:
+            await server.save(replace(SUBNET, pool_end="10.77.0.29"))
+            for _ in range(60):
+                await random_step(server, random, held, offered)
+
+
+async def random_step(server, random, held, offered):
+    """One drain of random messages of 40 clients in a pool of 20; checks every ACK against what others hold."""
+    clock = server.clock
+    clock.wait(random.choice([0, 1, 5, 30, 900]))
+    clients = random.sample(range(1, 41), random.randint(1, 8))
+    messages = [random_message(random, client, held, offered) for client in clients]
+    gone = {each.xid for each in messages if each.message_type in (MessageType.DECLINE, MessageType.RELEASE)}
+    for client in gone:
+        held.pop(client, None)
+    for reply in await server.hear(*messages):
+        client, address = reply.xid, reply.yiaddr
+        match reply.message_type:
+            case MessageType.OFFER:
+                offered[client] = address
+                check(held, client, address, clock.now)
+            case MessageType.ACK:
+                check(held, client, address, clock.now)
+                held[client] = (address, clock.now + timedelta(seconds=int.from_bytes(reply.options[51])))
+            case MessageType.NAK:
+                held.pop(client, None)
+
+
+def random_message(random, client, held, offered):
+    address = f"10.77.0.{random.randint(8, 32)}"
+    mine = held.get(client, (address, None))[0]
+    return random.choice(
+        [
+            lambda: discover(client), lambda: discover(client, address), lambda: discover(client, mine),
+            lambda: select(client, offered.get(client, address)), lambda: select(client, offered.get(client, address)),
+            lambda: select(client, address, server="10.77.0.2"), lambda: reboot(client, mine),
+            lambda: renew(client, mine), lambda: decline(client, mine), lambda: release(client, mine),
+        ]
+    )()  # fmt: skip
+
+
+def check(held, client, address, now):
+    for other, (taken, until) in held.items():
+        assert other == client or taken != address or until <= now, f"{address} of {other} given to {client}"

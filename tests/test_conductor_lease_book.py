@@ -1,0 +1,190 @@
+"""The lease book against a view that looks at everything each time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.bus import Bus
+from provisioner.conductor.lease_book import LeaseBook
+from provisioner.conductor.ledger import Ledger
+from provisioner.leases import number
+from provisioner.model import Lease, LeaseState, Reservation, Subnet
+from tests.dhcp_messages import mac
+from tests.fakes.address_view import PlainView
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SUBNET = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.15", gateway="10.77.0.12")
+OURS = "10.77.0.13"
+
+
+class NoDatabase:
+    """A store that accepts everything at once."""
+
+    def __init__(self):
+        self.fail = False
+
+    def submit(self, batch):
+        batch.settled(None)
+
+
+def lease(last_octet, client=1, seconds=60.0, state=LeaseState.ACKED):
+    return Lease(
+        address=f"10.77.0.{last_octet}", mac=mac(client), state=state, expires_at=NOW + timedelta(seconds=seconds)
+    )
+
+
+class Pair:
+    """The same changes told to a ledger with its book, and to a plain view."""
+
+    def __init__(self):
+        self.ledger = Ledger(NoDatabase(), Bus(), lambda: NOW)
+        self.book = LeaseBook(self.ledger)
+        self.book.follow()
+        self.plain = PlainView([SUBNET])
+        self.apply(Subnet, SUBNET.name, SUBNET)
+
+    def apply(self, cls, key, value):
+        # What a commit does to `current`; without an event loop to wait for it.
+        self.ledger._apply(cls, key, value)
+
+    def put(self, value, eager=False):
+        if eager:
+            self.book.put(value)
+        self.apply(Lease, value.address, value)
+        self.plain.leases[value.address] = value
+
+    def delete(self, address):
+        self.apply(Lease, address, None)
+        self.plain.leases.pop(address, None)
+
+    def reserve(self, address, client):
+        self.apply(Reservation, address, Reservation(address=address, mac=mac(client)))
+        self.plain.reservations = list(self.ledger.all(Reservation))
+
+    def unreserve(self, address):
+        self.apply(Reservation, address, None)
+        self.plain.reservations = list(self.ledger.all(Reservation))
+
+    def free(self, seconds=0.0):
+        now = NOW + timedelta(seconds=seconds)
+        network = self.book.network(SUBNET.pool_start)
+        return self.book.free_address(network, now, OURS), self.plain.free_address(network, now, OURS)
+
+
+def test_addresses_never_used_come_in_order():
+    pair = Pair()
+    assert pair.free()[0] == "10.77.0.10"
+    pair.put(lease(10))
+    assert pair.free()[0] == "10.77.0.11"
+
+
+def test_looking_for_a_free_address_does_not_take_it():
+    pair = Pair()
+    assert pair.free()[0] == pair.free()[0]
+
+
+def test_a_lease_deleted_by_hand_frees_its_address():
+    pair = Pair()
+    for last_octet in range(10, 16):
+        pair.put(lease(last_octet))
+    pair.delete("10.77.0.11")
+    assert pair.free()[0] == "10.77.0.11"
+
+
+def test_a_reservation_deleted_frees_its_address():
+    pair = Pair()
+    pair.reserve("10.77.0.10", 9)
+    assert pair.free()[0] == "10.77.0.11"
+    for last_octet in range(11, 16):
+        pair.put(lease(last_octet))
+    pair.unreserve("10.77.0.10")
+    assert pair.free()[0] == "10.77.0.10"
+
+
+def test_a_lease_that_passes_to_another_client_is_no_longer_the_first_ones():
+    pair = Pair()
+    pair.put(lease(10, client=1))
+    pair.put(lease(10, client=2))
+    assert pair.book.leases_of(mac(1)) == ()
+    assert [each.address for each in pair.book.leases_of(mac(2))] == ["10.77.0.10"]
+
+
+def test_a_change_of_the_pool_counts_at_once():
+    pair = Pair()
+    pair.put(lease(10))
+    moved = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.100", pool_end="10.77.0.101")
+    pair.apply(Subnet, "rack", moved)
+    network = pair.book.network("10.77.0.1")
+    assert pair.book.free_address(network, NOW, OURS) == "10.77.0.100"
+
+
+def test_a_disabled_subnet_covers_nothing():
+    pair = Pair()
+    pair.apply(Subnet, "rack", Subnet(name="rack", cidr="10.77.0.0/24", enabled=False))
+    assert pair.book.network("10.77.0.1") is None
+
+
+def test_configuration_has_a_generation():
+    pair = Pair()
+    before = pair.book.generation
+    pair.put(lease(10))
+    assert pair.book.generation == before
+    pair.reserve("10.77.0.10", 1)
+    assert pair.book.generation > before
+
+
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20), st.booleans()),
+        st.tuples(st.just("delete"), st.integers(9, 16)),
+        st.tuples(st.just("reserve"), st.integers(9, 16), st.integers(1, 4)),
+        st.tuples(st.just("unreserve"), st.integers(9, 16)),
+        st.tuples(st.just("look"), st.integers(0, 25)),
+        st.tuples(st.just("pool"), st.booleans()),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(changes)
+def test_the_book_answers_as_the_plain_view_does_after_any_changes(history):
+    pair = Pair()
+    clock = 0
+    for what, *values in history:
+        match what, values:
+            case "put", (last_octet, client, seconds, eager):
+                pair.put(lease(last_octet, client, clock + seconds), eager)
+            case "delete", (last_octet,):
+                pair.delete(f"10.77.0.{last_octet}")
+            case "reserve", (last_octet, client):
+                pair.reserve(f"10.77.0.{last_octet}", client)
+            case "unreserve", (last_octet,):
+                pair.unreserve(f"10.77.0.{last_octet}")
+            case "pool", (disabled,):
+                changed = Subnet(name="hall", cidr="10.9.0.0/24", enabled=not disabled)
+                pair.apply(Subnet, "hall", changed)
+            case "look", (seconds,):
+                clock = max(clock, seconds)
+        found, plain = pair.free(clock)
+        assert bool(found) == bool(plain)
+        if found:
+            assert_equally_good(pair, found, plain)
+        for client in range(1, 5):
+            key = lambda each: each.address  # noqa: E731
+            mine = sorted(pair.book.leases_of(mac(client)), key=key)
+            assert mine == sorted(pair.plain.leases_of(mac(client)), key=key)
+
+
+def assert_equally_good(pair, found, plain):
+    """Never used ones before expired ones; among the former any order is fine, among the latter the oldest."""
+    used = pair.book.lease(found)
+    assert (used is None) == (pair.plain.lease(plain) is None)
+    if used is None:
+        assert found not in pair.plain.leases and number("10.77.0.10") <= number(found) <= number("10.77.0.15")
+    else:
+        assert used.expires_at == pair.plain.leases[plain].expires_at
+    assert pair.plain.reservation(found) is None and found not in (OURS, SUBNET.gateway)

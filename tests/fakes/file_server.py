@@ -16,10 +16,14 @@ TOKEN = "machine-token"
 
 @dataclass
 class FileServer:
-    """What it answers. `cut_after` ends the first `cuts` answers of large files after so many bytes."""
+    """What it answers. `cut_after` ends the first `cuts` answers of large files after so many bytes.
+
+    `next_machine` is what the machine is from the second question on.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=lambda: {"erase_grants": []})
+    next_machine: dict[str, Any] | None = None
     cut_after: int = 0
     cuts: int = 0
     ranges: bool = True
@@ -62,6 +66,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 self.send_error(401)
                 return
             self._answer(200, json.dumps(server.machine).encode())
+            server.machine = server.next_machine or server.machine
 
         def _file(self, data: bytes) -> None:
             asked = self.headers.get("Range", "")

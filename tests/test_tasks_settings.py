@@ -15,6 +15,7 @@ from tests.shipped_scripts import load_module, run_script, shipped, task_context
 CONTENT = shipped()
 MIB = 1024 * 1024
 MAC = "52:54:00:aa:bb:cc"
+DHCP_BY_MAC = ["", "[DHCPv4]", "ClientIdentifier=mac", "SendRelease=no"]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_a_file_written_twice_is_the_second(roots: ModuleType, root: Path) -> No
 @pytest.mark.parametrize(
     ("network", "lines"),
     [
-        ({"dhcp": True}, ["[Match]", f"MACAddress={MAC}", "", "[Network]", "DHCP=yes"]),
+        ({"dhcp": True}, ["[Match]", f"MACAddress={MAC}", "", "[Network]", "DHCP=yes", *DHCP_BY_MAC]),
         (
             {"addresses": ["192.0.2.10/24", "2001:db8::a/64"], "gateway": "192.0.2.1", "dns": ["192.0.2.2"]},
             [
@@ -106,6 +107,7 @@ def test_a_file_written_twice_is_the_second(roots: ModuleType, root: Path) -> No
             [
                 *("[Match]", "Name=en*", "", "[Link]", "MTUBytes=9000", "", "[Network]", "DHCP=yes"),
                 "Domains=a.example b.example",
+                *DHCP_BY_MAC,
             ],
         ),
         (
@@ -113,6 +115,7 @@ def test_a_file_written_twice_is_the_second(roots: ModuleType, root: Path) -> No
             [
                 *("[Match]", "MACAddress=52:54:00:00:00:01", "", "[Network]", "DHCP=yes"),
                 "Address=192.0.2.10/24",
+                *DHCP_BY_MAC,
             ],
         ),
     ],

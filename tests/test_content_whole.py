@@ -70,8 +70,7 @@ def test_an_edit_cannot_take_the_name_of_a_packs_object() -> None:
     with pytest.raises(ContentError) as caught:
         build([pack("one", stage("a", "one"))], [stage("a")])
     assert errors_of(caught.value) == [
-        "stages/a: name: stages/a: name: this name is taken by pack 'one' (one/x.yaml) and is read-only;"
-        " give yours another name"
+        "name: stages/a: this name is taken by pack 'one' (one/x.yaml) and is read-only; give yours another name"
     ]
 
 

@@ -104,12 +104,11 @@ def build_without_bad_edits(packs: Sequence[Pack], edits: Iterable[Content]) -> 
 
 
 def as_fields(found: Iterable[Problem]) -> tuple[FieldError, ...]:
-    """Problems as errors carry them: the path is `file:line`, or `object: field` for an edit."""
+    """Problems as errors carry them: the path is `file:line`, or for an edit, which has no file, its field."""
     return tuple(
-        FieldError(
-            each.place or f"{each.object}: {each.field}",
-            ": ".join(part for part in (each.object, each.field, each.message) if part),
-        )
+        FieldError(each.place, ": ".join(part for part in (each.object, each.field, each.message) if part))
+        if each.file
+        else FieldError(each.field or "name", f"{each.object}: {each.message}")
         for each in found
     )
 

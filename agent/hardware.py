@@ -29,9 +29,8 @@ _TRANSPORTS = (
 
 def read_bytes(root: str, path: str) -> bytes:
     """A file below `root`; empty when it cannot be read."""
-    with suppress(OSError):
-        with open(os.path.join(root, path), "rb") as file:
-            return file.read()
+    with suppress(OSError), open(os.path.join(root, path), "rb") as file:
+        return file.read()
     return b""
 
 

@@ -28,9 +28,8 @@ _NO_MAC = "00:00:00:00:00:00"
 
 def read_text(root: str, path: str) -> str:
     """A file below `root` without blanks around it; "" when it cannot be read."""
-    with suppress(OSError):
-        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
-            return file.read().strip().strip("\0").strip()
+    with suppress(OSError), open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
+        return file.read().strip().strip("\0").strip()
     return ""
 
 

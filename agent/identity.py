@@ -52,8 +52,9 @@ def read(root: str = "/") -> dict[str, object]:
     identity: dict[str, object] = {"disk_markers": []}
     for name, file in _FIELDS.items():
         value = ""
-        with suppress(OSError):  # absent on boards without SMBIOS, unreadable for others than root
-            with open(os.path.join(root, _DMI, file), encoding="utf-8", errors="replace") as source:
-                value = source.read()
+        path = os.path.join(root, _DMI, file)
+        # Absent on boards without SMBIOS, unreadable for others than root.
+        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as source:
+            value = source.read()
         identity[name] = meaningful_uuid(value) if name == "dmi_uuid" else meaningful(value)
     return identity

@@ -303,9 +303,8 @@ def _script_name(name: str) -> str:
 
 def _read_progress(folder: str) -> Optional[float]:
     """The percentage that a script wrote, if it did."""
-    with suppress(OSError, ValueError):
-        with open(os.path.join(folder, PROGRESS_FILE), encoding="ascii") as file:
-            return min(100.0, max(0.0, float(file.read())))
+    with suppress(OSError, ValueError), open(os.path.join(folder, PROGRESS_FILE), encoding="ascii") as file:
+        return min(100.0, max(0.0, float(file.read())))
     return None
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from . import identity
 from .client import Client
-from .clock import SystemClock
+from .clock import Clock, SystemClock
 from .cmdline import PREFIX, BootWords, parse
 from .config import INSTALLED_PATH, NETBOOTED_PATH, Config, read, write
 from .errors import ConfigError, Denied, Refused, ServerAway, Stopped
@@ -49,28 +49,34 @@ def note(text: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve. `keep_power`: exit where the machine would be rebooted or powered off."""
+    """How to serve. `once`: exit when there is nothing to do; `root` is where /sys and /proc are."""
 
     once: bool = False
-    keep_power: bool = False
     work_dir: str = ""
     root: str = "/"
 
 
 class Service:
-    """One agent process: owns the clock, the signals and the machine's power."""
+    """One agent process. `stop` tells it to end; `act` does to the machine what a session ended with."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self,
+        options: Options,
+        stop: Interrupt,
+        clock: Clock,
+        jitter: Callable[[], float],
+        act: Callable[[Outcome], None],
+    ) -> None:
         self._options = options
-        self._stop = Interrupt()
-        self._clock = SystemClock(self._stop)
-        self._jitter = random.SystemRandom().random
+        self._stop = stop
+        self._clock = clock
+        self._jitter = jitter
+        self._act = act
         self._instance = _new_key()
         self._on_stop: tuple[Callable[[], None], ...] = ()
 
     def start(self, cmdline_path: str, state_path: str) -> int:
         """A netbooted machine: register unless that was done in this boot, then work."""
-        self._obey_signals()
         words = _boot_words(cmdline_path)
         try:
             try:
@@ -88,7 +94,6 @@ class Service:
 
     def run(self, config_path: str) -> int:
         """An installed operating system: work as the config says."""
-        self._obey_signals()
         settings = read(config_path)
         try:
             while True:
@@ -152,18 +157,22 @@ class Service:
         self._clock.sleep(seconds)
 
     def _leave(self, outcome: Outcome) -> int:
-        """Do to the machine what the session ended with."""
         note(f"ends: {outcome.value}")
-        if outcome is not Outcome.EXIT and not self._options.keep_power:
-            perform(outcome, _run_command, _press_sysrq, self._clock.sleep, note)
+        if outcome is not Outcome.EXIT:
+            self._act(outcome)
         return 0
 
-    def _obey_signals(self) -> None:
+    def obey_signals(self) -> None:
+        """Stop on SIGTERM and SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
-        self._stop.give(STOPPED, signal.Signals(number).name)
+        self.stop(signal.Signals(number).name)
+
+    def stop(self, reason: str) -> None:
+        """End soon: a running job becomes incomplete. Safe in a signal handler."""
+        self._stop.give(STOPPED, reason)
         for act in self._on_stop:
             act()
 
@@ -213,7 +222,7 @@ def start(words: Sequence[str]) -> int:
     parser.add_argument("--cmdline", default="/proc/cmdline", help="where the kernel's command line is")
     parser.add_argument("--state", default=NETBOOTED_PATH, help="where to keep what registering brought")
     chosen = parser.parse_args(words)
-    return Service(_options(chosen)).start(chosen.cmdline, chosen.state)
+    return _service(chosen).start(chosen.cmdline, chosen.state)
 
 
 def run(words: Sequence[str]) -> int:
@@ -221,7 +230,7 @@ def run(words: Sequence[str]) -> int:
     parser = _parser("run", "serve an installed operating system")
     parser.add_argument("--config", default=INSTALLED_PATH, help="url, machine, token and bootenv, as JSON")
     chosen = parser.parse_args(words)
-    return Service(_options(chosen)).run(chosen.config)
+    return _service(chosen).run(chosen.config)
 
 
 def _parser(verb: str, text: str) -> ArgumentParser:
@@ -232,5 +241,15 @@ def _parser(verb: str, text: str) -> ArgumentParser:
     return parser
 
 
-def _options(chosen: Namespace) -> Options:
-    return Options(once=chosen.once, keep_power=chosen.keep_power, work_dir=chosen.work_dir)
+def _service(chosen: Namespace) -> Service:
+    stop = Interrupt()
+    clock = SystemClock(stop)
+
+    def act(outcome: Outcome) -> None:
+        if not chosen.keep_power:
+            perform(outcome, _run_command, _press_sysrq, clock.sleep, note)
+
+    options = Options(once=chosen.once, work_dir=chosen.work_dir)
+    service = Service(options, stop, clock, random.SystemRandom().random, act)
+    service.obey_signals()
+    return service

@@ -37,7 +37,7 @@ class _Segment:
         self.size += len(data)
 
     def _move_to_disk(self) -> None:
-        target = TemporaryFile(dir=self._folder)
+        target = TemporaryFile(dir=self._folder)  # noqa: SIM115 (it lives as long as the segment)
         try:
             target.write(self.read(self.start, self.size))
             target.flush()

@@ -143,13 +143,3 @@ def test_a_second_start_in_the_same_boot_needs_no_ticket(zipapp: Path, folder: P
         start(zipapp, folder, server, "--once", ticket="used").end()
         assert len(server.registered) == 1
         assert (folder / "state.json").stat().st_mode & 0o777 == 0o600
-
-
-def test_the_same_sources_give_the_same_bytes(zipapp: Path, tmp_path: Path) -> None:
-    assert build(tmp_path / "again.pyz") == build(tmp_path / "more" / "again.pyz")
-    assert (tmp_path / "again.pyz").read_bytes() == zipapp.read_bytes()
-
-
-def test_it_is_small_and_holds_no_compiled_code(zipapp: Path) -> None:
-    assert zipapp.stat().st_size < 300_000
-    assert b".pyc" not in zipapp.read_bytes()

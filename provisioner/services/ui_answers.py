@@ -1,0 +1,106 @@
+"""How the web UI answers: pages and fragments with their security headers, redirects, posted forms read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from provisioner.errors import FieldError, Invalid, TooLarge
+from provisioner.model import Machine
+from provisioner.services.http import principal
+from provisioner.services.ui_pages import Page, Templates
+
+NAVIGATION = (
+    ("/", "Machines"),
+    ("/jobs", "Jobs"),
+    ("/leases", "Network"),
+    ("/content", "Content"),
+    ("/health", "Health"),
+)
+
+# Nothing from elsewhere, nothing inline: what an attacker gets into a log or an inventory stays text.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_FRESH = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
+
+
+class Answers:
+    """Makes responses out of pages."""
+
+    def __init__(self, templates: Templates, clock: Callable[[], datetime], version: str) -> None:
+        self._templates = templates
+        self._clock = clock
+        self._version = version
+
+    def _filled(self, request: web.Request, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "now": self._clock(),
+            "user": principal(request).name,
+            "navigation": NAVIGATION,
+            "version": self._version,
+            "last_event": 0,
+            "stream": "",
+            **values,
+        }
+
+    def page(self, request: web.Request, page: Page, values: Mapping[str, Any], status: int = 200) -> web.Response:
+        """A page that stays as it is."""
+        return _html(self._templates.page(page, self._filled(request, values)), status)
+
+    def live(
+        self,
+        request: web.Request,
+        page: Page,
+        values: Mapping[str, Any],
+        last_event: int,
+        machine: Machine | None = None,
+    ) -> web.Response:
+        """A page that follows events from `last_event` on, or those of its fragments that the query names."""
+        filled = self._filled(request, {**values, "last_event": last_event, "stream": _stream(page, machine)})
+        if "fragment" in request.query:
+            return _html(self._templates.fragments(page, request.query["fragment"].split(","), filled))
+        return _html(self._templates.page(page, filled))
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html", headers=_FRESH)
+
+
+def _stream(page: Page, machine: Machine | None) -> str:
+    """The event stream that the page listens to, '' for none."""
+    if not page.listens:
+        return ""
+    wanted = [f"machine={machine.id}"] if machine is not None else []
+    if page.listens != "*":
+        wanted.append(f"kind={page.listens}")
+    return "/api/v1/events/stream" + (f"?{'&'.join(wanted)}" if wanted else "")
+
+
+def redirect(path: str) -> web.Response:
+    """See other: after a form was posted, or to the login form."""
+    return web.Response(status=303, headers={**_FRESH, "Location": path})
+
+
+async def posted(request: web.Request) -> dict[str, str]:
+    """The text fields of a posted form; raises Invalid, TooLarge."""
+    try:
+        form = await request.post()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLarge("the form is too large") from error
+    except ValueError as error:
+        raise Invalid(f"the form cannot be read: {error}", status=400, code="form-unreadable") from error
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def wrong(field: str, message: str) -> Invalid:
+    """One field of a form is wrong."""
+    return Invalid(f"{field}: {message}", fields=(FieldError(field, message),))

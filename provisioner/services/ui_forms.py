@@ -1,0 +1,133 @@
+"""Plain forms that change machines and jobs, for browsers without JavaScript; with it they call the JSON API.
+
+What cuts a machine off or may destroy data is asked about on a page of its own first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from json import JSONDecodeError, loads
+from typing import Any
+
+from aiohttp import web
+
+from provisioner.access import Principal, require_user
+from provisioner.conductor.actions import Actions
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import Jobs
+from provisioner.conductor.machines import MachineChange, Machines
+from provisioner.errors import unknown
+from provisioner.model import Machine
+from provisioner.power.driver import ACTIONS
+from provisioner.services.http import principal
+from provisioner.services.ui_answers import Answers, posted, redirect, wrong
+from provisioner.services.ui_pages import Page
+
+_CONFIRM = Page("confirm", "/")
+_WORK_VERBS = {
+    "run": MachineChange(runnable=True),
+    "restart": MachineChange(current_task=-1, runnable=True),
+    "pause": MachineChange(runnable=False),
+}
+
+
+class Forms:
+    """The routes that forms are posted to."""
+
+    def __init__(self, answers: Answers, catalog: Catalog, machines: Machines, jobs: Jobs, actions: Actions) -> None:
+        self._answers = answers
+        self._catalog = catalog
+        self._machines = machines
+        self._jobs = jobs
+        self._actions = actions
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of this service."""
+        return [
+            web.post("/machines/{machine}/work", self.set_work),
+            web.post("/machines/{machine}/workflow", self.set_workflow),
+            web.post("/machines/{machine}/power", self.power),
+            web.post("/machines/{machine}/params", self.set_param),
+            web.post("/jobs/{job}/cancel", self.cancel),
+        ]
+
+    async def _asked(self, request: web.Request) -> tuple[Machine, dict[str, str], Principal]:
+        """The machine, the form and who posted it."""
+        caller = principal(request)
+        require_user(caller, "use the web UI")
+        return self._machines.find(request.match_info["machine"]), await posted(request), caller
+
+    async def set_work(self, request: web.Request) -> web.Response:
+        """Run again, start over or pause."""
+        machine, form, caller = await self._asked(request)
+        change = _WORK_VERBS.get(form.get("verb", ""))
+        if change is None:
+            raise wrong("verb", unknown("verb", form.get("verb", ""), _WORK_VERBS))
+        await self._machines.change(machine.id, change, caller)
+        return redirect(f"/machines/{machine.name}")
+
+    async def set_workflow(self, request: web.Request) -> web.Response:
+        """Give the machine a workflow, with leave to erase a disk where one is named; '' takes its work away."""
+        machine, form, caller = await self._asked(request)
+        workflow, disk = form.get("workflow", ""), form.get("disk", "")
+        if disk and not form.get("confirmed"):
+            question = f"May workflow {workflow or 'none'} erase disk {disk} of {machine.name}?"
+            return self._confirm(request, machine, question, "Allow and assign", form)
+        if disk:
+            await self._machines.grant_erase(machine.id, disk, _hours(form.get("hours", "")), caller)
+        await self._machines.change(machine.id, MachineChange(workflow=workflow), caller)
+        return redirect(f"/machines/{machine.name}")
+
+    async def power(self, request: web.Request) -> web.Response:
+        """A power action."""
+        machine, form, caller = await self._asked(request)
+        action = ACTIONS.get(form.get("action", ""))
+        if action is None:
+            raise wrong("action", unknown("power action", form.get("action", ""), ACTIONS))
+        if action.disruptive and not form.get("confirmed"):
+            question = f"Power action for {machine.name}: {action.description}?"
+            return self._confirm(request, machine, question, "Yes, do it", form)
+        await self._actions.perform(machine.id, action.name, caller)
+        return redirect(f"/machines/{machine.name}")
+
+    async def set_param(self, request: web.Request) -> web.Response:
+        """Set a param of the machine itself, or remove the one named `remove`."""
+        machine, form, caller = await self._asked(request)
+        if form.get("remove"):
+            await self._machines.drop_param(machine.id, form["remove"], caller)
+        else:
+            name = form.get("name", "")
+            param = self._catalog.view["params"].get(name)
+            value = param_value(form.get("value", ""), param.schema if param is not None else {})
+            await self._machines.set_param(machine.id, name, value, caller)
+        return redirect(f"/machines/{machine.name}/params")
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Stop a job."""
+        caller = principal(request)
+        require_user(caller, "use the web UI")
+        job = await self._jobs.cancel(request.match_info["job"], "", caller)
+        return redirect(f"/jobs/{job.id}")
+
+    def _confirm(
+        self, request: web.Request, machine: Machine, question: str, button: str, form: Mapping[str, str]
+    ) -> web.Response:
+        values = {"machine": machine, "question": question, "button": button, "form": form, "action": request.path}
+        return self._answers.page(request, _CONFIRM, values)
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise wrong("hours", f"{text[:40]!r} is not a number") from error
+
+
+def param_value(text: str, schema: Mapping[str, Any]) -> Any:
+    """What was typed as the value that it stands for: text where the schema wants text, else JSON, else text."""
+    if schema.get("type") == "string":
+        return text
+    try:
+        return loads(text)
+    except JSONDecodeError:
+        return text

@@ -1,0 +1,26 @@
+// Puts life into a page that works without it.
+
+import { watchForms } from "./forms.js";
+import { watchAssign } from "./assign.js";
+import { watchFilter } from "./filter.js";
+import { watchFragments } from "./fragments.js";
+import { watchMenus } from "./menus.js";
+import { watchParams } from "./params.js";
+import { startTimes } from "./times.js";
+import { EventStream } from "./stream.js";
+import { skipLogin } from "./login.js";
+import { defineLog } from "./log.js";
+
+const body = document.body;
+startTimes(body.dataset.now);
+watchMenus();
+watchForms();
+watchAssign();
+watchParams();
+skipLogin();
+
+const stream = new EventStream(body.dataset.stream, body.dataset.lastEvent);
+const refresh = watchFragments(stream);
+watchFilter(refresh);
+defineLog(stream);
+stream.start();

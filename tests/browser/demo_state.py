@@ -1,0 +1,246 @@
+"""A rack of realistic machines in all their states, behind the real API and UI. Run it as a module to look around."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import ArgumentParser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from agent.render import Renderer
+from provisioner.bus import Bus
+from provisioner.conductor.actions import Actions
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import Jobs
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.machines import Machines
+from provisioner.conductor.networks import Networks
+from provisioner.conductor.tokens import Tokens
+from provisioner.content.whole import build
+from provisioner.model import ExitState, JobState, Lease, LeaseState, Reservation, Subnet
+from provisioner.packs import load_shipped
+from provisioner.power.driver import PowerState
+from provisioner.power.registry import PowerDrivers
+from provisioner.services.api import Api
+from provisioner.services.http import App
+from provisioner.services.ui import Ui
+from provisioner.shipped import tree
+from provisioner.store.database import Database
+from provisioner.store.logs import JobLogs
+from tests.browser import hardware
+from tests.browser.story import OPERATOR, Story, StoryClock
+from tests.fakes.power import FakePower
+
+PASSWORD = "correct horse battery"
+
+
+class Demo:
+    """The parts of a server with a story teller beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = StoryClock(datetime.now(UTC) - timedelta(hours=5))
+        self.database = Database(folder / "demo.db")
+        self.ledger = Ledger(self.database, Bus(), self.clock)
+        self.logs = JobLogs(folder / "logs")
+        packs = load_shipped()
+        self.catalog = Catalog(self.ledger, lambda edits: build(packs, edits))
+        self.tokens = Tokens(self.ledger)
+        self.machines = Machines(self.ledger, self.catalog, self.tokens, "discover")
+        self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
+        self.power = FakePower()
+        self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))
+        self.networks = Networks(self.ledger)
+
+    def app(self) -> web.Application:
+        """The application that faces operators."""
+        ledger, catalog, database, tokens = self.ledger, self.catalog, self.database, self.tokens
+        api = Api(ledger, catalog, self.machines, self.jobs, self.actions, self.networks, database, tokens)
+        ui = Ui(
+            ledger,
+            catalog,
+            self.machines,
+            self.jobs,
+            self.actions,
+            database,
+            tokens,
+            tree("templates"),
+            version="0.1.0",
+        )
+        app = App(tokens, cookies=True, error_page=ui.error_page)
+        return app.build([api.routes(), api.login_routes(), ui.routes()])
+
+    async def open(self) -> None:
+        """Begin with nothing but an administrator and a subnet."""
+        self.database.open()
+        self.ledger.load()
+        self.catalog.load()
+        self.database.start()
+        await self.tokens.ensure_admin(PASSWORD)
+        tx = self.ledger.transaction()
+        tx.event("server.start")
+        await tx.commit()
+
+    async def close(self) -> None:
+        """End all threads."""
+        await self.database.close()
+        self.logs.close()
+        self.tokens.close()
+
+    def story(self, number: int) -> Story:
+        """A machine with a MAC and an address of this number."""
+        mac = f"3c:ec:ef:5a:10:{number:02x}"
+        parts = self.clock, self.ledger, self.machines, self.jobs, self.tokens
+        return Story(*parts, mac, f"10.77.0.{10 + number}")
+
+
+async def discovered(demo: Demo, number: int, name: str, minutes_ago: float, **facts: Any) -> Story:
+    """A machine that has been discovered so long ago and is idle since."""
+    story = demo.story(number)
+    demo.clock.set(datetime.now(UTC) - timedelta(minutes=minutes_ago))
+    await story.netboot(firmware=facts.pop("pxe", "UEFI x64"))
+    await story.come_up(**facts)
+    await story.rename(name)
+    await story.inventory(hardware.server(number))
+    for log in (hardware.INVENTORY_LOG, hardware.NETWORK_LOG, hardware.BMC_LOG):
+        await story.run(log, 1.4)
+    params = {
+        "power/address": f"10.77.1.{number}",
+        "power/username": "provisioner",
+        "power/password": "secret",
+        "network/boot-interface": "ens3f0np0",
+        "network/boot-mac": story.mac,
+        "os/hostname": name,
+    }
+    await story.put(power="on", params=params)
+    demo.power.states[f"10.77.1.{number}"] = PowerState.ON
+    return story
+
+
+async def deploying(story: Story) -> None:
+    """Give it the deploy workflow and come to the task that writes the image."""
+    await story.grant(hardware.DISK_WWN)
+    await story.assign("deploy")
+    await story.run(hardware.GRANT_LOG, 2.2)
+    assert await story.begin() is not None
+
+
+async def deployed(story: Story) -> None:
+    """The whole deploy workflow, into the installed system."""
+    await deploying(story)
+    await story.write(hardware.IMAGE_LOG, 48)
+    await story.end(seconds=3)
+    await story.run(hardware.SETTINGS_LOG, 4)
+    await story.claim()
+    await story.reboot("disk")
+    await story.dhcp("UEFI x64", seconds=38)
+    await story.tell("boot.local", "local", 0.4, protocol="tftp", bytes=212)
+    await story.come_up("local")
+    while not story.machine.done and await story.run(hardware.OS_LOG, 2):
+        pass
+
+
+async def fill(demo: Demo) -> dict[str, Story]:
+    """A rack in which everything happens at once."""
+    await _addresses(demo)
+    done = await discovered(demo, 2, "rack1-n02", 190)
+    await deployed(done)
+    old = await discovered(demo, 3, "rack1-n03", 170, pxe="BIOS", firmware="bios")
+    await deployed(old)
+    failed = await discovered(demo, 4, "rack1-n04", 42)
+    await deploying(failed)
+    await failed.write(hardware.BROKEN_LOG, 12)
+    message = "SHA-256 of debian-12.img.zst is not what the server says: the disk was not touched"
+    await failed.end(JobState.FAILED, ExitState.FAILED, 1, message)
+    await discovered(demo, 5, "rack1-n05", 31)
+    away = await discovered(demo, 6, "rack1-n06", 26)
+    await away.grant("any")
+    await away.assign("deploy")
+    await away.run(hardware.GRANT_LOG, 2)
+    await away.change(seconds=3, runnable=False)
+    off = await discovered(demo, 7, "rack1-n07", 1500)
+    await off.assign("deploy")
+    await off.power("power-off", "is off", state="off", by="user:admin")
+    demo.power.states["10.77.1.7"] = PowerState.OFF
+    fresh = demo.story(12)
+    demo.clock.set(datetime.now(UTC) - timedelta(seconds=19))
+    await fresh.netboot(firmware="BIOS")
+    await fresh.come_up(firmware="bios")
+    await fresh.inventory(hardware.server(12))
+    await fresh.begin()
+    await fresh.write(hardware.INVENTORY_LOG, 0.4)
+    busy = await discovered(demo, 1, "rack1-n01", 3.4)
+    await deploying(busy)
+    await busy.write("".join(hardware.IMAGE_LOG.splitlines(keepends=True)[:27]), 21)
+    demo.jobs.heartbeat(busy.job.id, busy.job.instance, 58.0)
+    demo.clock.set(datetime.now(UTC))
+    demo.clock.run()
+    return {"busy": busy, "done": done, "failed": failed, "away": away, "off": off, "fresh": fresh}
+
+
+async def _addresses(demo: Demo) -> None:
+    await demo.networks.put_subnet(
+        Subnet(
+            name="rack",
+            cidr="10.77.0.0/24",
+            pool_start="10.77.0.10",
+            pool_end="10.77.0.99",
+            gateway="10.77.0.1",
+            dns_servers=("10.77.0.1",),
+            domain="rack.example",
+        ),
+        OPERATOR,
+    )
+    reservation = Reservation(address="10.77.0.200", mac="b8:59:9f:00:12:34", hostname="pdu-left", boot_file="-")
+    await demo.networks.put_reservation(reservation, OPERATOR)
+    tx = demo.ledger.transaction()
+    now = datetime.now(UTC)
+    for last, state, minutes in ((71, LeaseState.EXPIRED, -400), (72, LeaseState.QUARANTINED, 7)):
+        mac = f"52:54:00:00:00:{last}"
+        expires = now + timedelta(minutes=minutes)
+        tx.put(Lease(address=f"10.77.0.{last}", mac=mac, state=state, expires_at=expires, subnet="rack"))
+    await tx.commit()
+
+
+@asynccontextmanager
+async def serving(folder: Path, port: int = 0) -> AsyncIterator[tuple[Demo, str]]:
+    """An empty demo behind HTTP, and its URL."""
+    demo = Demo(folder)
+    await demo.open()
+    server = TestServer(demo.app(), host="127.0.0.1", port=port or None)
+    try:
+        await server.start_server(shutdown_timeout=0.5)
+        yield demo, str(server.make_url("/")).rstrip("/")
+    finally:
+        await server.close()
+        await demo.close()
+
+
+async def _write_on(story: Story) -> None:
+    """Let the image be written for ever."""
+    place = 0
+    while True:
+        await asyncio.sleep(1.5)
+        place = (place + 7) % 100
+        line = f"\x1b[36mwrite\x1b[0m  {place:3d} %  {place * 20.4:7.1f} MiB of 2040.0 MiB  \x1b[2m201.3 MiB/s\x1b[0m\n"
+        await story.write(line, 0)
+
+
+async def _main(port: int) -> None:
+    with TemporaryDirectory() as folder:
+        async with serving(Path(folder), port) as (demo, url):
+            told = await fill(demo)
+            print(f"{url}  admin  {PASSWORD}", flush=True)
+            await _write_on(told["busy"])
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description="the web UI over a demo state")
+    parser.add_argument("--port", type=int, default=8099)
+    asyncio.run(_main(parser.parse_args().port))

@@ -82,7 +82,7 @@ class Client:
     """Talks to one server. Every request has a connection of its own, so a restart of the server does no harm."""
 
     def __init__(self, server: str, token: str = "") -> None:
-        self.server = server.rstrip("/")
+        self.server = server
         self._token = token
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
@@ -133,7 +133,7 @@ class Client:
     ) -> Iterator[HTTPResponse]:
         address = _address(self.server)
         connection = _connection(address, seconds)
-        target = address.path + path + (f"?{urlencode(query)}" if query else "")
+        target = address.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         try:
             try:
                 connection.request(method, target, body, {**headers, **self._authorization()})

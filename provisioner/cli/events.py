@@ -78,7 +78,7 @@ def _follow(session: Session, client: Client, query: dict[str, object], after: i
     while True:
         try:
             with client.lines(at("events", "stream"), query, {"Last-Event-ID": str(after)}) as lines:
-                for event in _events(lines):
+                for event in events_in(lines):
                     away = 0.0
                     after = max(after, event.get("id", 0))
                     yield event
@@ -89,7 +89,7 @@ def _follow(session: Session, client: Client, query: dict[str, object], after: i
         away += PAUSE_SECONDS
 
 
-def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def events_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The events of a stream of server-sent events; comments and what is cut off are left out."""
     data: list[str] = []
     for line in lines:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from provisioner.cli.client import at
+from provisioner.cli.client import Client, Refusal, at
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.decoding import job_of
+from provisioner.cli.exits import Exit
 from provisioner.cli.logs import follow_or_print
 from provisioner.cli.naming import find_job, find_machine, short
 from provisioner.model import FINAL_STATES, JobState
@@ -62,7 +63,7 @@ def _show(session: Session) -> None:
     session.output.fields(
         {
             "id": job.id,
-            "machine": client.get(at("machines", job.machine))["name"] if job.machine else "",
+            "machine": _machine_name(client, job.machine),
             "task": job.task,
             "stage": job.stage,
             "workflow": job.workflow,
@@ -78,6 +79,16 @@ def _show(session: Session) -> None:
             "rendered": [each["name"] for each in rendered],
         }
     )
+
+
+def _machine_name(client: Client, identity: str) -> str:
+    """The machine's name, or its id when it has been forgotten."""
+    try:
+        return str(client.get(at("machines", identity))["name"])
+    except Refusal as refusal:
+        if refusal.exit is not Exit.NOT_FOUND:
+            raise
+    return identity
 
 
 def _actions(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import Any, TextIO
 
 import yaml
@@ -83,8 +84,13 @@ class Output:
         self._print(table)
 
     def _print(self, table: Table) -> None:
-        width = None if self._out.isatty() else _UNLIMITED
-        Console(file=self._out, width=width, markup=False, highlight=False, emoji=False).print(table)
+        if self._out.isatty():
+            Console(file=self._out).print(table)
+            return
+        console = Console(file=StringIO(), width=_UNLIMITED)
+        with console.capture() as captured:
+            console.print(table)
+        self._out.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def as_yaml(value: object) -> str:

@@ -30,6 +30,7 @@ class FakeBmc:
     boot_flags: bytes = bytes(5)
     keep_flags: int = 0
     controls: list[int] = field(default_factory=list)
+    patient_controls: list[int] = field(default_factory=list)
     logins: int = 0
     logouts: int = 0
     abandoned: int = 0
@@ -48,8 +49,10 @@ class FakeBmc:
         """Counted."""
         self.abandoned += 1
 
-    def command(self, netfn: int, command: int, data: Sequence[int] = ()) -> bytes:
+    def command(self, netfn: int, command: int, data: Sequence[int] = (), first_wait: float | None = None) -> bytes:
         """Answer one chassis request."""
+        if first_wait:
+            self.patient_controls.append(data[0])
         if self.faults:
             raise self.faults.pop(0)
         if self.controls and self.silent_after_control:

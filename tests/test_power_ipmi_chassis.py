@@ -21,7 +21,7 @@ BUSY, NO_SUCH_COMMAND, NOT_NOW = 0xC0, 0xC1, 0xD5
 
 
 class EmptyAnswers(FakeBmc):
-    def command(self, netfn: int, command: int, data: object = ()) -> bytes:
+    def command(self, netfn: int, command: int, data: object = (), first_wait: float | None = None) -> bytes:
         return b""
 
 
@@ -54,6 +54,13 @@ def test_a_request_sends_what_the_state_before_needs_and_returns_that_state(requ
     bmc = FakeBmc(powered=powered)
     assert request_(bmc) is (PowerState.ON if powered else PowerState.OFF)
     assert bmc.controls == sent
+
+
+@pytest.mark.parametrize(("request_", "patient"), [(cycle_power, [CYCLE]), (press_reset, [RESET]), (switch_off, [])])
+def test_only_what_must_not_happen_twice_waits_long_before_its_packet_is_repeated(request_, patient) -> None:
+    bmc = FakeBmc(powered=True)
+    request_(bmc)
+    assert bmc.patient_controls == patient
 
 
 def test_a_bmc_that_cannot_cycle_is_told_apart_from_one_that_will_not_now() -> None:

@@ -36,7 +36,7 @@ class Peer:
         released: Event = field(default_factory=Event)
         logouts: int = 0
 
-        def command(self, netfn: int, command: int, data: object = ()) -> bytes:
+        def command(self, netfn: int, command: int, data: object = (), first_wait: float | None = None) -> bytes:
             self.released.wait()
             raise Lost("abandoned")
 

@@ -35,7 +35,7 @@ class Link:
         self.logged_when_logged_out: list[tuple[int, tuple[object, ...]]] = []
         self.ipmi_session = self
 
-    def raw_command(self, netfn: int, command: int, data: tuple[int, ...]) -> dict[str, Any]:
+    def raw_command(self, netfn: int, command: int, data: tuple[int, ...], timeout: float | None) -> dict[str, Any]:
         if isinstance(self.answer, Exception):
             raise self.answer
         answer: dict[str, Any] = self.answer

@@ -14,6 +14,8 @@ _CHASSIS = 0x00
 _GET_STATUS, _CONTROL, _SET_BOOT_OPTIONS, _GET_BOOT_OPTIONS = 0x01, 0x02, 0x08, 0x09
 _OFF, _ON, _CYCLE, _RESET, _SOFT_OFF = 0, 1, 2, 3, 5
 _POWER_IS_ON = 0x01
+# BMCs may answer a cycle or reset only when it is done; a packet repeated meanwhile would be a second one.
+_SLOW_SECONDS = 5.0
 
 # System boot options (28.12, table 28-14). Parameter 3: what shall not clear the boot flags before they are used:
 # bit 0 power button, 1 reset button or soft reset, 2 watchdog, 3 the 60 s after which they lapse. Without bit 1 an
@@ -43,7 +45,8 @@ def read_power(session: Session) -> PowerState:
 
 
 def _control(session: Session, what: int) -> None:
-    session.command(_CHASSIS, _CONTROL, (what,))
+    first_wait = _SLOW_SECONDS if what in (_CYCLE, _RESET) else None
+    session.command(_CHASSIS, _CONTROL, (what,), first_wait)
 
 
 def switch_on(session: Session) -> PowerState:

@@ -105,8 +105,11 @@ _LOGIN_FAULTS: Sequence[tuple[str, type[Fault]]] = (
 class Session(Protocol):
     """A logged-in session with one BMC."""
 
-    def command(self, netfn: int, command: int, data: Sequence[int] = ()) -> bytes:
-        """Send one request and return the data of its answer; raises `Completed` or `Lost`."""
+    def command(self, netfn: int, command: int, data: Sequence[int] = (), first_wait: float | None = None) -> bytes:
+        """Send one request and return the data of its answer; raises `Completed` or `Lost`.
+
+        A packet that stays unanswered is sent again after half a second or more, or after `first_wait` seconds.
+        """
 
     def logout(self) -> None:
         """Give the session back to the BMC; never raises, never waits."""
@@ -121,10 +124,10 @@ class PyghmiSession:
     def __init__(self, link: Any) -> None:
         self._link = link
 
-    def command(self, netfn: int, command: int, data: Sequence[int] = ()) -> bytes:
+    def command(self, netfn: int, command: int, data: Sequence[int] = (), first_wait: float | None = None) -> bytes:
         """Send one request and return the data of its answer, without the completion code."""
         try:
-            answer = self._link.raw_command(netfn=netfn, command=command, data=tuple(data))
+            answer = self._link.raw_command(netfn=netfn, command=command, data=tuple(data), timeout=first_wait)
         except Exception as error:
             # pyghmi's queues are shared by all threads: a race there, or another BMC's malformed packet, comes out
             # here as any error at all. The session cannot be trusted after any of them.

@@ -97,10 +97,14 @@ finish() {
 }
 
 # bootstrap VARIANT TARGET [OPTION...] : mmdebstrap of Debian 12 from Debian's own archive, its chatter kept in a log
-# that is shown only on failure.
+# that is shown only on failure. VARIANT extract only unpacks; the others install, with /bin and /lib as links from the
+# start: the package usrmerge, which would turn them into links later, pulls in all of Perl.
 bootstrap() {
     local variant=$1 target=$2 log=$WORK_DIR/mmdebstrap.log
     shift 2
+    if [ "$variant" != extract ]; then
+        set -- --include=usr-is-merged --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr "$@"
+    fi
     if ! mmdebstrap --mode=root --variant="$variant" --architectures=amd64 --format=directory \
         --aptopt='Apt::Install-Recommends "false"' \
         --aptopt='Acquire::Retries "5"' \

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -463,20 +463,31 @@ async def test_a_bmc_that_swallows_everything_is_unreachable() -> None:
 
 @pytest.mark.peer
 async def test_a_bmc_that_falls_silent_after_the_login_is_a_timeout(sim: IpmiSim) -> None:
-    proxy = SilentProxy(sim.port)
-    async with real_driver(exchange_seconds=0.5) as driver:
-        with pytest.raises(BmcTimeout, match="no timely answer from the BMC"):
-            await driver.power_on(replace(sim.bmc, port=proxy.port))
-    assert proxy.swallowed
+    with closing(SilentProxy(sim.port)) as proxy:
+        async with real_driver(exchange_seconds=0.5) as driver:
+            with pytest.raises(BmcTimeout, match="no timely answer from the BMC"):
+                await driver.power_on(replace(sim.bmc, port=proxy.port))
+        assert proxy.swallowed
     assert not sim.powered
-    proxy.close()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("verb", ["cycle", "reset"])
+async def test_a_cycle_or_reset_that_takes_its_time_is_one_packet(sim: IpmiSim, verb: str) -> None:
+    sim.set("power", "1")
+    # pyghmi repeats other packets after a second at most.
+    with closing(SilentProxy(sim.port, lets_through=2)) as proxy:
+        async with real_driver(exchange_seconds=1.5) as driver:
+            with pytest.raises(BmcTimeout):
+                await getattr(driver, verb)(replace(sim.bmc, port=proxy.port))
+            assert proxy.swallowed == 1
 
 
 @pytest.mark.peer
 async def test_the_event_loop_keeps_turning_while_twenty_bmcs_are_slow(sim: IpmiSim) -> None:
-    proxies = [SilentProxy(sim.port) for _ in range(20)]
     turns = 0
-    async with real_driver(exchange_seconds=1.0) as driver:
+    async with real_driver(exchange_seconds=1.0) as driver, AsyncExitStack() as stack:
+        proxies = [stack.enter_context(closing(SilentProxy(sim.port))) for _ in range(20)]
         asked = asyncio.gather(
             *(driver.status(replace(sim.bmc, port=proxy.port)) for proxy in proxies), return_exceptions=True
         )
@@ -487,8 +498,6 @@ async def test_the_event_loop_keeps_turning_while_twenty_bmcs_are_slow(sim: Ipmi
     assert {type(result) for result in results} == {BmcTimeout}
     # A loop blocked by any of them would have turned a few times only.
     assert turns > 1000
-    for proxy in proxies:
-        proxy.close()
 
 
 # --- one contract for every driver ----------------------------------------------------------------------------

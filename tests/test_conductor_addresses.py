@@ -40,16 +40,43 @@ def machine(id, *macs, **fields):
     return Machine(id=id, name=id, macs=macs, created_at=THEN, updated_at=THEN, **fields)
 
 
+class WatchedDatabase(Database):
+    """Remembers what it was given, and can be broken."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.batches = []
+        self.broken = False
+
+    def submit(self, batch):
+        self.batches.append(batch)
+        if self.broken:
+            batch.settled(StoreError("disk full"))
+        else:
+            super().submit(batch)
+
+
+class ListeningBus(Bus):
+    """Writes down what is published."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+
+    def publish(self, event):
+        self.events.append(event)
+        super().publish(event)
+
+
 class Server:
     """A ledger in a file, and who decides upon it."""
 
     def __init__(self, path, clock):
         self.clock = clock
-        self.bus = Bus()
-        self.database = Database(path)
+        self.bus = ListeningBus()
+        self.database = WatchedDatabase(path)
         self.ledger = Ledger(self.database, self.bus, clock)
         self.addresses = Addresses(self.ledger, self.bootenv_of)
-        self.events = []
 
     def bootenv_of(self, machine):
         return LOCAL if machine is not None and machine.bootenv == "local" else DISCOVERY
@@ -80,8 +107,6 @@ async def running(path, clock=None):
     server.database.start()
     server.ledger.load()
     server.addresses.follow()
-    publish = server.bus.publish
-    server.bus.publish = lambda event: (server.events.append(event), publish(event))
     try:
         yield server
     finally:
@@ -98,7 +123,7 @@ async def server(tmp_path):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
 async def test_conversation(server, path):
     player = Player(server.addresses, server.clock)
-    server.events = player.events
+    server.bus.events = player.events
     expected = path.read_text()
     played = await player.play(expected)
     if os.environ.get("REFRESH_CONVERSATIONS"):
@@ -116,12 +141,10 @@ async def test_messages_of_one_drain_see_each_other(server):
 
 
 async def test_all_messages_of_a_drain_share_one_commit(server):
-    batches = []
-    submit = server.database.submit
-    server.database.submit = lambda batch: (batches.append(batch), submit(batch))
+    server.database.batches.clear()
     await server.hear(*(discover(client) for client in range(1, 11)))
-    assert len(batches) == 1
-    assert len(batches[0].writes) == 10
+    [batch] = server.database.batches
+    assert len(batch.writes) == 10
 
 
 async def test_the_next_drain_builds_on_one_that_is_not_saved_yet(server):
@@ -156,16 +179,11 @@ async def test_a_failed_message_changes_nothing(server):
 
 
 async def test_what_could_not_be_saved_is_free_again(server):
-    working = server.database.submit
-
-    def broken(batch):
-        batch.settled(StoreError("disk full"))
-
-    server.database.submit = broken
+    server.database.broken = True
     answers = server.addresses.answer([(discover(1), HERE)])
     with pytest.raises(StoreError):
         await answers.saved
-    server.database.submit = working
+    server.database.broken = False
     [offer] = await server.hear(discover(2))
     assert offer.yiaddr == "10.77.0.10"
 

@@ -219,6 +219,8 @@ def test_the_timeout_that_the_client_asked_for_is_kept():
     assert sender.deadline == 5.0
     sender.acknowledged(0, 0.001)
     assert sender.deadline == pytest.approx(5.001)
+    sender.expired(5.001)
+    assert sender.deadline == pytest.approx(10.001)
 
 
 def test_a_block_sent_twice_is_not_used_to_measure_the_round_trip():

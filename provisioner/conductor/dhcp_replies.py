@@ -48,7 +48,7 @@ from provisioner.wire.dhcp_options import (
 log = structlog.get_logger(__name__)
 
 # Blocks differ by subnet, message type and parameter list; a site has a few dozen, a fuzzer any number.
-_MOST_BLOCKS = 4096
+MOST_BLOCKS = 4096
 # Of the header field `file`; a longer name goes into option 67 alone.
 _LONGEST_FILE = 127
 
@@ -58,7 +58,8 @@ _BlockKey = tuple[object, ...]
 class DhcpReplies:
     """Replies as datagrams. `forget` when subnets or reservations have changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
+        self._most_blocks = most_blocks
         self._blocks: dict[_BlockKey, bytes] = {}
         self._configured: dict[tuple[str, str], dict[int, bytes]] = {}
 
@@ -147,7 +148,7 @@ class DhcpReplies:
         )
         block = self._blocks.get(key)
         if block is None:
-            if len(self._blocks) >= _MOST_BLOCKS:
+            if len(self._blocks) >= self._most_blocks:
                 self._blocks.clear()
             block = self._blocks[key] = encode_options(self._shared(request, ours, decision, without))
         return block
@@ -173,7 +174,7 @@ class DhcpReplies:
         key = (subnet.name, reservation.address if reservation is not None else "")
         options = self._configured.get(key)
         if options is None:
-            if len(self._configured) >= _MOST_BLOCKS:
+            if len(self._configured) >= self._most_blocks:
                 self._configured.clear()
             options = self._configured[key] = _encode_configured(subnet, reservation)
         return options

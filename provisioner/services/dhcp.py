@@ -54,6 +54,7 @@ def open_socket(address: str = "", port: int = SERVER_PORT) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         sock.bind((address, port))
     except OSError:
         sock.close()
@@ -132,6 +133,9 @@ class DhcpService:
         for level, kind, value in ancillary:
             if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
                 index, local, header = _PKTINFO.unpack(value[: _PKTINFO.size])
+                if not index:
+                    # It came while whoever handed over the socket held it: the kernel kept no information then.
+                    break
                 name = self._interface(index)
                 if self._interfaces and name not in self._interfaces:
                     raise WireError("interface not served", name)

@@ -76,6 +76,7 @@ def open_socket(address: str = "", port: int = 69) -> socket.socket:
     """A socket bound for TFTP; OSError when the port is taken or we may not have it."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         sock.bind((address, port))
     except OSError:
         sock.close()

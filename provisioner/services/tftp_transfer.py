@@ -157,9 +157,7 @@ class Transfer:
             return
         match packet:
             case Ack(block):
-                self._send(self._sender.acknowledged(block, self._loop.time()))
-                if self._sender.state is SenderState.DONE and not self._over.done():
-                    self._over.set_result(None)
+                self._acknowledged(block)
             case Error():
                 self._refused(packet)
             case DataPacket() | OptionAck():
@@ -167,6 +165,17 @@ class Transfer:
             case _:
                 # A late copy of the request.
                 pass
+
+    def _acknowledged(self, block: int) -> None:
+        self._send(self._sender.acknowledged(block, self._loop.time()))
+        if self._over.done():
+            return
+        if self._sender.state is SenderState.DONE:
+            self._over.set_result(None)
+        elif self._timer is not None and self._sender.deadline < self._timer.when():
+            # The round trip was measured to be shorter than the timer was set for.
+            self._timer.cancel()
+            self._arm()
 
     def _refused(self, packet: Error) -> None:
         if self._sender.state is SenderState.OFFERING and "tsize" in self._sender.terms.accepted:

@@ -6,7 +6,8 @@ Feed it what arrived and when; it says which blocks to send, and by when to call
 States and what can follow: OFFERING (OACK sent; an ACK 0 leads to SENDING), SENDING (until the last block is acked),
 DONE, FAILED. The last two are final.
 
-Retransmission: the client's `timeout` option, doubled from try to try, else the measured round trip as in RFC 6298.
+Retransmission: after the client's `timeout` option (RFC 2349) if it has one, else by the measured round trip, doubled
+from try to try, as in RFC 6298.
 A repeated ACK never causes a block to be sent again without a window (the Sorcerer's Apprentice); with a window it
 says that the window's first block was lost and is answered once per window.
 """
@@ -103,7 +104,8 @@ class Sender:
         if self._tries >= LEAST_TRIES and now - self._heard_at >= PATIENCE_SECONDS:
             self.state = SenderState.FAILED
             return NOTHING
-        self._timeout = min(self._timeout * 2, max(LONGEST_TIMEOUT_SECONDS, float(self.terms.timeout_seconds)))
+        if not self.terms.timeout_seconds:
+            self._timeout = min(self._timeout * 2, LONGEST_TIMEOUT_SECONDS)
         self._timed = False
         if self.state is SenderState.OFFERING:
             self.resent += 1
@@ -160,10 +162,7 @@ class Sender:
         """RFC 6298; a block that was sent twice tells nothing (Karn)."""
         self._tries = 0
         self._heard_at = now
-        if self.terms.timeout_seconds:
-            self._timeout = float(self.terms.timeout_seconds)
-            return
-        if not self._timed:
+        if self.terms.timeout_seconds or not self._timed:
             return
         sample = now - self._sent_at
         if not self._smoothed:

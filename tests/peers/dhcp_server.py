@@ -1,0 +1,49 @@
+"""Our DHCP service alone, on port 67 of the network namespace that it is started in, until killed.
+
+python -m tests.peers.dhcp_server DATABASE
+"""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from provisioner.bus import Bus
+from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.ledger import Ledger
+from provisioner.model import BootArch, Bootenv, Subnet
+from provisioner.services.dhcp import DhcpService, open_socket
+from provisioner.store.database import Database
+
+SUBNET = Subnet(
+    name="peers",
+    cidr="10.77.0.0/24",
+    pool_start="10.77.0.10",
+    pool_end="10.77.0.99",
+    gateway="10.77.0.1",
+    dns_servers=("10.77.0.1",),
+    domain="peers.test",
+    options={"ntp-servers": "10.77.0.3"},
+)
+DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
+
+
+async def main(path: Path) -> None:
+    """Serve for ever."""
+    database = Database(path)
+    database.open()
+    database.start()
+    ledger = Ledger(database, Bus(), lambda: datetime.now(UTC))
+    ledger.load()
+    tx = ledger.transaction()
+    tx.put(SUBNET)
+    await tx.commit()
+    addresses = Addresses(ledger, lambda machine: DISCOVERY)
+    addresses.follow()
+    service = DhcpService(open_socket(), addresses)
+    print("ready", flush=True)
+    await service.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -33,6 +33,8 @@ _TONES = {
     "power.request": FAINT,
 }
 _JOB_TONES = {"finished": GOOD, "failed": BAD, "abandoned": BAD, "cancelled": WARN, "incomplete": WARN}
+# Within what a float can hold; an agent may send anything.
+_HIGHEST = 1e21
 # Reasons to wait that belong to the normal course of work.
 _EXPECTED = ("boot of ", "reboot", "poweroff", "stop")
 
@@ -100,7 +102,8 @@ def _text(event: Event, name: str) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _HIGHEST
+    return value if known else None
 
 
 def _with(words: str, *extras: str) -> str:

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from provisioner.services.ui_words import count, memory, size
 
+# Above anything that is counted in a machine, and within what a float can hold.
+_HIGHEST = 1e21
 # PCI base classes and the subclasses that an operator looks for (PCI Code and ID Assignment, 1.x).
 _PCI_CLASSES = {
     "0100": "SCSI controller",
@@ -168,7 +170,12 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _HIGHEST
+    return value if known else None
+
+
+def _bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _facts(*pairs: tuple[str, str], code: tuple[str, ...] = ()) -> tuple[Fact, ...]:
@@ -230,7 +237,7 @@ def _module(module: Mapping[str, Any]) -> Module:
 
 def _disk(disk: Mapping[str, Any]) -> Disk:
     flags = [word for name, word in (("removable", "removable"), ("read_only", "read-only")) if disk.get(name) is True]
-    kind = {True: "hard disk", False: "SSD"}.get(disk.get("rotational"), "")  # type: ignore[arg-type]
+    kind = {True: "hard disk", False: "SSD", None: ""}[_bool(disk.get("rotational"))]
     kind = "virtual disk" if disk.get("transport") == "virtio" else kind
     return Disk(
         name=_text(disk.get("name")),
@@ -316,10 +323,9 @@ def _bmc(bmc: Mapping[str, Any]) -> tuple[Fact, ...]:
 
 
 def _boot(boot: Mapping[str, Any]) -> tuple[Fact, ...]:
-    secure = boot.get("secure_boot")
     return _facts(
         ("Firmware", _text(boot.get("mode")).upper()),
-        ("Secure Boot", {True: "on", False: "off"}.get(secure, "") if isinstance(secure, bool) else ""),
+        ("Secure Boot", {True: "on", False: "off", None: ""}[_bool(boot.get("secure_boot"))]),
         ("Booted from", _joined(_text(boot.get("interface")), _text(boot.get("mac")), by=" · ")),
         ("Boot id", _text(boot.get("id"))),
         code=("Booted from", "Boot id"),

@@ -1,0 +1,311 @@
+"""Where a machine stands, in words, and its way through its tasks."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from provisioner.model import AgentInfo, Job, JobState, Machine
+from provisioner.services.ui_machines import (
+    State,
+    fits,
+    jobs_of_run,
+    last_seen,
+    legs,
+    progress,
+    row,
+    standing,
+    tally,
+)
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TASKS = ("stage:prepare", "bootenv:discovery", "check", "stage:write", "image", "settings", "stage:end", "report")
+
+
+def machine(**fields):
+    plain = {
+        "id": "m1",
+        "name": "rack1-n01",
+        "created_at": NOW - timedelta(hours=2),
+        "updated_at": NOW - timedelta(minutes=5),
+        "workflow": "deploy",
+        "stage": "write",
+        "bootenv": "discovery",
+        "tasks": TASKS,
+        "current_task": 4,
+        "current_job": "j4",
+        "runnable": True,
+        "agent": AgentInfo(boot_id="b1", bootenv="discovery", hello_at=NOW - timedelta(minutes=10)),
+        "power": "on",
+    }
+    return Machine(**{**plain, **fields})
+
+
+def job(state=JobState.RUNNING, index=4, **fields):
+    plain = {
+        "id": f"j{index}",
+        "machine": "m1",
+        "task": TASKS[index],
+        "stage": "write",
+        "workflow": "deploy",
+        "index": index,
+        "state": state,
+        "created_at": NOW - timedelta(seconds=90),
+        "started_at": NOW - timedelta(seconds=80),
+    }
+    return Job(**{**plain, **fields})
+
+
+def ended(state, **fields):
+    return job(state, ended_at=NOW - timedelta(seconds=20), **fields)
+
+
+# --- the state ------------------------------------------------------------------------------------------------
+
+
+def test_a_running_job_makes_it_working_and_tells_which_task_of_how_many():
+    found = standing(machine(), job(), NOW)
+    assert (found.state, found.word) == (State.WORKING, "working")
+    assert found.sentence == "is running task image, 2 of 4"
+    assert found.since == NOW - timedelta(seconds=80)
+
+
+def test_a_second_attempt_is_told():
+    assert standing(machine(), job(attempt=3), NOW).sentence == "is running task image, 2 of 4, attempt 3"
+
+
+def test_a_job_that_was_handed_out_and_not_started_is_working_too():
+    found = standing(machine(), job(JobState.CREATED, started_at=None), NOW)
+    assert found.sentence == "is about to run task image, 2 of 4"
+
+
+def test_a_job_that_is_told_to_stop_says_so():
+    found = standing(machine(), job(cancel_requested=True), NOW)
+    assert found.sentence == "is stopping task image: cancel was asked for"
+
+
+def test_a_failed_job_makes_it_failed_with_code_message_and_what_to_do():
+    waits = machine(runnable=False, waiting_for="task 'image' failed: no disk")
+    found = standing(waits, ended(JobState.FAILED, exit_code=1, message="no disk"), NOW)
+    assert found.state is State.FAILED
+    assert found.sentence == "failed in task image with exit code 1: no disk"
+    assert "Run again" in found.advice
+    assert found.suggested == "run"
+
+
+def test_a_failed_job_that_is_tried_again_is_no_failure_yet():
+    again = machine(not_before=NOW + timedelta(seconds=8))
+    found = standing(again, ended(JobState.FAILED), NOW)
+    assert found.state is State.WAITING
+    assert found.sentence == "waits to try image again"
+    assert found.since == NOW + timedelta(seconds=8)
+
+
+def test_a_failed_job_whose_next_attempt_is_due_is_working():
+    assert standing(machine(not_before=NOW), ended(JobState.FAILED), NOW).state is State.WORKING
+
+
+def test_lost_contact_is_a_failure_of_its_own_kind():
+    found = standing(machine(runnable=False), ended(JobState.ABANDONED, message="silent for 60 s"), NOW)
+    assert found.state is State.FAILED
+    assert found.sentence == "lost contact during task image: silent for 60 s"
+
+
+def test_a_cancelled_job_makes_it_wait_for_an_operator():
+    found = standing(machine(runnable=False), ended(JobState.CANCELLED, message="wrong machine"), NOW)
+    assert (found.state, found.suggested) == (State.WAITING, "run")
+    assert found.sentence == "waits, because task image was cancelled: wrong machine"
+
+
+def test_a_machine_with_errors_has_failed_whatever_it_does():
+    found = standing(machine(errors=("unknown stage 'x'", "unknown profile 'y'")), job(), NOW)
+    assert found.state is State.FAILED
+    assert found.sentence == "cannot be used: unknown stage 'x'; unknown profile 'y'"
+
+
+def test_all_tasks_done_is_complete_since_the_last_job_ended():
+    found = standing(machine(current_task=len(TASKS)), ended(JobState.FINISHED, index=7), NOW)
+    assert (found.state, found.sentence) == (State.COMPLETE, "has finished workflow deploy")
+    assert found.since == NOW - timedelta(seconds=20)
+
+
+def test_a_complete_machine_that_is_off_is_still_complete():
+    assert standing(machine(current_task=len(TASKS), power="off"), None, NOW).state is State.COMPLETE
+
+
+def test_work_of_a_stage_without_workflow_is_named_by_the_stage():
+    found = standing(machine(workflow="", current_task=len(TASKS)), None, NOW)
+    assert found.sentence == "has finished stage write"
+
+
+def test_what_comes_after_the_last_task_is_told_with_complete():
+    found = standing(machine(current_task=len(TASKS), waiting_for="poweroff after task 'report'"), None, NOW)
+    assert found.sentence == "has finished workflow deploy; poweroff after task 'report'"
+
+
+def test_a_machine_that_is_off_suggests_power():
+    found = standing(machine(power="off"), None, NOW)
+    assert (found.state, found.sentence, found.suggested) == (State.ABSENT, "is switched off", "power")
+
+
+def test_a_machine_that_never_came_up_is_not_up_yet():
+    found = standing(machine(agent=AgentInfo(), current_task=-1), None, NOW)
+    assert (found.state, found.sentence) == (State.ABSENT, "has not come up yet")
+
+
+def test_a_machine_without_tasks_has_no_work():
+    found = standing(machine(tasks=(), workflow="", current_task=-1, runnable=False), None, NOW)
+    assert (found.state, found.suggested) == (State.IDLE, "assign")
+
+
+def test_a_machine_that_must_boot_something_else_is_not_up_yet():
+    waits = machine(bootenv="local", runnable=False, waiting_for="boot of local")
+    found = standing(waits, ended(JobState.FINISHED), NOW)
+    assert found.state is State.ABSENT
+    assert found.sentence == "must boot local; its agent last ran in discovery"
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("reboot after task 'image'", "is rebooting after task 'image'"),
+        ("reboot", "is rebooting"),
+        ("poweroff after task 'image'", "switches itself off after task 'image'"),
+    ],
+)
+def test_a_machine_that_reboots_or_switches_itself_off_is_not_up_yet(reason, sentence):
+    found = standing(machine(runnable=False, waiting_for=reason), ended(JobState.FINISHED), NOW)
+    assert (found.state, found.sentence) == (State.ABSENT, sentence)
+
+
+def test_any_other_reason_to_wait_is_told_as_it_is():
+    found = standing(machine(runnable=False, waiting_for="an operator paused it"), ended(JobState.FINISHED), NOW)
+    assert (found.state, found.sentence) == (State.WAITING, "waits: an operator paused it")
+
+
+def test_waiting_without_a_reason_names_who_must_act():
+    found = standing(machine(runnable=False), None, NOW)
+    assert found.sentence == "waits: an operator to let it run"
+
+
+def test_a_runnable_machine_between_two_jobs_is_about_to_run_the_next():
+    found = standing(machine(), ended(JobState.FINISHED), NOW)
+    assert (found.state, found.sentence) == (State.WORKING, "is about to run task settings")
+
+
+def test_a_runnable_machine_with_only_markers_left_is_about_to_finish():
+    found = standing(machine(tasks=("a", "stage:end"), current_task=0), job(JobState.FINISHED, index=0), NOW)
+    assert found.sentence == "is about to finish"
+
+
+# --- the way --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("current_task", "state", "done", "following"),
+    [
+        (-1, None, 0, "check"),
+        (1, JobState.FINISHED, 0, "check"),
+        (2, JobState.RUNNING, 0, "check"),
+        (2, JobState.FINISHED, 1, "image"),
+        (4, JobState.FAILED, 1, "image"),
+        (4, JobState.INCOMPLETE, 1, "image"),
+        (5, JobState.FINISHED, 3, "report"),
+        (8, JobState.FINISHED, 4, ""),
+    ],
+)
+def test_progress_counts_tasks_without_markers(current_task, state, done, following):
+    current = job(state, index=min(current_task, 7)) if state else None
+    found = progress(machine(current_task=current_task), current)
+    assert (found.done, found.total, found.following) == (done, 4, following)
+
+
+def test_after_a_rewind_the_old_job_does_not_count():
+    found = progress(machine(current_task=1), ended(JobState.FAILED))
+    assert (found.done, found.following) == (0, "check")
+
+
+def test_legs_are_the_stages_with_their_tasks_and_bootenv():
+    found = legs(machine(), job(), {})
+    assert [leg.stage for leg in found] == ["prepare", "write", "end"]
+    assert [leg.bootenv for leg in found] == ["discovery", "", ""]
+    assert [[step.name for step in leg.tasks] for leg in found] == [["check"], ["image", "settings"], ["report"]]
+    assert [leg.status for leg in found] == ["done", "running", "pending"]
+
+
+def test_a_list_without_stage_entries_is_one_leg_of_the_machines_stage():
+    found = legs(machine(workflow="", tasks=("a", "action:power-on"), current_task=-1), None, {})
+    assert [(leg.stage, [step.kind for step in leg.steps]) for leg in found] == [("write", ["task", "action"])]
+    assert [step.name for step in found[0].tasks] == ["a", "power-on"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (JobState.CREATED, "running"),
+        (JobState.RUNNING, "running"),
+        (JobState.FAILED, "failed"),
+        (JobState.ABANDONED, "failed"),
+        (JobState.INCOMPLETE, "held"),
+        (JobState.CANCELLED, "held"),
+        (JobState.FINISHED, "done"),
+    ],
+)
+def test_the_current_step_shows_how_its_job_stands(state, status):
+    statuses = {step.index: step.status for leg in legs(machine(), job(state), {}) for step in leg.steps}
+    assert statuses[4] == status
+    assert (statuses[3], statuses[5]) == ("done", "pending")
+
+
+def test_a_stage_that_is_half_done_is_running():
+    half = legs(machine(), job(JobState.FINISHED), {})[1]
+    assert half.status == "running"
+
+
+def test_the_chain_of_jobs_gives_the_latest_of_each_step():
+    chain = {
+        "a": job(JobState.FINISHED, index=2, id="a"),
+        "b": job(JobState.FAILED, id="b", previous="a"),
+        "c": job(JobState.RUNNING, id="c", previous="b", attempt=2),
+    }
+    found = jobs_of_run(machine(), chain["c"], chain.get)
+    assert {index: each.id for index, each in found.items()} == {4: "c", 2: "a"}
+
+
+def test_the_chain_ends_where_other_work_began():
+    old = job(JobState.FINISHED, index=2, id="old", workflow="discover")
+    found = jobs_of_run(machine(), job(previous="old"), {"old": old}.get)
+    assert list(found) == [4]
+
+
+def test_jobs_ahead_of_where_the_list_stands_are_from_an_earlier_run():
+    later = job(JobState.FINISHED, index=5)
+    assert jobs_of_run(machine(current_task=2), later, {}.get) == {}
+
+
+# --- lists ----------------------------------------------------------------------------------------------------
+
+
+def test_a_running_machine_is_seen_now_others_when_they_were_last_heard_of():
+    assert last_seen(machine(), job(), NOW) == NOW
+    assert last_seen(machine(), ended(JobState.FINISHED), NOW) == NOW - timedelta(seconds=20)
+    assert last_seen(machine(), None, NOW) == NOW - timedelta(minutes=10)
+    assert last_seen(machine(agent=AgentInfo()), None, NOW) is None
+
+
+@pytest.mark.parametrize("words", [[], ["n01"], ["52:54", "deploy"], ["10.0.0.9"], ["sn77"], ["disco"]])
+def test_a_filter_finds_a_machine_by_anything_people_know_it_by(words):
+    known = machine(macs=("52:54:00:00:00:01",), address="10.0.0.9")
+    known = replace(known, identity=replace(known.identity, serial="SN77"))
+    assert fits(known, words)
+
+
+def test_every_word_of_a_filter_must_fit():
+    assert not fits(machine(), ["n01", "discover-me"])
+
+
+def test_states_are_counted_also_when_nobody_has_them():
+    rows = [row(machine(), job(), NOW), row(machine(power="off"), None, NOW)]
+    counted = tally(rows)
+    assert counted[State.WORKING] == counted[State.ABSENT] == 1
+    assert counted[State.FAILED] == 0

@@ -161,7 +161,8 @@ class Runner:
     def _work(self, order: WorkOrder, folder: str, log: JobLog, interrupt: Interrupt) -> Ending:
         """Everything between start and result; whatever goes wrong in it is the job's failure."""
         began = self._clock.now()
-        log.line(f"task {order.task}, attempt {order.attempt}, on {socket.gethostname()}")
+        begins = "goes on" if order.log_size else "begins"
+        log.line(f"task {order.task} {begins} on {socket.gethostname()}, attempt {order.attempt}")
         try:
             steps = render_steps(order, self._renderer, folder)
             self._show(order, steps, log)

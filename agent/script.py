@@ -160,10 +160,17 @@ def _start(words: Sequence[str], folder: str, env: Mapping[str, str]) -> tuple[i
         raise
     finally:
         os.close(output)
+    _offer_to_oom_killer(process.pid)
     os.set_blocking(pipe, False)
     ended, ending = os.pipe()
     Thread(target=_tell_end, args=(process.pid, ending), name="script", daemon=True).start()
     return pipe, ended, process
+
+
+def _offer_to_oom_killer(pid: int) -> None:
+    """Undo the protection that the agent may have: of the two, the script has to go when memory runs out."""
+    with suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("0")
 
 
 def _tell_end(pid: int, descriptor: int) -> None:

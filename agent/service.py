@@ -43,8 +43,9 @@ COMMAND_TIMEOUT_SECONDS = 30.0
 
 def note(text: str) -> None:
     """A line for the console or the journal."""
-    sys.stderr.write(f"[agent] {text}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a console that went away is no reason to end
+        sys.stderr.write(f"[agent] {text}\n")
+        sys.stderr.flush()
 
 
 @dataclass(frozen=True)

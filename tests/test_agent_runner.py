@@ -444,6 +444,7 @@ def test_a_log_goes_on_where_the_resumed_job_had_ended(machine: Machine) -> None
     server.log = b"before\n"
     machine.run(server, "echo after", log_size=7)
     assert server.output == "before\nafter\n"
+    assert b"[agent] task t goes on" in server.log
 
 
 def test_the_token_is_in_no_representation_of_the_place(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,3 +177,19 @@ def test_an_interpreter_is_found_on_the_path(ran: Ran) -> None:
     env = {"PATH": os.path.dirname(sys.executable)}
     script.run([os.path.basename(sys.executable), "-c", "print('found')"], str(ran.folder), env)
     assert ran.output == b"found\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="lowering a score needs root")
+def test_a_script_is_not_protected_from_the_oom_killer_as_the_agent_may_be(ran: Ran) -> None:
+    # A shell of its own stands for an agent that its unit protects.
+    code = (
+        "import os; from agent.script import _start; from agent.interrupt import readable\n"
+        "open('/proc/self/oom_score_adj', 'w').write('-100')\n"
+        "words = ['/bin/sh', '-c', 'read go < go; cat /proc/self/oom_score_adj']\n"
+        "pipe, ended, process = _start(words, os.getcwd(), {})\n"
+        "open('go', 'w').write('go\\n'); process.wait(); print(os.read(pipe, 99).decode())"
+    )
+    os.mkfifo(ran.folder / "go")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ran.folder, env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr

@@ -35,8 +35,14 @@ function attributes(old, fresh) {
 }
 
 function children(old, fresh) {
+  const wantedKeys = new Set([...fresh.children].map(keyOf));
   const keyed = new Map();
-  for (const child of old.children) if (keyOf(child)) keyed.set(keyOf(child), child);
+  // What goes must go first: an element that is moved instead loses focus.
+  for (const child of [...old.children]) {
+    if (!keyOf(child)) continue;
+    if (wantedKeys.has(keyOf(child))) keyed.set(keyOf(child), child);
+    else child.remove();
+  }
   let place = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
     const key = keyOf(wanted);
@@ -46,7 +52,7 @@ function children(old, fresh) {
       continue;
     }
     if (match === place) place = place.nextSibling;
-    else old.insertBefore(match, place);
+    else move(old, match, place);
     update(match, wanted);
   }
   while (place) {
@@ -54,6 +60,11 @@ function children(old, fresh) {
     place.remove();
     place = following;
   }
+}
+
+function move(parent, child, place) {
+  if (parent.moveBefore) parent.moveBefore(child, place);
+  else parent.insertBefore(child, place);
 }
 
 function alike(node, wanted) {

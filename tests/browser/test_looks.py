@@ -1,0 +1,54 @@
+"""The web UI at the sizes and schemes it is used in; pictures of every page are kept in build/screenshots."""
+
+import pytest
+
+from tests.browser.demo_state import PASSWORD, fill
+from tests.browser.pages import DESKTOP, PHONE, Visit
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "machines": "/",
+    "machine": "/machines/rack1-n01",
+    "machine-failed": "/machines/rack1-n04",
+    "timeline": "/machines/rack1-n02/timeline",
+    "machine-jobs": "/machines/rack1-n02/jobs",
+    "inventory": "/machines/rack1-n02/inventory",
+    "params": "/machines/rack1-n02/params",
+    "json": "/machines/rack1-n02/raw",
+    "jobs": "/jobs",
+    "network": "/leases",
+    "content": "/content",
+    "task": "/content/tasks/image-write",
+    "template": "/content/templates/boot/ipxe",
+    "health": "/health",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme):
+    told = await fill(demo)
+    phone = size is PHONE
+    visit = await Visit.open(
+        browser, url, viewport=size, color_scheme=scheme, device_scale_factor=2 if phone else 1, has_touch=phone
+    )
+    name = f"{'phone' if phone else 'desktop'}-{scheme}"
+    await visit.page.goto(f"{url}/login")
+    await visit.screenshot(f"login-{name}")
+    await visit.log_in("admin", PASSWORD)
+    for page, path in {**PAGES, "job": f"/jobs/{told['failed'].job.id}"}.items():
+        await visit.go(path)
+        await visit.screenshot(f"{page}-{name}", whole=True)
+        assert await visit.overflow() <= 0, page
+    await visit.open_machine("rack1-n05")
+    await visit.find("power-menu").locator("summary").click()
+    await visit.screenshot(f"power-menu-{name}")
+    await visit.find("action-power-cycle").click()
+    await visit.screenshot(f"confirm-{name}")
+    await visit.find("confirm-no").click()
+    await visit.find("assign").click()
+    await visit.find("workflow-select").select_option("deploy")
+    await visit.screenshot(f"assign-{name}")
+    assert await visit.overflow() <= 0
+    assert visit.complaints == []

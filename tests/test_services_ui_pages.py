@@ -83,6 +83,38 @@ def test_no_template_has_inline_style_or_script_or_unescapes(path):
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
 
 
+def luminance(colour):
+    """WCAG 2.2, relative luminance of #rrggbb."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours(scheme):
+    text = (UI / "static" / "base.css").read_text()
+    light, _, dark = text.partition("@media (prefers-color-scheme: dark)")
+    found = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", light))
+    return found | (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", dark)) if scheme == "dark" else {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_legible_on_every_ground(scheme):
+    known = colours(scheme)
+    states = ("working", "waiting", "failed", "complete", "absent")
+    pairs = [(text, ground) for text in ("text", "muted", "faint", "accent", *states) for ground in ("bg", "sunken")]
+    pairs += [(state, f"{state}-soft") for state in (*states, "accent")] + [("on-accent", "accent")]
+    assert {
+        pair: contrast(known[pair[0]], known[pair[1]])
+        for pair in pairs
+        if contrast(known[pair[0]], known[pair[1]]) < 4.5
+    } == {}
+
+
 def test_every_module_that_is_imported_exists():
     static = UI / "static"
     for path in static.glob("*.js"):

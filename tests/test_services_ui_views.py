@@ -137,14 +137,14 @@ async def test_a_lease_whose_time_is_over_has_expired_whatever_was_written(demo,
     long_ago = datetime.now(UTC) - timedelta(days=2)
     tx.put(Lease(address="10.77.0.9", mac="52:54:00:00:00:01", state=LeaseState.ACKED, expires_at=long_ago))
     await tx.commit()
-    assert [each.state for each in views.leases()["leases"]] == ["expired"]
+    assert [each.state for each in views.leases({})["leases"]] == ["expired"]
 
 
 async def test_addresses_in_use_are_counted_by_pool(demo, views):
     await fill(demo)
-    (rack,) = views.leases()["subnets"]
+    (rack,) = views.leases({})["subnets"]
     assert rack.total == 90
-    assert rack.taken == sum(each.state in ("acked", "quarantined") for each in views.leases()["leases"])
+    assert rack.taken == sum(each.state in ("acked", "quarantined") for each in views.leases({})["leases"])
 
 
 async def test_content_of_an_unknown_kind_names_those_there_are(views):
@@ -167,3 +167,10 @@ async def test_the_list_of_jobs_is_narrowed_by_words_and_state(demo, views):
     (failed,) = views.jobs({"state": "failed"})["jobs"]
     assert (failed.machine, failed.job.task) == ("rack1-n04", "image-write")
     assert {each.machine for each in views.jobs({"q": "n02 image"})["jobs"]} == {"rack1-n02"}
+
+
+async def test_leases_are_narrowed_by_words(demo, views):
+    await fill(demo)
+    assert [each.lease.address for each in views.leases({"q": "RACK1-n03"})["leases"]] == ["10.77.0.13"]
+    assert views.leases({"q": "quarantined 00:72"})["total"] == 1
+    assert views.leases({"q": "nobody"})["leases"] == []

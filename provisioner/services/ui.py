@@ -102,7 +102,9 @@ class Ui:
         # A page from before an upgrade asks for an old version; what it gets must not be kept under that address.
         same = request.match_info["version"] == self._assets.version
         headers = {"Cache-Control": _KEPT_FOR_EVER if same else "no-store", "X-Content-Type-Options": "nosniff"}
-        return web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        response = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        response.enable_compression()
+        return response
 
     def _require(self, request: web.Request) -> None:
         require_user(principal(request), "use the web UI")
@@ -157,7 +159,7 @@ class Ui:
         """Subnets, leases and reservations."""
         self._require(request)
         last = await self._views.last_event()
-        return self._answers.live(request, _LEASES, self._views.leases(), last)
+        return self._answers.live(request, _LEASES, self._views.leases(request.query), last)
 
     async def content(self, request: web.Request) -> web.Response:
         """Content objects of one kind."""

@@ -72,7 +72,9 @@ class Answers:
 
 
 def _html(text: str, status: int = 200) -> web.Response:
-    return web.Response(text=text, status=status, content_type="text/html", headers=_FRESH)
+    response = web.Response(text=text, status=status, content_type="text/html", headers=_FRESH)
+    response.enable_compression()
+    return response
 
 
 def _stream(page: Page, machine: Machine | None) -> str:

@@ -51,6 +51,9 @@ from provisioner.store.database import Database, EventQuery
 
 ROWS_LIMIT = 200
 JOBS_LIMIT = 200
+# A filter looks through so many of the newest jobs; a list of all would hold up everything else for too long.
+JOBS_LOOKED_AT = 5000
+LEASES_LIMIT = 500
 # About what two busy boots leave behind; earlier events are one click away.
 EVENTS_LIMIT = 500
 RECENT_LIMIT = 8
@@ -249,8 +252,9 @@ class Views:
     def jobs(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The newest jobs of all machines, narrowed by `state` and `q` (words in task, machine, workflow, stage)."""
         wanted, words = query.get("state", ""), query.get("q", "").lower().split()
-        found = sorted(self._ledger.read_all(Job), key=lambda job: job.created_at)[::-1]
-        rows = [each for each in self._job_rows(found) if each.work and _job_fits(each, words)]
+        # The ledger has them about in the order in which they were created.
+        newest = sorted(list(self._ledger.read_all(Job))[-JOBS_LOOKED_AT:], key=lambda job: job.created_at)[::-1]
+        rows = [each for each in self._job_rows(newest) if each.work and _job_fits(each, words)]
         counts = {state: sum(each.job.state is state for each in rows) for state in JobState}
         if wanted:
             rows = [each for each in rows if each.job.state.value == wanted]
@@ -299,15 +303,19 @@ class Views:
 
     # --- addresses --------------------------------------------------------------------------------------------
 
-    def leases(self) -> dict[str, Any]:
-        """Subnets, leases and reservations."""
+    def leases(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Subnets, leases and reservations, the leases narrowed by `q` (words)."""
         now = self._ledger.clock()
         found = sorted(self._ledger.read_all(Lease), key=lambda lease: IPv4Address(lease.address))
         rows = [LeaseRow(lease, self._machine_with(lease.mac), _lease_state(lease, now)) for lease in found]
         reservations = sorted(self._ledger.read_all(Reservation), key=lambda each: IPv4Address(each.address))
+        words = query.get("q", "").lower().split()
+        fitting = [each for each in rows if _lease_fits(each, words)]
         return {
             "subnets": [_subnet_row(subnet, rows) for subnet in self._ledger.read_all(Subnet)],
-            "leases": rows,
+            "leases": fitting[:LEASES_LIMIT],
+            "total": len(fitting),
+            "filter": query.get("q", ""),
             "reservations": [(each, self._machine_with(each.mac)) for each in reservations],
         }
 
@@ -374,6 +382,12 @@ def _by_name(each: Row) -> tuple[tuple[int, int, str], ...]:
 def _job_fits(each: JobRow, words: Iterable[str]) -> bool:
     job = each.job
     text = f"{job.task} {each.machine} {job.workflow} {job.stage} {job.id} {job.message}".lower()
+    return all(word in text for word in words)
+
+
+def _lease_fits(each: LeaseRow, words: Iterable[str]) -> bool:
+    lease = each.lease
+    text = f"{lease.address} {lease.mac} {lease.hostname} {lease.subnet} {each.machine} {each.state}".lower()
     return all(word in text for word in words)
 
 

@@ -6,6 +6,8 @@ import { toLogin } from "./login.js";
 
 const GATHER_MS = 120;
 const REST_MS = 700;
+// A page that takes long to make is asked for less often: one open page uses at most a tenth of the server's time.
+const REST_FACTOR = 9;
 // Progress within a job comes without events; the growing log is the hint to look at it again.
 const PROGRESS_MS = 3000;
 
@@ -15,6 +17,7 @@ export function watchFragments(stream) {
   let timer = 0;
   let running = false;
   let last = 0;
+  let rest = REST_MS;
 
   function concerned(kind) {
     const origin = kind.split(".")[0];
@@ -33,6 +36,7 @@ export function watchFragments(stream) {
     if (running || !dirty.size) return;
     running = true;
     const names = [...dirty];
+    const began = Date.now();
     dirty.clear();
     try {
       await load(names);
@@ -40,12 +44,13 @@ export function watchFragments(stream) {
       for (const name of names) dirty.add(name);
     }
     last = Date.now();
+    rest = Math.max(REST_MS, REST_FACTOR * (last - began));
     running = false;
-    later([], REST_MS);
+    later([], rest);
   }
 
   stream.addEventListener("event", ({ detail }) => {
-    if (detail.kind !== "job.log") later(concerned(detail.kind), Math.max(GATHER_MS, last + REST_MS - Date.now()));
+    if (detail.kind !== "job.log") later(concerned(detail.kind), Math.max(GATHER_MS, last + rest - Date.now()));
     else if (Date.now() - last > PROGRESS_MS) later(progressing(), GATHER_MS);
   });
   // After a break anything may have changed, also what no event told of.

@@ -17,8 +17,8 @@ def test_a_failure_is_one_line_with_advice() -> None:
 
 
 def test_details_follow_unless_the_message_says_them_already() -> None:
-    failure = Failure("cidr: is wrong", details=("cidr: is wrong", "pool_start: is outside"))
-    assert failure.lines() == ["cidr: is wrong", "  pool_start: is outside"]
+    failure = Failure("'x' is no network", details=("cidr: 'x' is no network", "pool_start: is outside"))
+    assert failure.lines() == ["'x' is no network", "  pool_start: is outside"]
 
 
 def test_a_failure_has_the_same_fields_for_programs() -> None:

@@ -185,10 +185,17 @@ async def test_following_a_machine_goes_from_job_to_job_until_its_tasks_are_done
     ]
 
 
+async def test_of_a_machines_jobs_the_current_one_is_read(api: FakeApi, cli: CommandLine) -> None:
+    api.add_jobs(job(SECOND, WEB, task="bye"))
+    assert (await cli("jobs", "log", "web-1")).out == "hello\n"
+    api.machines[WEB]["current_job"] = ""
+    assert (await cli("jobs", "log", "web-1")).out == ""
+
+
 async def test_following_a_machine_starts_at_its_newest_job(api: FakeApi, cli: CommandLine) -> None:
     api.add_jobs(job(SECOND, WEB, task="bye"))
     api.logs[SECOND] = b"bye\n"
-    api.machines[WEB]["done"] = True
+    api.machines[WEB] |= {"done": True, "current_job": SECOND}
     assert (await cli("jobs", "log", "-f", "web-1")).out == "bye\n"
 
 

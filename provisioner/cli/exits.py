@@ -31,7 +31,7 @@ MEANINGS = {
 
 
 class Failure(Exception):
-    """Ends the command: `message` says what is wrong, `advice` what to do; `details` are further lines."""
+    """Ends the command: `message` says what is wrong, `advice` what to do; `details` are lines of `FIELD: message`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Failure(Exception):
     def lines(self) -> list[str]:
         """For people: one line, and one for each detail that the message does not say already."""
         first = f"{self.message}; {self.advice}" if self.advice else self.message
-        return [first, *(f"  {detail}" for detail in self.details if detail not in first)]
+        return [first, *(f"  {detail}" for detail in self.details if detail.partition(": ")[2] not in first)]
 
     def fields(self) -> dict[str, Any]:
         """For programs."""

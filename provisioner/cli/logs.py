@@ -38,12 +38,7 @@ def follow_or_print(session: Session) -> Exit | None:
         return reader.ending(job, state) if session.options.follow else None
     if session.options.follow:
         return _follow(reader, machine)
-    newest = reader.jobs(machine["id"])
-    if not newest:
-        raise Failure(
-            f"machine {machine['name']} has had no job yet", "-f waits for the first", Exit.NOT_FOUND, code="no-job"
-        )
-    reader.copy(newest[0], wait=False)
+    reader.copy(_current(reader, machine), wait=False)
     return None
 
 
@@ -71,9 +66,19 @@ def _job(client: Client, word: str) -> Json:
         ) from failure
 
 
+def _current(reader: _Reader, machine: Json) -> Json:
+    """The job that the machine is at, or its last one."""
+    jobs = reader.jobs(machine["id"])
+    if not jobs:
+        raise Failure(
+            f"machine {machine['name']} has had no job yet", "-f waits for the first", Exit.NOT_FOUND, code="no-job"
+        )
+    return next((job for job in jobs if job["id"] == machine["current_job"]), jobs[0])
+
+
 def _follow(reader: _Reader, machine: Json) -> Exit | None:
     """Every job of the machine from its newest on, until all tasks are done or one failed for good."""
-    seen = {job["id"] for job in reader.jobs(machine["id"])[1:]}
+    seen = {job["id"] for job in reader.jobs(machine["id"])[1:]} - {machine["current_job"]}
     while True:
         # The machine first: when it is done by then, the jobs that are listed after it are all there will be.
         machine = reader.patiently(partial(reader.client.get, at("machines", machine["id"])))
@@ -110,18 +115,22 @@ class _Reader:
 
     def jobs(self, machine: str) -> list[Json]:
         """The machine's jobs, newest first."""
-        query = {"machine": machine, "sort": "-created_at", "limit": _NEWEST}
+        # A job that only records that a stage was entered is as old as the one after it.
+        query = {"machine": machine, "sort": "-created_at,-index,-attempt", "limit": _NEWEST}
         found: list[Json] = self.patiently(partial(self.client.get, at("jobs"), query))["items"]
         return found
 
     def copy(self, job: Json, wait: bool) -> str:
         """Copy the log; with `wait`, until the job is final. Answers the job's state."""
-        offset = 0
+        offset, final = 0, False
         while True:
-            data, size, state = self._piece(job["id"], offset, wait)
+            data, size, state = self._piece(job["id"], offset, wait and not final)
             self.session.output.raw(data)
             offset += len(data)
-            if offset >= size and (state in _FINAL or not wait):
+            if wait and (data or not final):
+                # Its last bytes may have come after the piece that was sent along with its final state: look once more.
+                final = state in _FINAL
+            elif offset >= size:
                 return state
 
     def ending(self, job: Json, state: str) -> Exit | None:

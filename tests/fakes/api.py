@@ -262,7 +262,7 @@ class FakeApi:
     # --- jobs
 
     async def _list_jobs(self, request: web.Request) -> web.Response:
-        newest_first = request.query.get("sort") == "-created_at"
+        newest_first = request.query.get("sort", "").startswith("-created_at")
         return await self._page(request, list(self.jobs.values())[:: -1 if newest_first else 1])
 
     def _job(self, request: web.Request) -> Json:

@@ -26,6 +26,20 @@ class Keyboard(io.StringIO):
         return self._person
 
 
+class Screen(io.TextIOWrapper):
+    """Standard output; `watch` sees every piece of text as it is written."""
+
+    def __init__(self, watch: Callable[[str], None]) -> None:
+        self.bytes = io.BytesIO()
+        super().__init__(self.bytes, "utf-8")
+        self._watch = watch
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        self._watch(text)
+        return written
+
+
 @dataclass(frozen=True)
 class Result:
     """How a command ended and what it wrote."""
@@ -46,6 +60,7 @@ class CommandLine:
     secret: str = ""
     sleeps: list[float] = field(default_factory=list)
     on_sleep: Callable[[], None] = lambda: None
+    on_output: Callable[[str], None] = lambda text: None
 
     async def __call__(self, *words: str, stdin: Keyboard | None = None) -> Result:
         """Run one command line on a thread, since it blocks."""
@@ -53,7 +68,7 @@ class CommandLine:
 
     def run(self, *words: str, stdin: Keyboard | None = None) -> Result:
         """Run one command line."""
-        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        out, err = Screen(self.on_output), io.StringIO()
         environment = {"HOME": str(self.home), "PROVISIONER_SERVER": self.server, "PROVISIONER_TOKEN": self.token}
         terminal = Terminal(
             {name: value for name, value in (environment | self.environment).items() if value},
@@ -66,7 +81,7 @@ class CommandLine:
         )
         code = run(words, terminal)
         out.flush()
-        return Result(int(code), out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
+        return Result(int(code), out.bytes.getvalue().decode(), err.getvalue())
 
     def _sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)

@@ -5,7 +5,7 @@ import pytest
 from tests.browser.demo_state import PASSWORD, fill
 from tests.browser.pages import DESKTOP, PHONE, Visit
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PAGES = {
     "machines": "/",

@@ -12,7 +12,7 @@ from tests.browser import hardware
 from tests.browser.demo_state import PASSWORD, discovered
 from tests.browser.pages import PHONE, Visit
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def at_work(demo, name="n1"):

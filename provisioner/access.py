@@ -21,6 +21,7 @@ class Who(StrEnum):
     NOBODY = "nobody"
     USER = "user"
     MACHINE = "machine"
+    SERVER = "server"
 
 
 class Principal(Struct, frozen=True):
@@ -35,6 +36,7 @@ class Principal(Struct, frozen=True):
 
 
 NOBODY = Principal()
+SERVER = Principal(Who.SERVER)
 # What a role may do; `*` is everything.
 _ROLES: dict[str, frozenset[str]] = {"admin": frozenset({"*"})}
 

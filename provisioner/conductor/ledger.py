@@ -23,6 +23,7 @@ from provisioner.errors import StoreError
 from provisioner.events import KINDS, Event
 from provisioner.model import (
     CONTENT_KINDS,
+    LIVE_STATES,
     Job,
     Lease,
     Machine,
@@ -75,6 +76,10 @@ class Index:
         """Keys of the objects that have this value, in the order they came."""
         return tuple(self._keys.get(value, ()))
 
+    def all_keys(self) -> tuple[str, ...]:
+        """Keys of all objects that have any value."""
+        return tuple(key for keys in self._keys.values() for key in keys)
+
 
 class Ledger:
     """Everything the server knows; made by `Ledger(...)`, filled by `load()`."""
@@ -96,6 +101,8 @@ class Ledger:
         self._machine_jobs = self._index(Job, lambda job: (job.machine,))
         self._reservation_macs = self._index(Reservation, lambda reservation: (reservation.mac,))
         self._lease_macs = self._index(Lease, lambda lease: (lease.mac,))
+        self._live_jobs = self._index(Job, lambda job: (job.machine,) if job.state in LIVE_STATES else ())
+        self._watchers: dict[tuple[type, str], list[asyncio.Future[None]]] = {}
         self._token_subjects = self._index(Token, lambda token: (token.subject,))
 
     def _index(self, cls: type, key: Key) -> Index:
@@ -149,6 +156,10 @@ class Ledger:
         """The machine's jobs, oldest first."""
         return self._found(Job, self._machine_jobs.keys(machine))
 
+    def live_jobs(self) -> list[Job]:
+        """All jobs that are created or running."""
+        return self._found(Job, self._live_jobs.all_keys())
+
     def reservations_by_mac(self, mac: str) -> list[Reservation]:
         """Addresses reserved for this MAC."""
         return self._found(Reservation, self._reservation_macs.keys(mac))
@@ -167,6 +178,26 @@ class Ledger:
     def _found(self, cls: type[T], keys: tuple[str, ...]) -> list[T]:
         table = self._current[cls]
         return [table[key] for key in keys]
+
+    async def changed(self, cls: type, key: str, seconds: float) -> None:
+        """Wait until the durable value changes or is deleted, at most this long."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watchers = self._watchers.setdefault((cls, key), [])
+        watchers.append(future)
+        try:
+            await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            pass
+        finally:
+            watchers.remove(future)
+            if not watchers:
+                self._watchers.pop((cls, key), None)
+
+    def wake(self, cls: type, key: str) -> None:
+        """Let everyone go on who waits for this object to change."""
+        for future in self._watchers.get((cls, key), ()):
+            if not future.done():
+                future.set_result(None)
 
     def observe(self, cls: type, observer: Observer) -> None:
         """Call `observer(old, new)` for every change of `current`, now for all that is there already."""
@@ -230,6 +261,7 @@ class Ledger:
             self._pending[cls, key] -= 1
             if not self._pending[cls, key]:
                 del self._pending[cls, key]
+            self.wake(cls, key)
         for event in events:
             self.bus.publish(event)
 

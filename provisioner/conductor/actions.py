@@ -1,0 +1,134 @@
+"""Power actions on machines: asked for, carried out by a driver, read back, and told in the machine's timeline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from provisioner.access import SERVER, Principal
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import Jobs
+from provisioner.conductor.ledger import Ledger
+from provisioner.errors import Invalid, NotFound, ProvisionerError
+from provisioner.lifecycle import Outcome as JobOutcome
+from provisioner.model import ExitState, Job, JobState, Machine
+from provisioner.params import resolve
+from provisioner.power.driver import ACTIONS, PowerState
+from provisioner.power.registry import PowerDrivers
+
+log = structlog.get_logger(__name__)
+
+
+class ActionChoice(Struct, frozen=True):
+    """An action and whether it can be used on this machine now; `reason` says why not."""
+
+    name: str
+    description: str
+    disruptive: bool
+    available: bool
+    reason: str = ""
+
+
+class ActionResult(Struct, frozen=True):
+    """What came of an action, as read back from the BMC."""
+
+    action: str
+    state: str
+    message: str
+
+
+class Actions:
+    """Carries out power actions; several at once on different machines, one after the other on each BMC."""
+
+    def __init__(self, ledger: Ledger, catalog: Catalog, jobs: Jobs, drivers: PowerDrivers) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._jobs = jobs
+        self._drivers = drivers
+        self._waiting: asyncio.Queue[tuple[Machine, str, Job]] = asyncio.Queue()
+        jobs.use_actions(lambda machine, name, job: self._waiting.put_nowait((machine, name, job)))
+
+    def _machine(self, machine_id: str) -> Machine:
+        machine = self._ledger.get(Machine, machine_id)
+        if machine is None:
+            raise NotFound(f"there is no machine {machine_id!r}", object=machine_id)
+        return machine
+
+    def _params(self, machine: Machine) -> dict[str, Any]:
+        return {name: found.value for name, found in resolve(machine, self._catalog.view).items()}
+
+    def choices(self, machine_id: str) -> list[ActionChoice]:
+        """All actions, each with the reason when it cannot be used on this machine."""
+        params = self._params(self._machine(machine_id))
+        reasons = {name: self._drivers.reason_against(name, params) for name in ACTIONS}
+        return [
+            ActionChoice(name, action.description, action.disruptive, not reasons[name], reasons[name])
+            for name, action in ACTIONS.items()
+        ]
+
+    async def perform(self, machine_id: str, action: str, by: Principal) -> ActionResult:
+        """Do it and return what the BMC says afterwards; raises PowerError's children, Invalid or Conflict."""
+        machine = self._machine(machine_id)
+        params = self._params(machine)
+        reason = self._drivers.reason_against(action, params)
+        if reason:
+            raise Invalid(f"machine {machine.name}: {reason}", object=machine.id, code="action-unavailable")
+        await self._tell("power.request", machine, action, by)
+        try:
+            outcome = await self._drivers.perform(action, params, machine.firmware)
+        except ProvisionerError as error:
+            await self._tell("power.error", machine, action, by, message=error.message, code=error.code)
+            raise
+        await self._record(machine.id, action, outcome.state, outcome.message, by)
+        return ActionResult(action, outcome.state.value, outcome.message)
+
+    async def _tell(self, kind: str, machine: Machine, action: str, by: Principal, **data: Any) -> None:
+        tx = self._ledger.transaction(by=str(by))
+        tx.event(kind, machine=machine.id, key=action, **data)
+        await tx.commit()
+
+    async def _record(self, machine_id: str, action: str, state: PowerState, message: str, by: Principal) -> None:
+        tx = self._ledger.transaction(by=str(by))
+        tx.event("power.done", machine=machine_id, key=action, state=state.value, message=message)
+        machine = self._ledger.get(Machine, machine_id)
+        if machine is not None and state is not PowerState.UNKNOWN and machine.power != state.value:
+            tx.put(replace(machine, power=state.value))
+        await tx.commit()
+
+    async def prepare_reboot(self, machine_id: str, by: Principal) -> dict[str, str]:
+        """Tell the BMC what the machine is to boot next. Never fails: without a BMC the boot order decides."""
+        machine = self._machine(machine_id)
+        bootenv = self._catalog.view["bootenvs"].get(machine.bootenv)
+        device = "pxe" if bootenv is not None and bootenv.netboots else "disk"
+        await self._tell("agent.reboot", machine, machine.bootenv, by, next_boot=device)
+        action = f"next-boot-{device}"
+        if self._drivers.reason_against(action, self._params(machine)):
+            return {"next_boot": "none", "message": "power control is not set up; the boot order decides"}
+        try:
+            result = await self.perform(machine_id, action, by)
+        except ProvisionerError as error:
+            return {"next_boot": "none", "message": error.message}
+        return {"next_boot": device, "message": result.message}
+
+    async def run(self) -> None:
+        """Carry out the `action:` entries of machines' tasks as they come, for as long as the server runs."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                machine, name, job = await self._waiting.get()
+                group.create_task(self._run_job(machine, name, job))
+
+    async def _run_job(self, machine: Machine, name: str, job: Job) -> None:
+        try:
+            result = await self.perform(machine.id, name, SERVER)
+            outcome = JobOutcome(JobState.FINISHED, ExitState.COMPLETE, 0, result.message)
+        except ProvisionerError as error:
+            outcome = JobOutcome(JobState.FAILED, ExitState.FAILED, None, error.message)
+        try:
+            await self._jobs.append_log(job.id, 0, f"[server] {name}: {outcome.message}\n".encode())
+            await self._jobs.end(job.id, "", outcome, SERVER)
+        except ProvisionerError:
+            log.exception("action.unrecorded", machine=machine.id, job=job.id, action=name)

@@ -1,0 +1,127 @@
+"""What a machine boots next: its iPXE script, rendered on request and never written to disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from agent.errors import RenderError
+from agent.render import Renderer
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.tokens import Tokens
+from provisioner.errors import Invalid
+from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Lease, Machine
+from provisioner.params import plain, resolve
+
+log = structlog.get_logger(__name__)
+
+IPXE_TEMPLATE = "boot/ipxe"
+LOCAL_TEMPLATE = "boot/local"
+
+
+class Reached(Struct, frozen=True):
+    """By which address of ours a client came, with the URL of the HTTP service there."""
+
+    address: str
+    url: str
+
+
+class Boot:
+    """Decides and renders boot scripts."""
+
+    def __init__(
+        self, ledger: Ledger, catalog: Catalog, tokens: Tokens, renderer: Renderer, unknown_bootenv: str
+    ) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._tokens = tokens
+        self._renderer = renderer
+        self._unknown_bootenv = unknown_bootenv
+
+    def mac_of(self, address: str) -> str:
+        """The MAC that holds a lease on this address, or ''."""
+        lease = self._ledger.get(Lease, address)
+        return lease.mac if lease is not None else ""
+
+    def bootenv_of(self, machine: Machine | None) -> Bootenv:
+        """What this machine boots; an unknown one boots the configured environment for strangers."""
+        name = machine.bootenv if machine is not None else self._unknown_bootenv
+        bootenvs = self._catalog.view["bootenvs"]
+        found: Bootenv = bootenvs.get(name) or bootenvs.get(LOCAL_BOOTENV) or Bootenv(name=LOCAL_BOOTENV)
+        return found
+
+    async def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
+        """The iPXE script for a MAC. One that boots an environment carries a registration ticket, good for once."""
+        machine = self._ledger.machine_by_mac(mac)
+        bootenv = self.bootenv_of(machine)
+        tx = self._ledger.transaction(by=f"address:{client}")
+        whose = {"machine": machine.id if machine else "", "mac": mac}
+        ticket = self._tokens.issue_ticket(tx, mac) if bootenv.netboots else ""
+        try:
+            text = self._render(mac, machine, bootenv, reached, ticket)
+        except (RenderError, Invalid) as error:
+            failed = self._ledger.transaction(by=f"address:{client}")
+            failed.event("boot.error", **whose, key=bootenv.name, protocol=protocol, message=str(error))
+            await failed.commit()
+            raise Invalid(f"boot script for {mac}: {error}", object=mac, code="boot-script") from error
+        kind = "boot.render" if bootenv.netboots else "boot.local"
+        tx.event(kind, **whose, key=bootenv.name, protocol=protocol, bytes=len(text))
+        await tx.commit()
+        return text.encode()
+
+    def _render(self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, ticket: str) -> str:
+        view = self._catalog.view
+        who = machine or _stranger(mac, self._ledger)
+        context: dict[str, Any] = {
+            "server": {"url": reached.url, "address": reached.address},
+            "bootenv": {"name": bootenv.name, "os": {"family": bootenv.os.family, "version": bootenv.os.version}},
+            "machine": {"id": who.id, "name": who.name, "arch": who.arch, "firmware": who.firmware}
+            if machine
+            else None,
+            "params": plain(resolve(who, view), view),
+            "mac": mac,
+            "mac_dashed": mac.replace(":", "-"),
+            "ticket": ticket,
+        }
+        templates = {name: template.contents for name, template in view["templates"].items()}
+        if not bootenv.netboots:
+            return self._renderer.render(LOCAL_TEMPLATE, templates, context)
+        arch = self._arch(bootenv, who)
+        context |= {
+            "kernel_url": f"{reached.url}/files/{arch.kernel}",
+            "initrd_urls": [f"{reached.url}/files/{initrd}" for initrd in arch.initrds],
+            "boot_params": self._boot_params(bootenv, arch, templates, context),
+        }
+        return self._renderer.render(IPXE_TEMPLATE, templates, context)
+
+    def _arch(self, bootenv: Bootenv, machine: Machine) -> BootArch:
+        arch = bootenv.arch.get(machine.arch)
+        if arch is None:
+            raise Invalid(f"bootenv {bootenv.name!r} has nothing for {machine.arch}; it has {', '.join(bootenv.arch)}")
+        return arch
+
+    def _boot_params(self, bootenv: Bootenv, arch: BootArch, templates: dict[str, str], context: dict[str, Any]) -> str:
+        name = f"bootenv {bootenv.name} boot_params"
+        text = self._renderer.render(name, {**templates, name: arch.boot_params}, context)
+        return " ".join(text.split())
+
+    async def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
+        """Tell the timeline of whoever has this address that a file was fetched, or why not."""
+        mac = self.mac_of(client)
+        machine = self._ledger.machine_by_mac(mac) if mac else None
+        tx = self._ledger.transaction(by=f"address:{client}")
+        kind = f"{protocol}.error" if error else f"{protocol}.read"
+        data: dict[str, Any] = {"bytes": size, "seconds": round(seconds, 3), "client": client}
+        if error:
+            data["message"] = error
+        tx.event(kind, machine=machine.id if machine else "", mac=mac, key=path, **data)
+        await tx.commit()
+
+
+def _stranger(mac: str, ledger: Ledger) -> Machine:
+    """A machine we do not know yet, as templates see it."""
+    now = ledger.clock()
+    return Machine(id="", name=mac, macs=(mac,), created_at=now, updated_at=now)

@@ -1,0 +1,112 @@
+"""Subnets and reservations as operators set them, checked before they count."""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+
+from msgspec.structs import replace
+
+from provisioner.access import Principal
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.machines import normal_mac
+from provisioner.errors import Conflict, FieldError, Invalid, NotFound
+from provisioner.model import Reservation, Subnet
+
+_SHORTEST_LEASE_SECONDS = 60
+
+
+class Networks:
+    """Changes subnets and reservations."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def put_subnet(self, subnet: Subnet, by: Principal, *, new: bool = False) -> Subnet:
+        """Save a subnet; raises Invalid naming each wrong field, Conflict when it overlaps another."""
+        subnet = checked_subnet(subnet)
+        network = IPv4Network(subnet.cidr)
+        for other in self._ledger.all(Subnet):
+            if other.name == subnet.name and new:
+                raise Conflict(f"there is a subnet {subnet.name!r} already", object=subnet.name, code="name-taken")
+            if other.name != subnet.name and IPv4Network(other.cidr).overlaps(network):
+                raise Conflict(f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})", object=other.name)
+        tx = self._ledger.transaction(by=str(by))
+        tx.put(subnet)
+        tx.event("object.put", key=f"subnets/{subnet.name}")
+        await tx.commit()
+        return subnet
+
+    async def delete_subnet(self, name: str, by: Principal) -> Subnet:
+        """Stop answering DHCP there."""
+        subnet = self._ledger.get(Subnet, name)
+        if subnet is None:
+            raise NotFound(f"there is no subnet {name!r}", object=name)
+        tx = self._ledger.transaction(by=str(by))
+        tx.delete(Subnet, name)
+        tx.event("object.delete", key=f"subnets/{name}")
+        await tx.commit()
+        return subnet
+
+    async def put_reservation(self, reservation: Reservation, by: Principal, *, new: bool = False) -> Reservation:
+        """Keep an address for one MAC."""
+        address = _address(reservation.address, "address")
+        reservation = replace(reservation, address=str(address), mac=normal_mac(reservation.mac))
+        old = self._ledger.get(Reservation, reservation.address)
+        if old is not None and (new or old.mac != reservation.mac):
+            raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
+        if reservation.next_server:
+            _address(reservation.next_server, "next_server")
+        tx = self._ledger.transaction(by=str(by))
+        tx.put(reservation)
+        tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
+        await tx.commit()
+        return reservation
+
+    async def delete_reservation(self, address: str, by: Principal) -> Reservation:
+        """Let an address go."""
+        reservation = self._ledger.get(Reservation, address)
+        if reservation is None:
+            raise NotFound(f"there is no reservation of {address!r}", object=address)
+        tx = self._ledger.transaction(by=str(by))
+        tx.delete(Reservation, address)
+        tx.event("object.delete", mac=reservation.mac, key=f"reservations/{address}")
+        await tx.commit()
+        return reservation
+
+
+def checked_subnet(subnet: Subnet) -> Subnet:
+    """The subnet if it makes sense; raises Invalid naming the field."""
+    try:
+        network = IPv4Network(subnet.cidr)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise _invalid("cidr", f"{subnet.cidr!r} is not an IPv4 network such as 192.168.1.0/24: {error}") from error
+    if bool(subnet.pool_start) != bool(subnet.pool_end):
+        raise _invalid("pool_end", "a pool has a start and an end, or neither")
+    if subnet.pool_start:
+        start, end = _address(subnet.pool_start, "pool_start"), _address(subnet.pool_end, "pool_end")
+        for name, address in (("pool_start", start), ("pool_end", end)):
+            if address not in network or address in (network.network_address, network.broadcast_address):
+                raise _invalid(name, f"{address} is not a host address inside {network}")
+        if start > end:
+            raise _invalid("pool_end", f"{end} comes before pool_start {start}")
+    if subnet.gateway and _address(subnet.gateway, "gateway") not in network:
+        raise _invalid("gateway", f"{subnet.gateway} is not inside {network}")
+    for server in subnet.dns_servers:
+        _address(server, "dns_servers")
+    if subnet.next_server:
+        _address(subnet.next_server, "next_server")
+    for name in ("lease_seconds", "reserved_lease_seconds"):
+        if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
+            raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
+    return subnet
+
+
+def _address(text: str, name: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except AddressValueError as error:
+        raise _invalid(name, f"{text!r} is not an IPv4 address") from error
+
+
+def _invalid(name: str, message: str) -> Invalid:
+    return Invalid(f"{name}: {message}", fields=(FieldError(name, message),))

@@ -1,0 +1,144 @@
+"""Users, passwords and tokens: who a caller is. Secrets are given out once and kept only as digests."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from msgspec.structs import replace
+
+from provisioner.access import NOBODY, Principal, Who, alive, digest
+from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.errors import Denied
+from provisioner.model import Machine, Token, TokenPurpose, User
+
+ADMIN = "admin"
+_SECRET_BYTES = 32
+_LIFETIME = {
+    TokenPurpose.SESSION: timedelta(hours=12),
+    TokenPurpose.API: timedelta(days=90),
+    TokenPurpose.TICKET: timedelta(minutes=30),
+}
+# A registration whose answer was lost is sent again with the same ticket; longer it is not good for anything.
+_USED_TICKET_LIFETIME = timedelta(minutes=2)
+
+
+class Tokens:
+    """Gives out secrets and recognises them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._hasher = PasswordHasher()
+        # Verifying a password takes 30 ms of a core on purpose: never on the event loop, never many at once.
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self._no_such_user = self._hasher.hash(secrets.token_hex())
+
+    def close(self) -> None:
+        """End the hashing thread."""
+        self._hashing.shutdown()
+
+    async def ensure_admin(self, password: str = "") -> str:
+        """Make the first administrator when there is none. Returns a new random password, or '' when not needed.
+
+        A given password is also set on an administrator that exists.
+        """
+        user = self._ledger.get(User, ADMIN)
+        if user is not None and not password:
+            return ""
+        chosen = password or secrets.token_urlsafe(12)
+        if user is not None and await self._verify(user.password_hash, chosen):
+            return ""
+        hashed = await asyncio.get_running_loop().run_in_executor(self._hashing, self._hasher.hash, chosen)
+        tx = self._ledger.transaction(by="server")
+        created = user.created_at if user else tx.now
+        tx.put(User(name=ADMIN, password_hash=hashed, created_at=created))
+        tx.event("object.put", key=f"users/{ADMIN}")
+        await tx.commit()
+        return "" if password else chosen
+
+    async def log_in(self, name: str, password: str, purpose: TokenPurpose, address: str) -> str:
+        """A token for a user who knows the password; raises Denied without telling which of the two was wrong."""
+        user = self._ledger.get(User, name)
+        verified = await self._verify(user.password_hash if user else self._no_such_user, password)
+        tx = self._ledger.transaction(by=f"user:{name}")
+        if user is None or not verified:
+            tx.event("access.refused", key=name, address=address)
+            await tx.commit()
+            raise Denied("wrong user name or password", status=401, code="login-refused")
+        secret = self.issue(tx, purpose, name)
+        tx.event("access.login", key=name, address=address)
+        await tx.commit()
+        return secret
+
+    async def _verify(self, hashed: str, password: str) -> bool:
+        def check() -> bool:
+            try:
+                return self._hasher.verify(hashed, password)
+            except (VerificationError, InvalidHashError):
+                return False
+
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, check)
+
+    def issue(self, tx: Transaction, purpose: TokenPurpose, subject: str) -> str:
+        """Add a new token to the transaction and return its secret."""
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        lifetime = _LIFETIME.get(purpose)
+        tx.put(
+            Token(
+                digest=digest(secret),
+                purpose=purpose,
+                subject=subject,
+                created_at=tx.now,
+                expires_at=tx.now + lifetime if lifetime else None,
+            )
+        )
+        return secret
+
+    def issue_ticket(self, tx: Transaction, mac: str) -> str:
+        """A ticket for one registration by the machine that boots from this MAC; older ones of it end."""
+        for token in self._ledger.tokens_of(mac):
+            if token.purpose is TokenPurpose.TICKET:
+                tx.delete(Token, token.digest)
+        return self.issue(tx, TokenPurpose.TICKET, mac)
+
+    def redeem_ticket(self, tx: Transaction, secret: str) -> Token:
+        """The ticket of this secret, which will soon end; raises Denied when it is wrong, used or too old."""
+        token = tx.get(Token, digest(secret))
+        if token is None or token.purpose is not TokenPurpose.TICKET or not alive(token, tx.now):
+            raise Denied(
+                "the registration ticket is wrong, used or too old; boot from the network again to get a new one",
+                code="ticket-refused",
+            )
+        soon = tx.now + _USED_TICKET_LIFETIME
+        expires = min(token.expires_at or soon, soon)
+        used: Token = tx.put(replace(token, expires_at=expires))
+        return used
+
+    def recognise(self, secret: str) -> Principal:
+        """Who sends this token; NOBODY when it is unknown or has ended."""
+        token = self._ledger.read(Token, digest(secret))
+        if token is None or not alive(token, self._ledger.clock()):
+            return NOBODY
+        if token.purpose is TokenPurpose.MACHINE:
+            known = self._ledger.read(Machine, token.subject) is not None
+            return Principal(Who.MACHINE, token.subject) if known else NOBODY
+        if token.purpose in (TokenPurpose.API, TokenPurpose.SESSION):
+            user = self._ledger.read(User, token.subject)
+            return Principal(Who.USER, user.name, user.role) if user else NOBODY
+        return NOBODY
+
+    async def log_out(self, secret: str) -> None:
+        """End this token."""
+        tx = self._ledger.transaction()
+        tx.delete(Token, digest(secret))
+        await tx.commit()
+
+    def drop_ended(self, tx: Transaction) -> None:
+        """Forget tokens that have ended."""
+        for token in list(self._ledger.all(Token)):
+            if not alive(token, tx.now):
+                tx.delete(Token, token.digest)

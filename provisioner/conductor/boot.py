@@ -72,30 +72,56 @@ class Boot:
         await tx.commit()
         return text.encode()
 
+    def file(self, path: str, reached: Reached, client: str) -> bytes | None:
+        """A file of the bootenv of the machine at this address, None when its bootenv has no such file."""
+        mac = self.mac_of(client)
+        machine = self._ledger.machine_by_mac(mac) if mac else None
+        if machine is None:
+            return None
+        bootenv = self.bootenv_of(machine)
+        context, templates = self._context(mac, machine, bootenv, reached, ""), self._templates()
+        try:
+            for each in bootenv.files:
+                where = f"path of a file of bootenv {bootenv.name}"
+                if self._renderer.render(where, {where: each.path}, context).lstrip("/") != path:
+                    continue
+                name = each.template or f"{bootenv.name}/{each.path}"
+                source = {name: each.contents} if each.contents else {}
+                return self._renderer.render(name, {**templates, **source}, context).encode()
+        except RenderError as error:
+            raise Invalid(f"{path}: {error}", object=path, code="boot-file") from error
+        return None
+
+    def _templates(self) -> dict[str, str]:
+        return {name: template.contents for name, template in self._catalog.view["templates"].items()}
+
     def _render(self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, ticket: str) -> str:
-        view = self._catalog.view
-        who = machine or _stranger(mac, self._ledger)
-        context: dict[str, Any] = {
-            "server": {"url": reached.url, "address": reached.address},
-            "bootenv": {"name": bootenv.name, "os": {"family": bootenv.os.family, "version": bootenv.os.version}},
-            "machine": {"id": who.id, "name": who.name, "arch": who.arch, "firmware": who.firmware}
-            if machine
-            else None,
-            "params": plain(resolve(who, view), view),
-            "mac": mac,
-            "mac_dashed": mac.replace(":", "-"),
-            "ticket": ticket,
-        }
-        templates = {name: template.contents for name, template in view["templates"].items()}
+        context, templates = self._context(mac, machine, bootenv, reached, ticket), self._templates()
         if not bootenv.netboots:
             return self._renderer.render(LOCAL_TEMPLATE, templates, context)
-        arch = self._arch(bootenv, who)
+        arch = self._arch(bootenv, machine or _stranger(mac, self._ledger))
         context |= {
             "kernel_url": f"{reached.url}/files/{arch.kernel}",
             "initrd_urls": [f"{reached.url}/files/{initrd}" for initrd in arch.initrds],
             "boot_params": self._boot_params(bootenv, arch, templates, context),
         }
         return self._renderer.render(IPXE_TEMPLATE, templates, context)
+
+    def _context(
+        self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, ticket: str
+    ) -> dict[str, Any]:
+        view = self._catalog.view
+        who = machine or _stranger(mac, self._ledger)
+        shown = {"id": who.id, "name": who.name, "arch": who.arch, "firmware": who.firmware}
+        return {
+            "server": {"url": reached.url, "address": reached.address},
+            "bootenv": {"name": bootenv.name, "os": {"family": bootenv.os.family, "version": bootenv.os.version}},
+            "machine": shown if machine else None,
+            "params": plain(resolve(who, view), view),
+            "mac": mac,
+            "mac_dashed": mac.replace(":", "-"),
+            "ticket": ticket,
+        }
 
     def _arch(self, bootenv: Bootenv, machine: Machine) -> BootArch:
         arch = bootenv.arch.get(machine.arch)

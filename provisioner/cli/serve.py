@@ -1,0 +1,82 @@
+"""`provisioner serve`: read the settings, set up logging, run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.exits import Exit
+from provisioner.cli.version import own_version
+from provisioner.config import NOT_ON_THE_COMMAND_LINE, PREFIX, SETTINGS, read_config
+from provisioner.server import serve
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# Foreign libraries are heard only when something is wrong; tftpy and aiohttp are chatty below that.
+_FOREIGN_LEVEL = logging.WARNING
+
+
+def set_up_logging(level: str, style: str, stream: TextIO) -> None:
+    """Events with fields, one a line: JSON for programs, aligned for people."""
+    console = style == "console" or (style == "auto" and stream.isatty())
+    last = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    processors = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if console else [structlog.processors.dict_tracebacks]),
+        last,
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=stream, level=_FOREIGN_LEVEL, format="%(levelname)s %(name)s %(message)s")
+
+
+def _run(session: Session) -> Exit | None:
+    options, environment = session.options, session.terminal.environment
+    file = options.config or environment.get(PREFIX + "CONFIG")
+    flags = {setting.name: getattr(options, _destination(setting.name), None) for setting in SETTINGS}
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = read_config(given, environment, Path(file) if file else None)
+    set_up_logging(config["log.level"], config["log.format"], session.terminal.stderr)
+
+    def announce(line: str) -> None:
+        session.terminal.stdout.write(line + "\n")
+        session.terminal.stdout.flush()
+
+    asyncio.run(serve(config, dict(os.environ) | dict(environment), announce, version=own_version()))
+    return None
+
+
+def _destination(name: str) -> str:
+    return "setting_" + name.replace(".", "_")
+
+
+COMMAND = Command(
+    "serve",
+    "run the server",
+    _run,
+    (
+        argument("--config", metavar="FILE", help=f"a YAML file of settings (or {PREFIX}CONFIG)"),
+        *(
+            argument(
+                setting.flag,
+                dest=_destination(setting.name),
+                metavar="VALUE",
+                help=f"{setting.help} (default: {setting.default or 'none'})".replace("%", "%%"),
+            )
+            for setting in SETTINGS
+            if setting.name not in NOT_ON_THE_COMMAND_LINE
+        ),
+    ),
+    details="run the server until SIGTERM or Ctrl-C; each flag is also a variable PROVISIONER_... and a setting in FILE",
+)

@@ -1,0 +1,231 @@
+"""Settings: one table, read once at start from flags, environment and a file (in this order), then frozen.
+
+A setting `listen.http` is the flag `--listen-http`, the variable `PROVISIONER_LISTEN_HTTP`, and `http:` below `listen:`
+in the YAML file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provisioner.errors import SettingError
+from provisioner.model import Subnet
+
+PREFIX = "PROVISIONER_"
+OFF = "off"
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where a service listens; `off` when it does not."""
+
+    host: str
+    port: int
+    off: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: `parse` turns the text into the value or raises ValueError saying what is wrong."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper().replace(".", "_")
+
+    @property
+    def flag(self) -> str:
+        """Its command line flag."""
+        return "--" + self.name.replace(".", "-").replace("_", "-")
+
+
+def _listener(text: str) -> Listener:
+    if text == OFF:
+        return Listener("", 0, off=True)
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > _HIGHEST_PORT:
+        raise ValueError(f"is not ADDRESS:PORT with a port from 0 to {_HIGHEST_PORT}, or `{OFF}`")
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f"{host!r} is not an IP address; 0.0.0.0 is every address of this host") from None
+    return Listener(host.strip("[]"), int(port))
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is not one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("is empty; it names a folder")
+    return Path(text).absolute()
+
+
+def _existing_paths(text: str) -> tuple[Path, ...]:
+    paths = tuple(Path(part).absolute() for part in _words(text))
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist")
+    return paths
+
+
+def _readable_file(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return Path(text).read_text().strip()
+    except OSError as error:
+        raise ValueError(f"cannot read {text}: {error.strerror}") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _subnets(text: str) -> tuple[Subnet, ...]:
+    return tuple(_subnet(part) for part in _words(text))
+
+
+def _subnet(text: str) -> Subnet:
+    cidr, _, rest = text.partition(",")
+    wanted: dict[str, Any] = {}
+    try:
+        network = IPv4Network(cidr)
+        for part in filter(None, rest.split(",")):
+            name, equals, value = part.partition("=")
+            if not equals:
+                start, _, end = part.partition("-")
+                wanted |= {"pool_start": str(IPv4Address(start)), "pool_end": str(IPv4Address(end))}
+            elif name == "gateway":
+                wanted["gateway"] = str(IPv4Address(value))
+            elif name == "dns":
+                wanted["dns_servers"] = tuple(str(IPv4Address(each)) for each in value.split("+"))
+            else:
+                raise ValueError(f"unknown part {name!r}")
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not CIDR,FIRST-LAST[,gateway=ADDRESS][,dns=ADDRESS+ADDRESS]: {error}") from None
+    return Subnet(name=str(network).replace("/", "-"), cidr=str(network), **wanted)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("data_dir", "/var/lib/provisioner", "where the database and the job logs are kept", _path),
+    Setting("files_dir", "", "boot files and images to serve; empty: `files` below data_dir", lambda text: text),
+    Setting("content", "", "content packs to load besides the shipped one: folders or files, by blanks", _existing_paths),
+    Setting("listen.http", "0.0.0.0:8091", "boot files, agents and the API by token, for the provisioning network", _listener),
+    Setting("listen.ui", "127.0.0.1:8092", "web UI, login and the whole API, for operators", _listener),
+    Setting("listen.dhcp", "0.0.0.0:67", "DHCP; answers only on networks that a subnet covers", _listener),
+    Setting("listen.tftp", "0.0.0.0:69", "TFTP, read-only", _listener),
+    Setting("dhcp.interfaces", "", "answer DHCP on these interfaces only, by blanks; empty: on all", _words),
+    Setting("dhcp.subnets", "", "subnets to make at start: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),
+    Setting("boot.unknown_bootenv", "discovery", "what machines boot that nobody knows; `local`: their own disk", str),
+    Setting("machines.default_workflow", "discover", "the workflow of machines that have just registered; empty: none", str),
+    Setting("admin.password", "", "the administrator's password; better given as a file, or made up at the first start", str),
+    Setting("admin.password_file", "", "a file with the administrator's password", _readable_file),
+    Setting("run_as", "", "the user to become once all sockets are bound; empty: stay who we are", str),
+    Setting("log.level", "info", "the least important log events to show", _choice("debug", "info", "warning", "error")),
+    Setting("log.format", "auto", "json, console, or auto: console on a terminal", _choice("auto", "json", "console")),
+)  # fmt: skip
+# Secrets come from the environment or a file, never from argv, where everybody on the host reads them.
+NOT_ON_THE_COMMAND_LINE = frozenset({"admin.password"})
+
+
+class Config:
+    """All settings by name, checked; `config["listen.http"]`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    @property
+    def files_dir(self) -> Path:
+        """Where boot files and images are."""
+        given = self._values["files_dir"]
+        return Path(given).absolute() if given else self._values["data_dir"] / "files"
+
+    @property
+    def admin_password(self) -> str:
+        """The administrator's password from file or environment, '' when none was given."""
+        return str(self._values["admin.password_file"] or self._values["admin.password"])
+
+
+def read_config(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Config:
+    """All settings; raises SettingError naming the setting, where it came from, its value and what is valid."""
+    from_file = _read_file(file) if file else {}
+    values = {}
+    for setting in SETTINGS:
+        text, source = setting.default, "the default"
+        if setting.name in from_file:
+            text, source = from_file[setting.name], str(file)
+        if setting.variable in environment:
+            text, source = environment[setting.variable], setting.variable
+        if flags.get(setting.name) is not None:
+            text, source = flags[setting.name], setting.flag
+        try:
+            values[setting.name] = setting.parse(text)
+        except ValueError as error:
+            shown = "" if setting.name in NOT_ON_THE_COMMAND_LINE else f" {text!r}"
+            raise SettingError(
+                f"setting {setting.name} ({source}){shown}: {error}\n  {setting.name}: {setting.help}",
+                object=setting.name,
+            ) from error
+    _refuse_unknown(environment)
+    return Config(values)
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = {setting.variable for setting in SETTINGS} | {PREFIX + "SERVER", PREFIX + "TOKEN", PREFIX + "CONFIG"}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingError(f"unknown variable {name}; there is: {', '.join(sorted(known))}", object=name)
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    try:
+        read = yaml.safe_load(file.read_text()) or {}
+    except OSError as error:
+        raise SettingError(f"cannot read the configuration {file}: {error.strerror}", object=str(file)) from error
+    except yaml.YAMLError as error:
+        raise SettingError(f"the configuration {file} is not YAML: {error}", object=str(file)) from error
+    if not isinstance(read, dict):
+        raise SettingError(f"the configuration {file} is not a map of settings", object=str(file))
+    found = dict(_flat(read, ""))
+    known = {setting.name for setting in SETTINGS}
+    for name in found:
+        if name not in known:
+            choices = ", ".join(sorted(known))
+            raise SettingError(f"{file}: unknown setting {name!r}; there is: {choices}", object=name)
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            found.append((f"{prefix}{name}", " ".join(map(str, value))))
+        else:
+            # YAML reads a bare `off` as false.
+            text = OFF if value is False else "" if value is None else str(value)
+            found.append((f"{prefix}{name}", text))
+    return found

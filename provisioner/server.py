@@ -1,0 +1,302 @@
+"""Builds everything once: sockets first, then the parts from the bottom up, then all services in one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from agent.build import archive, sources
+from agent.render import Renderer
+from provisioner.access import SERVER
+from provisioner.bus import Bus
+from provisioner.conductor.actions import Actions
+from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.boot import Boot
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import Jobs
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.machines import Machines
+from provisioner.conductor.networks import Networks
+from provisioner.conductor.tokens import Tokens
+from provisioner.config import Config
+from provisioner.content.whole import build_without_bad_edits
+from provisioner.errors import SettingError, unknown
+from provisioner.model import Content, Subnet
+from provisioner.packs import load, load_shipped
+from provisioner.params import ContentView
+from provisioner.power.registry import PowerDrivers, installed_drivers
+from provisioner.services import dhcp, tftp
+from provisioner.services.api import Api
+from provisioner.services.clock import Clock
+from provisioner.services.files import Tree
+from provisioner.services.http import App
+from provisioner.services.ui import Ui
+from provisioner.services.work import Work
+from provisioner.shipped import tree
+from provisioner.sockets import bind, inherited, notify, tcp
+from provisioner.store.database import Database
+from provisioner.store.logs import JobLogs
+
+log = structlog.get_logger(__name__)
+
+_OPENERS: dict[str, Callable[[str, int], socket.socket]] = {
+    "dhcp": dhcp.open_socket,
+    "tftp": tftp.open_socket,
+    "http": tcp,
+    "ui": tcp,
+}
+# Long polls and streams end at once; transfers get this long.
+_SHUTDOWN_SECONDS = 2.0
+
+
+@dataclass
+class Parts:
+    """The server's parts, for those who put other services beside ours (tests)."""
+
+    database: Database
+    ledger: Ledger
+    logs: JobLogs
+    catalog: Catalog
+    tokens: Tokens
+    machines: Machines
+    jobs: Jobs
+    drivers: PowerDrivers
+    actions: Actions
+    networks: Networks
+    boot: Boot
+    addresses: Addresses
+
+
+class Server:
+    """A server whose sockets are bound; `run` serves until it is told to stop."""
+
+    def __init__(self, config: Config, sockets: dict[str, socket.socket], parts: Parts, version: str) -> None:
+        self.config = config
+        self.sockets = sockets
+        self.parts = parts
+        self._version = version
+        self._stop = asyncio.Event()
+        self._ready = False
+
+    def port(self, name: str) -> int:
+        """The port that a service listens on, 0 when it is off."""
+        return int(self.sockets[name].getsockname()[1]) if name in self.sockets else 0
+
+    def stop(self) -> None:
+        """End `run` cleanly."""
+        self._stop.set()
+
+    async def run(self, announce: Callable[[str], None], environment: Mapping[str, str]) -> None:
+        """Serve until stopped; one service that fails ends all. `announce` gets the lines meant for the operator."""
+        parts = self.parts
+        parts.database.start()
+        try:
+            await self._prepare(announce)
+            runners = [await self._start_web(name, app) for name, app in self._apps() if name in self.sockets]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(service) for service in self._services()]
+                self._ready = True
+                notify(environment, "READY=1")
+                log.info("server.ready", **{name: _place(sock) for name, sock in self.sockets.items()})
+                await self._stop.wait()
+                notify(environment, "STOPPING=1")
+                for task in tasks:
+                    task.cancel()
+            for runner in runners:
+                await runner.cleanup()
+            tx = parts.ledger.transaction(by="server")
+            tx.event("server.stop")
+            await tx.commit()
+        finally:
+            await parts.drivers.close()
+            await parts.database.close()
+            parts.logs.close()
+            parts.tokens.close()
+
+    async def _prepare(self, announce: Callable[[str], None]) -> None:
+        parts = self.parts
+        password = await parts.tokens.ensure_admin(self.config.admin_password)
+        if password:
+            announce(f"First start: log in as admin with password {password}\n(shown only this once)")
+        known = {subnet.name for subnet in parts.ledger.all(Subnet)}
+        for subnet in self.config["dhcp.subnets"]:
+            if subnet.name not in known:
+                await parts.networks.put_subnet(subnet, SERVER)
+        await parts.jobs.resume_actions()
+        parts.addresses.follow()
+        tx = parts.ledger.transaction(by="server")
+        tx.event("server.start", version=self._version)
+        await tx.commit()
+
+    def _services(self) -> list[asyncio.Future[None] | object]:
+        parts, services = self.parts, []
+        services += [parts.actions.run(), Clock(parts.ledger, parts.jobs, parts.tokens).run()]
+        if "dhcp" in self.sockets:
+            interfaces = self.config["dhcp.interfaces"]
+            services.append(dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces).run())
+        if "tftp" in self.sockets:
+            services.append(tftp.TftpService(self.sockets["tftp"], self._tree(), parts.boot).run())
+        return services
+
+    def _tree(self) -> Tree:
+        return Tree(self.parts.boot, self.config.files_dir, archive(sources()), self.port("http"))
+
+    def _apps(self) -> list[tuple[str, web.Application]]:
+        parts = self.parts
+        api = Api(
+            parts.ledger,
+            parts.catalog,
+            parts.machines,
+            parts.jobs,
+            parts.actions,
+            parts.networks,
+            parts.database,
+            parts.tokens,
+        )
+        work = Work(parts.ledger, parts.machines, parts.jobs, parts.actions)
+        files = self._tree()
+        ui = Ui(
+            parts.ledger,
+            parts.catalog,
+            parts.machines,
+            parts.jobs,
+            parts.actions,
+            parts.database,
+            parts.tokens,
+            tree("templates"),
+            version=self._version,
+        )
+        health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
+        shared = [health, work.routes(), api.routes()]
+        facing_machines = App(parts.tokens, cookies=False).build([*shared, files.routes()])
+        facing_people = App(parts.tokens, cookies=True, error_page=ui.error_page).build(
+            [*shared, api.login_routes(), ui.routes()]
+        )
+        return [("http", facing_machines), ("ui", facing_people)]
+
+    async def _start_web(self, name: str, app: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True)
+        await runner.setup()
+        await web.SockSite(runner, self.sockets[name]).start()
+        return runner
+
+    async def _healthy(self, request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _is_ready(self, request: web.Request) -> web.Response:
+        return web.Response(text="ready\n" if self._ready else "starting\n", status=200 if self._ready else 503)
+
+
+def build(
+    config: Config,
+    environment: Mapping[str, str],
+    *,
+    version: str,
+    drivers: PowerDrivers | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Server:
+    """Bind every socket, drop privileges, open the store and put all parts together.
+
+    Raises SettingError, StoreError or ContentError with what to mend; nothing has been served then.
+    """
+    sockets = inherited(environment, os.getpid())
+    _refuse_strangers(sockets)
+    for name, opener in _OPENERS.items():
+        listener = config[f"listen.{name}"]
+        if name not in sockets and not listener.off:
+            sockets[name] = bind(name, listener, opener)
+    _become(config["run_as"])
+    return Server(config, sockets, _parts(config, drivers or PowerDrivers(installed_drivers()), clock), version)
+
+
+def _refuse_strangers(sockets: Mapping[str, socket.socket]) -> None:
+    for name in sockets:
+        if name not in _OPENERS:
+            raise SettingError(f"inherited a socket of unknown name: {unknown('socket', name, _OPENERS)}", object=name)
+
+
+def _become(user: str) -> None:
+    if not user:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+        os.initgroups(user, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+    except (KeyError, OSError) as error:
+        raise SettingError(f"setting run_as {user!r}: cannot become that user: {error}", object="run_as") from error
+
+
+def _parts(config: Config, drivers: PowerDrivers, clock: Callable[[], datetime]) -> Parts:
+    database = Database(config["data_dir"] / "provisioner.db")
+    database.open()
+    ledger = Ledger(database, Bus(), clock)
+    ledger.load()
+    catalog = Catalog(ledger, _content_builder(config))
+    catalog.load()
+    _check_names(config, catalog.view)
+    tokens = Tokens(ledger)
+    renderer = Renderer()
+    logs = JobLogs(config["data_dir"] / "logs")
+    jobs = Jobs(ledger, catalog, logs, renderer)
+    boot = Boot(ledger, catalog, tokens, renderer, config["boot.unknown_bootenv"])
+    return Parts(
+        database=database,
+        ledger=ledger,
+        logs=logs,
+        catalog=catalog,
+        tokens=tokens,
+        machines=Machines(ledger, catalog, tokens, config["machines.default_workflow"]),
+        jobs=jobs,
+        drivers=drivers,
+        actions=Actions(ledger, catalog, jobs, drivers),
+        networks=Networks(ledger),
+        boot=boot,
+        addresses=Addresses(ledger, boot.bootenv_of),
+    )
+
+
+def _content_builder(config: Config) -> Callable[..., ContentView]:
+    packs = [*load_shipped(), *map(load, config["content"])]
+
+    def build_content(edits: list[Content]) -> ContentView:
+        content, left_out = build_without_bad_edits(packs, edits)
+        for problem in left_out:
+            log.error("content.edit_left_out", problem=str(problem))
+        return content
+
+    return build_content
+
+
+def _check_names(config: Config, view: ContentView) -> None:
+    for setting, kind in (("boot.unknown_bootenv", "bootenvs"), ("machines.default_workflow", "workflows")):
+        name = config[setting]
+        if name and name not in view[kind]:
+            raise SettingError(
+                f"setting {setting}: {unknown(kind.removesuffix('s'), name, view[kind])}", object=setting
+            )
+
+
+def _place(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"{host}:{port}"
+
+
+async def serve(
+    config: Config, environment: Mapping[str, str], announce: Callable[[str], None], *, version: str
+) -> None:
+    """Build and run a server until SIGTERM or SIGINT."""
+    server = build(config, environment, version=version)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.run(announce, environment)

@@ -1,0 +1,96 @@
+"""One tree of files for TFTP and HTTP alike: boot scripts and rendered files first, then the static root."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from aiohttp import web
+
+from provisioner.conductor.boot import Boot, Reached
+from provisioner.errors import Denied, NotFound, ProvisionerError
+
+_SCRIPT = re.compile(r"(?:boot/)?([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe")
+_NOT_FOUND = "there is no file {!r}"
+
+
+class Tree:
+    """Finds files by path; `http_port` makes the URLs in what TFTP serves."""
+
+    def __init__(self, boot: Boot, root: Path, agent: bytes, http_port: int) -> None:
+        self._boot = boot
+        self._root = root
+        self._agent = agent
+        self._http_port = http_port
+
+    async def open(self, path: str, client_address: str, local_address: str) -> bytes | BinaryIO:
+        """For TFTP: the content or the open file; raises NotFound, Denied, or why it could not be rendered."""
+        reached = Reached(local_address, f"http://{local_address}:{self._http_port}")
+        made = await self._rendered(path, reached, "tftp", client_address)
+        if made is not None:
+            return made
+        return self.static(path.removeprefix("files/")).open("rb")
+
+    async def _rendered(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
+        script = _SCRIPT.fullmatch(path)
+        if script:
+            return await self._boot.script(script[1].replace("-", ":"), reached, protocol, client)
+        return self._boot.file(path.removeprefix("boot/"), reached, client)
+
+    def static(self, path: str) -> Path:
+        """A file below the static root; raises Denied for a path that leads out of it, NotFound."""
+        if "\0" in path:
+            raise Denied("a file name has no NUL in it", code="path-refused")
+        found = (self._root / path).resolve()
+        if not found.is_relative_to(self._root.resolve()):
+            raise Denied(f"{path!r} leads out of the served files", code="path-refused")
+        if not found.is_file():
+            raise NotFound(_NOT_FOUND.format(path), object=path)
+        return found
+
+    # --- HTTP -------------------------------------------------------------------------------------------------
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of this service; anybody on the provisioning network may fetch, nothing lasting is in there."""
+        return [
+            web.get("/agent.pyz", self.get_agent),
+            web.get("/files/{path:.+}", self.get_file),
+            web.get("/boot/{path:.+}", self.get_rendered),
+        ]
+
+    async def get_agent(self, request: web.Request) -> web.Response:
+        """The agent as one runnable file."""
+        await self._boot.served("http", request.path, request.remote or "", len(self._agent), 0)
+        return web.Response(body=self._agent, content_type="application/octet-stream")
+
+    async def get_rendered(self, request: web.Request) -> web.Response:
+        """A boot script or another file rendered for who asks."""
+        host = request.host.rpartition(":")[0] or request.host
+        reached = Reached(host, f"{request.scheme}://{request.host}")
+        path = request.match_info["path"]
+        made = await self._rendered(path, reached, "http", request.remote or "")
+        if made is None:
+            raise NotFound(_NOT_FOUND.format(path), object=path)
+        await self._boot.served("http", request.path, request.remote or "", len(made), 0)
+        return web.Response(body=made, content_type="text/plain")
+
+    async def get_file(self, request: web.Request) -> web.StreamResponse:
+        """A static file, by sendfile, with ranges; how it went is told in the timeline."""
+        client, begun = request.remote or "", time.monotonic()
+        try:
+            found = self.static(request.match_info["path"])
+        except ProvisionerError as error:
+            await self._boot.served("http", request.path, client, 0, 0, error.message)
+            raise
+        response = web.FileResponse(found)
+        try:
+            await response.prepare(request)
+        except (ConnectionError, TimeoutError) as error:
+            await self._boot.served("http", request.path, client, 0, time.monotonic() - begun, f"cut off: {error}")
+            raise
+        if request.method == "GET":
+            size = response.content_length or 0
+            await self._boot.served("http", request.path, client, size, time.monotonic() - begun)
+        return response

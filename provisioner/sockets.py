@@ -1,0 +1,82 @@
+"""Sockets: bound here, or inherited from whoever started us (systemd socket activation); and readiness told back.
+
+sd_listen_fds(3): LISTEN_PID is us, LISTEN_FDS counts descriptors from 3 on, LISTEN_FDNAMES names them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+from provisioner.config import Listener
+from provisioner.errors import SettingError
+
+_FIRST_INHERITED = 3
+
+
+def inherited(environment: Mapping[str, str], pid: int) -> dict[str, socket.socket]:
+    """The sockets that were handed over, by name; none when they were meant for another process."""
+    if environment.get("LISTEN_PID") != str(pid):
+        return {}
+    count = int(environment.get("LISTEN_FDS", "0"))
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    found = {}
+    for place in range(count):
+        name = names[place] if place < len(names) else ""
+        sock = socket.socket(fileno=_FIRST_INHERITED + place)
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+        found[name] = sock
+    return found
+
+
+def tcp(address: str, port: int) -> socket.socket:
+    """A listening TCP socket."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind(name: str, listener: Listener, opener: Callable[[str, int], socket.socket]) -> socket.socket:
+    """The socket of a service; raises SettingError saying what to do when it cannot be had."""
+    where = f"{listener.host}:{listener.port}"
+    kind = "udp" if name in ("dhcp", "tftp") else "tcp"
+    try:
+        return opener(listener.host, listener.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = (
+                f"{kind} port {listener.port} is in use; `ss -l{kind[0]}np sport = :{listener.port}` shows by whom."
+                f" End that, or set listen.{name} to another place or `off`"
+            )
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            why = f"ports below 1024 need root or CAP_NET_BIND_SERVICE; or set listen.{name} to a higher port or `off`"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            why = f"{listener.host} is not an address of this host; `ip -br address` shows which are"
+        else:
+            why = str(error.strerror)
+        raise SettingError(f"cannot listen for {name} on {where}: {why}", object=f"listen.{name}") from error
+
+
+def notify(environment: Mapping[str, str], message: str) -> None:
+    """Tell the service manager (sd_notify(3)); does nothing when nobody wants to know."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(message.encode(), address)
+        except OSError as error:
+            os.write(2, f"cannot tell the service manager {message!r}: {error}\n".encode())

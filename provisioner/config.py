@@ -20,6 +20,8 @@ from provisioner.model import Subnet
 PREFIX = "PROVISIONER_"
 OFF = "off"
 _HIGHEST_PORT = 65535
+# Variables that are no settings: the file of settings, and what the command line's clients read.
+_NO_SETTINGS = ("CONFIG", "SERVER", "TOKEN", "PASSWORD")
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def read_config(flags: Mapping[str, str], environment: Mapping[str, str], file: 
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = {setting.variable for setting in SETTINGS} | {PREFIX + "SERVER", PREFIX + "TOKEN", PREFIX + "CONFIG"}
+    known = {setting.variable for setting in SETTINGS} | {*(PREFIX + name for name in _NO_SETTINGS)}
     for name in environment:
         if name.startswith(PREFIX) and name not in known:
             raise SettingError(f"unknown variable {name}; there is: {', '.join(sorted(known))}", object=name)

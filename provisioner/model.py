@@ -276,7 +276,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def done(self) -> bool:
         """Whether all its tasks have been done."""
-        return self.current_task >= len(self.tasks)
+        return not self.tasks or self.current_task >= len(self.tasks)
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

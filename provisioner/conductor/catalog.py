@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from provisioner.access import Principal
-from provisioner.conductor.ledger import Ledger
-from provisioner.errors import Conflict, NotFound, unknown
+from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.content.references import users_of
+from provisioner.errors import Conflict, NotFound, StoreError, unknown
 from provisioner.model import CONTENT_KINDS, Content, Machine
 from provisioner.params import ContentView, resolve
 
@@ -61,9 +62,17 @@ class Catalog:
         tx = self._ledger.transaction(by=str(by))
         tx.put(value)
         tx.event("object.put", key=f"{kind}/{value.name}")
-        self.view = view
-        await tx.commit()
+        await self._put_in_force(view, tx)
         return value
+
+    async def _put_in_force(self, view: ContentView, tx: Transaction) -> None:
+        self.view = view
+        try:
+            await tx.commit()
+        except StoreError:
+            # The ledger has gone back to what is on disk; what is in force must be the same.
+            self.load()
+            raise
 
     async def delete(self, kind: str, name: str, by: Principal) -> Any:
         """Remove an edit; refused while machines or other content use it."""
@@ -86,12 +95,11 @@ class Catalog:
         tx = self._ledger.transaction(by=str(by))
         tx.delete(type(value), name)
         tx.event("object.delete", key=f"{kind}/{name}")
-        self.view = view
-        await tx.commit()
+        await self._put_in_force(view, tx)
         return value
 
     def users(self, kind: str, name: str) -> list[str]:
-        """Machines that refer to this object, by name. (Content that refers to it fails the check of the stack.)"""
+        """What refers to this object: machines by name, other content as `stages/deploy`."""
         refers: Mapping[str, Callable[[Machine], bool]] = {
             "workflows": lambda machine: machine.workflow == name,
             "stages": lambda machine: machine.stage == name or f"stage:{name}" in machine.tasks,
@@ -101,4 +109,5 @@ class Catalog:
             "params": lambda machine: name in machine.params,
         }
         uses = refers.get(kind, lambda machine: False)
-        return [f"machine {machine.name}" for machine in self._ledger.all(Machine) if uses(machine)]
+        machines = [f"machine {machine.name}" for machine in self._ledger.all(Machine) if uses(machine)]
+        return machines + users_of(kind, name, self.view)

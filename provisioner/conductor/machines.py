@@ -37,8 +37,6 @@ from provisioner.plan import (
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-# An agent heard of within this time proves that the machine is up elsewhere: an identity clash.
-_ALIVE = timedelta(seconds=90)
 _GRANT_HOURS_LIMIT = 24 * 14
 
 
@@ -97,11 +95,12 @@ class MachineChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 _WORK_FIELDS = ("workflow", "stage", "bootenv", "current_task", "runnable")
 
 
-def normal_mac(text: str) -> str:
-    """A MAC as lower-case hex with colons; raises Invalid for anything else."""
+def normal_mac(text: str, path: str = "macs") -> str:
+    """A MAC as lower-case hex with colons; raises Invalid naming the field `path` for anything else."""
     mac = text.strip().lower().replace("-", ":")
     if not _MAC.fullmatch(mac):
-        raise Invalid(f"{text!r} is not a MAC address such as 52:54:00:12:34:56", fields=(FieldError("macs", text),))
+        message = f"{text!r} is not a MAC address such as 52:54:00:12:34:56"
+        raise Invalid(f"{path}: {message}", fields=(FieldError(path, message),))
     return mac
 
 

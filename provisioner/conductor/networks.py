@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import normal_mac
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.model import Reservation, Subnet
+from provisioner.wire.dhcp_options import encode_configured
 
 _SHORTEST_LEASE_SECONDS = 60
 
@@ -50,12 +52,13 @@ class Networks:
     async def put_reservation(self, reservation: Reservation, by: Principal, *, new: bool = False) -> Reservation:
         """Keep an address for one MAC."""
         address = _address(reservation.address, "address")
-        reservation = replace(reservation, address=str(address), mac=normal_mac(reservation.mac))
+        reservation = replace(reservation, address=str(address), mac=normal_mac(reservation.mac, "mac"))
         old = self._ledger.get(Reservation, reservation.address)
         if old is not None and (new or old.mac != reservation.mac):
             raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
         if reservation.next_server:
             _address(reservation.next_server, "next_server")
+        _check_options(reservation.options)
         tx = self._ledger.transaction(by=str(by))
         tx.put(reservation)
         tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
@@ -98,7 +101,19 @@ def checked_subnet(subnet: Subnet) -> Subnet:
     for name in ("lease_seconds", "reserved_lease_seconds"):
         if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
+    _check_options(subnet.options)
     return subnet
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    wrong = []
+    for name, text in options.items():
+        try:
+            encode_configured({name: text})
+        except Invalid as error:
+            wrong.append(FieldError(f"options.{name}", error.message))
+    if wrong:
+        raise Invalid(f"{wrong[0].path}: {wrong[0].message}", fields=tuple(wrong))
 
 
 def _address(text: str, name: str) -> IPv4Address:

@@ -78,5 +78,5 @@ COMMAND = Command(
             if setting.name not in NOT_ON_THE_COMMAND_LINE
         ),
     ),
-    details="run the server until SIGTERM or Ctrl-C; each flag is also a variable PROVISIONER_... and a setting in FILE",
+    details="run the server until SIGTERM or Ctrl-C; a flag is also a variable PROVISIONER_... and a setting in FILE",
 )

@@ -1,0 +1,283 @@
+"""The conductor's parts over a real database, with small content of their own, a clock to set and BMCs in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from argon2 import PasswordHasher
+from msgspec.structs import replace
+
+from agent.render import Renderer
+from provisioner.access import Principal, Who
+from provisioner.bus import Bus
+from provisioner.conductor.actions import Actions
+from provisioner.conductor.boot import Boot
+from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import Jobs, Where, WorkOrder
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.machines import Hello, MachineChange, Machines, Registered, Registration
+from provisioner.conductor.networks import Networks
+from provisioner.conductor.tokens import Tokens
+from provisioner.content.stack import Item, Pack
+from provisioner.content.whole import build
+from provisioner.lifecycle import Outcome
+from provisioner.model import (
+    BootArch,
+    Bootenv,
+    Content,
+    ExitState,
+    Identity,
+    Job,
+    JobState,
+    Machine,
+    Param,
+    Profile,
+    Retry,
+    Stage,
+    Task,
+    TaskFile,
+    Template,
+    TokenPurpose,
+    User,
+    Workflow,
+)
+from provisioner.power.registry import PowerDrivers
+from provisioner.services.api import Api
+from provisioner.services.http import App
+from provisioner.services.work import Work
+from provisioner.store.database import Database, EventQuery
+from provisioner.store.logs import JobLogs
+from tests.fakes.power import FakePower
+
+OPERATOR = Principal(Who.USER, "admin", "admin")
+PASSWORD = "correct horse battery"
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WHERE = Where("http://10.0.0.1:8091", "10.0.0.1")
+MAC, OTHER_MAC = "52:54:00:00:00:01", "52:54:00:00:00:02"
+IDENTITY = Identity(dmi_uuid="4c4c4544-0042-3510-8054-b4c04f564433", serial="SN0001")
+BMC = {"power/driver": "fake", "power/address": "10.0.0.9", "power/username": "op", "power/password": "correct horse"}
+
+
+def task(name: str, **fields: Any) -> Task:
+    """A task with one script that says its name."""
+    return Task(name=name, files=(TaskFile("run", contents=f"echo {name}\n"),), **fields)
+
+
+_OBJECTS: tuple[Content, ...] = (
+    Param(name="colour", schema={"enum": ["red", "blue"]}),
+    Param(name="count", schema={"type": "integer"}, default=3),
+    Param(name="needed", schema={"type": "string"}),
+    Param(name="secret", schema={"type": "string"}, secure=True),
+    Param(name="change-stage/map", schema={"type": "object"}, compose=True),
+    *(Param(name=name, schema={"type": "string"}, secure=name.endswith("password")) for name in BMC),
+    Profile(name="rack", params={"colour": "blue"}),
+    Template(name="shared/hello", contents="hello {{ machine.name }}\n"),
+    Template(
+        name="boot/ipxe",
+        contents="#!ipxe\nkernel {{ kernel_url }} {{ boot_params }}\n"
+        "{% for url in initrd_urls %}initrd {{ url }}\n{% endfor %}boot\n",
+    ),
+    Template(name="boot/local", contents="#!ipxe\necho {{ machine.name if machine else mac }}\nexit 1\n"),
+    task("one"),
+    task("two"),
+    task("redo", idempotent=True, heartbeat_seconds=30),
+    task("stubborn", retry=Retry(max=1, backoff_seconds=10)),
+    task("needy", required_params=("needed", "colour")),
+    Task(name="greet", files=(TaskFile("run", template="shared/hello"),), optional_params=("secret",)),
+    Bootenv(name="local"),
+    Bootenv(
+        name="discovery",
+        arch={
+            "amd64": BootArch(
+                "discovery/vmlinuz",
+                ("discovery/initrd.img",),
+                "provisioner.url={{ server.url }} provisioner.bootenv={{ bootenv.name }} provisioner.ticket={{ ticket }}",
+            )
+        },
+    ),
+    Bootenv(name="picky", arch={"amd64": BootArch("k", (), '{{ param("needed") }}')}),
+    Stage(name="discover", bootenv="discovery", tasks=("one",)),
+    Stage(name="prepare", bootenv="discovery", tasks=("one", "action:power-status", "redo")),
+    Stage(name="finish", bootenv="local", tasks=("two",)),
+    Stage(name="need", tasks=("needy",)),
+    Stage(name="stubborn", tasks=("stubborn",)),
+    Stage(name="redo", tasks=("redo", "two")),
+    Stage(name="greet", tasks=("greet",)),
+    Workflow(name="discover", stages=("discover",)),
+    Workflow(name="deploy", stages=("prepare", "finish")),
+    Workflow(name="need", stages=("need",)),
+    Workflow(name="greet", stages=("greet",)),
+)
+PACK = Pack("base", "base/pack.yaml", items=tuple(Item(replace(each, pack="base"), "base/x.yaml") for each in _OBJECTS))
+
+
+class SetClock:
+    """A clock that stands until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Go on by so much."""
+        self.now += timedelta(seconds=seconds)
+
+
+class Parts:
+    """All parts of the conductor, and short words for what tests have machines do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SetClock()
+        self.database = Database(folder / "parts.db")
+        self.ledger = Ledger(self.database, Bus(), self.clock)
+        self.logs = JobLogs(folder / "logs")
+        self.catalog = Catalog(self.ledger, lambda edits: build([PACK], edits))
+        self.tokens = Tokens(self.ledger)
+        self.machines = Machines(self.ledger, self.catalog, self.tokens, "discover")
+        self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
+        self.power = FakePower()
+        self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
+        self.networks = Networks(self.ledger)
+        self.boot = Boot(self.ledger, self.catalog, self.tokens, Renderer(), "discovery")
+
+    async def open(self) -> None:
+        """Begin with an administrator and the content of PACK."""
+        self.database.open()
+        self.ledger.load()
+        self.catalog.load()
+        self.database.start()
+        tx = self.ledger.transaction()
+        # The real parameters make a password slow to try on purpose; a hash carries its own.
+        hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+        tx.put(User(name="admin", password_hash=hashed, created_at=tx.now))
+        await tx.commit()
+
+    async def close(self) -> None:
+        """End all threads."""
+        await self.database.close()
+        self.logs.close()
+        self.tokens.close()
+
+    def _api(self) -> Api:
+        parts = self.machines, self.jobs, self.actions, self.networks, self.database, self.tokens
+        return Api(self.ledger, self.catalog, *parts)
+
+    def agents_app(self) -> web.Application:
+        """The application that faces the provisioning network."""
+        work = Work(self.ledger, self.machines, self.jobs, self.actions)
+        return App(self.tokens, cookies=False).build([work.routes(), self._api().routes()])
+
+    def operators_app(self) -> web.Application:
+        """The application that faces operators, without pages."""
+        api = self._api()
+        return App(self.tokens, cookies=True).build([api.routes(), api.login_routes()])
+
+    # --- secrets ----------------------------------------------------------------------------------------------
+
+    async def ticket(self, mac: str = MAC) -> str:
+        """A registration ticket as a boot script carries it."""
+        tx = self.ledger.transaction()
+        secret = self.tokens.issue_ticket(tx, mac)
+        await tx.commit()
+        return secret
+
+    async def secret(self, purpose: TokenPurpose = TokenPurpose.API, subject: str = "admin") -> str:
+        """The secret of a new token."""
+        tx = self.ledger.transaction()
+        secret = self.tokens.issue(tx, purpose, subject)
+        await tx.commit()
+        return secret
+
+    # --- machines ---------------------------------------------------------------------------------------------
+
+    async def register(self, *macs: str, ticket: str = "", identity: Identity = IDENTITY, **said: Any) -> Registered:
+        """A machine registers in the discovery environment, by the MAC named first."""
+        macs = macs or (MAC,)
+        asked = Registration(
+            ticket=ticket or await self.ticket(macs[0]), macs=macs, identity=identity, bootenv="discovery", **said
+        )
+        return await self.machines.register(asked, "10.0.0.50")
+
+    async def hello(self, machine: str, boot_id: str = "boot-1", bootenv: str = "discovery") -> Machine:
+        """Its agent comes up."""
+        return await self.machines.hello(
+            machine, Hello(boot_id=boot_id, bootenv=bootenv), Principal(Who.MACHINE, machine)
+        )
+
+    async def ready(self, *, bootenv: str = "discovery", **change: Any) -> str:
+        """A machine that is up and has done what was asked of it at first; returns its id."""
+        machine = (await self.register()).machine.id
+        await self.change(machine, workflow="")
+        await self.change(machine, bootenv=bootenv)
+        await self.hello(machine, bootenv=bootenv)
+        if change:
+            await self.change(machine, **change)
+        return machine
+
+    async def change(self, machine: str, *, force: bool = False, **fields: Any) -> Machine:
+        """An operator changes it."""
+        return await self.machines.change(machine, MachineChange(**fields), OPERATOR, force=force)
+
+    def machine(self, machine: str) -> Machine:
+        """As it is on disk."""
+        return self.machines.find(machine)
+
+    # --- jobs -------------------------------------------------------------------------------------------------
+
+    async def claim(self, machine: str, boot_id: str = "boot-1") -> WorkOrder | None:
+        """Its agent asks once for work."""
+        return await self.jobs.claim(machine, boot_id, WHERE, Principal(Who.MACHINE, machine))
+
+    async def begin(self, machine: str, boot_id: str = "boot-1", instance: str = "agent-1") -> Job:
+        """Its agent asks until it gets a job, and starts that."""
+        for _ in range(10):
+            order = await self.claim(machine, boot_id)
+            if order is not None:
+                return await self.jobs.start(order.job.id, boot_id, instance, Principal(Who.MACHINE, machine))
+        raise AssertionError("no job after ten claims")
+
+    async def end(
+        self,
+        job: Job,
+        state: JobState = JobState.FINISHED,
+        exit_state: ExitState = ExitState.COMPLETE,
+        message: str = "",
+        instance: str = "agent-1",
+    ) -> Job:
+        """The agent says how the run ended."""
+        outcome = Outcome(state, exit_state, 0 if state is JobState.FINISHED else 1, message)
+        return (await self.jobs.end(job.id, instance, outcome, Principal(Who.MACHINE, job.machine)))[0]
+
+    async def events(self, *kinds: str) -> list[tuple[str, dict[str, Any]]]:
+        """(key, data) of the events of these kinds, oldest first."""
+        found = await self.database.events(EventQuery(kinds=kinds, limit=1000))
+        return [(event.key, event.data) for event in found]
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Parts]:
+    """The parts, in use."""
+    parts = Parts(folder)
+    await parts.open()
+    try:
+        yield parts
+    finally:
+        await parts.close()
+
+
+@asynccontextmanager
+async def serving(app: web.Application, secret: str = "") -> AsyncIterator[TestClient[Any, Any]]:
+    """A client of the application that sends this token with everything."""
+    server = TestServer(app)
+    await server.start_server(shutdown_timeout=0.1)
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    async with TestClient(server, headers=headers) as client:
+        yield client

@@ -1,0 +1,136 @@
+"""The content in force: edits over packs, checked as a whole, and what may be removed."""
+
+import sqlite3
+
+import pytest
+
+from provisioner.errors import Conflict, ContentError, NotFound, StoreError
+from provisioner.model import Param, Profile, Stage, Template, Workflow
+from tests.parts import OPERATOR, Parts, opened, task
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def test_an_edit_is_in_force_and_belongs_to_no_pack(parts):
+    await parts.catalog.put(Stage(name="mine", tasks=("one",), pack="forged"), OPERATOR)
+    assert parts.catalog.find("stages", "mine") == Stage(name="mine", tasks=("one",))
+    assert await parts.events("object.put") == [("stages/mine", {})]
+
+
+async def test_edits_are_in_force_again_after_a_restart(parts, tmp_path):
+    await parts.catalog.put(Stage(name="mine", tasks=("one",)), OPERATOR)
+    again = Parts(tmp_path)
+    await again.open()
+    assert again.catalog.find("stages", "mine").tasks == ("one",)
+    await again.close()
+
+
+async def test_an_edit_can_be_saved_again_under_its_name(parts):
+    for tasks in (("one",), ("two",)):
+        await parts.catalog.put(Stage(name="mine", tasks=tasks), OPERATOR)
+    assert parts.catalog.find("stages", "mine").tasks == ("two",)
+
+
+async def test_an_edit_with_an_unknown_name_changes_nothing(parts):
+    before = parts.catalog.view
+    with pytest.raises(ContentError, match="unknown stage 'nowhere'; there is: .*discover") as caught:
+        await parts.catalog.put(Workflow(name="mine", stages=("discover", "nowhere")), OPERATOR)
+    assert [field.path for field in caught.value.fields] == ["stages[1]"]
+    assert parts.catalog.view is before and await parts.events("object.put") == []
+    assert parts.ledger.get(Workflow, "mine") is None
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+async def test_what_comes_from_a_pack_is_read_only(parts, name):
+    with pytest.raises(Conflict, match=f"task '{name}' comes from pack 'base' and is read-only") as caught:
+        await parts.catalog.put(task(name), OPERATOR)
+    assert caught.value.code == "read-only"
+    with pytest.raises(Conflict, match="read-only"):
+        await parts.catalog.delete("tasks", name, OPERATOR)
+
+
+async def test_an_unknown_name_is_told_with_those_there_are(parts):
+    with pytest.raises(NotFound, match="unknown bootenv 'x'; there is: discovery, local, picky"):
+        parts.catalog.find("bootenvs", "x")
+    with pytest.raises(NotFound, match="unknown stage 'x'"):
+        await parts.catalog.delete("stages", "x", OPERATOR)
+
+
+async def test_an_unused_edit_is_removed(parts):
+    await parts.catalog.put(Stage(name="mine"), OPERATOR)
+    await parts.catalog.delete("stages", "mine", OPERATOR)
+    assert "mine" not in parts.catalog.view["stages"] and parts.ledger.get(Stage, "mine") is None
+    assert await parts.events("object.delete") == [("stages/mine", {})]
+
+
+@pytest.mark.parametrize(
+    ("used", "user"),
+    [
+        (Stage(name="mine"), Workflow(name="user", stages=("mine",))),
+        (task("mine"), Stage(name="user", tasks=("mine",))),
+        (Param(name="mine"), Profile(name="user", params={"mine": 1})),
+        (Template(name="mine", contents="x"), Template(name="user", contents='{% include "mine" %}')),
+    ],
+    ids=lambda value: value.kind,
+)
+async def test_what_other_content_uses_stays_and_its_users_are_named(parts, used, user):
+    await parts.catalog.put(used, OPERATOR)
+    await parts.catalog.put(user, OPERATOR)
+    with pytest.raises(Conflict, match=f"'mine' is in use by {user.kind}/user") as caught:
+        await parts.catalog.delete(used.kind, "mine", OPERATOR)
+    assert caught.value.code == "in-use" and "mine" in parts.catalog.view[used.kind]
+
+
+async def test_what_a_machine_uses_stays_and_the_machine_is_named(parts):
+    machine = await parts.ready(bootenv="local")
+    await parts.catalog.put(Workflow(name="mine", stages=("finish",)), OPERATOR)
+    await parts.catalog.put(Profile(name="mine", params={"colour": "red"}), OPERATOR)
+    await parts.change(machine, workflow="mine", profiles=("mine",), name="n1")
+    for kind in ("workflows", "profiles"):
+        with pytest.raises(Conflict, match="in use by machine n1"):
+            await parts.catalog.delete(kind, "mine", OPERATOR)
+
+
+async def test_a_task_that_waits_in_a_machines_list_stays(parts):
+    machine = await parts.ready(bootenv="local")
+    await parts.catalog.put(task("mine"), OPERATOR)
+    await parts.catalog.put(Stage(name="mine", tasks=("mine",)), OPERATOR)
+    await parts.change(machine, stage="mine", force=True, name="n1")
+    await parts.catalog.put(Stage(name="mine", tasks=()), OPERATOR)
+    with pytest.raises(Conflict, match="in use by machine n1"):
+        await parts.catalog.delete("tasks", "mine", OPERATOR)
+
+
+async def test_the_value_of_a_param_comes_from_the_nearest_layer(parts):
+    machine = await parts.ready()
+    assert parts.catalog.param(parts.machine(machine), "count") == 3
+    assert parts.catalog.param(parts.machine(machine), "colour") is None
+    changed = await parts.change(machine, profiles=("rack",), params={"count": 4})
+    assert parts.catalog.param(changed, "count") == 4 and parts.catalog.param(changed, "colour") == "blue"
+
+
+def forbid(parts, table):
+    """The disk takes nothing more for this table."""
+    with sqlite3.connect(parts.database.path) as conn:
+        conn.execute(f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        conn.execute(f"CREATE TRIGGER kept BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    conn.close()
+
+
+async def test_an_edit_that_the_disk_refuses_is_not_in_force(parts):
+    forbid(parts, "stages")
+    with pytest.raises(StoreError):
+        await parts.catalog.put(Stage(name="mine"), OPERATOR)
+    assert "mine" not in parts.catalog.view["stages"]
+
+
+async def test_an_object_whose_removal_the_disk_refuses_stays_in_force(parts):
+    await parts.catalog.put(Stage(name="mine"), OPERATOR)
+    forbid(parts, "stages")
+    with pytest.raises(StoreError):
+        await parts.catalog.delete("stages", "mine", OPERATOR)
+    assert "mine" in parts.catalog.view["stages"]

@@ -1,0 +1,125 @@
+"""Subnets and reservations: what is checked before it counts."""
+
+import pytest
+from msgspec.structs import replace
+
+from provisioner.errors import Conflict, Invalid, NotFound
+from provisioner.model import Reservation, Subnet
+from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
+
+SUBNET = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.20", gateway="10.0.0.1")
+RESERVATION = Reservation(address="10.0.0.5", mac=MAC, hostname="n5")
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def test_a_good_subnet_is_saved_and_told(parts):
+    subnet = replace(SUBNET, options={"ntp-servers": "10.0.0.1", "252": "http://10.0.0.1/wpad"})
+    assert await parts.networks.put_subnet(subnet, OPERATOR, new=True) == subnet
+    assert parts.ledger.read(Subnet, "rack") == subnet
+    assert await parts.events("object") == [("subnets/rack", {})]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"cidr": "10.0.0.0/33"}, "cidr"),
+        ({"cidr": "10.0.0.7/24"}, "cidr"),
+        ({"cidr": "fd00::/64"}, "cidr"),
+        ({"cidr": ""}, "cidr"),
+        ({"pool_end": ""}, "pool_end"),
+        ({"pool_start": ""}, "pool_end"),
+        ({"pool_start": "ten"}, "pool_start"),
+        ({"pool_start": "10.0.1.10"}, "pool_start"),
+        ({"pool_start": "10.0.0.0"}, "pool_start"),
+        ({"pool_end": "10.0.0.255"}, "pool_end"),
+        ({"pool_end": "10.0.0.9"}, "pool_end"),
+        ({"gateway": "10.0.1.1"}, "gateway"),
+        ({"gateway": "router"}, "gateway"),
+        ({"dns_servers": ("10.0.0.1", "dns")}, "dns_servers"),
+        ({"next_server": "here"}, "next_server"),
+        ({"lease_seconds": 59}, "lease_seconds"),
+        ({"reserved_lease_seconds": -1}, "reserved_lease_seconds"),
+        ({"options": {"no-such": "1"}}, "options.no-such"),
+        ({"options": {"ntp-servers": "soon"}}, "options.ntp-servers"),
+        ({"options": {"lease-time": "60"}}, "options.lease-time"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_subnet_names_its_field_and_is_not_saved(parts, wrong, path):
+    with pytest.raises(Invalid) as caught:
+        await parts.networks.put_subnet(replace(SUBNET, **wrong), OPERATOR)
+    assert [field.path for field in caught.value.fields] == [path] and caught.value.message.startswith(f"{path}: ")
+    assert parts.ledger.get(Subnet, "rack") is None
+
+
+async def test_all_wrong_options_are_named_at_once(parts):
+    with pytest.raises(Invalid) as caught:
+        await parts.networks.put_subnet(replace(SUBNET, options={"x1": "1", "interface-mtu": "big"}), OPERATOR)
+    assert [field.path for field in caught.value.fields] == ["options.x1", "options.interface-mtu"]
+
+
+async def test_subnets_do_not_overlap(parts):
+    await parts.networks.put_subnet(SUBNET, OPERATOR)
+    with pytest.raises(Conflict, match=r"10.0.0.0/25 overlaps subnet 'rack' \(10.0.0.0/24\)"):
+        await parts.networks.put_subnet(Subnet(name="half", cidr="10.0.0.0/25"), OPERATOR)
+
+
+async def test_a_subnet_is_saved_again_but_not_made_twice(parts):
+    await parts.networks.put_subnet(SUBNET, OPERATOR)
+    await parts.networks.put_subnet(replace(SUBNET, domain="rack.example"), OPERATOR)
+    assert parts.ledger.read(Subnet, "rack").domain == "rack.example"
+    with pytest.raises(Conflict, match="there is a subnet 'rack' already") as caught:
+        await parts.networks.put_subnet(SUBNET, OPERATOR, new=True)
+    assert caught.value.code == "name-taken"
+
+
+async def test_a_removed_subnet_is_gone(parts):
+    await parts.networks.put_subnet(SUBNET, OPERATOR)
+    assert await parts.networks.delete_subnet("rack", OPERATOR) == SUBNET
+    assert parts.ledger.read(Subnet, "rack") is None
+    with pytest.raises(NotFound, match="there is no subnet 'rack'"):
+        await parts.networks.delete_subnet("rack", OPERATOR)
+
+
+async def test_a_reservation_is_saved_with_its_mac_in_our_writing(parts):
+    saved = await parts.networks.put_reservation(replace(RESERVATION, mac="52-54-00-00-00-0A"), OPERATOR)
+    assert saved.mac == "52:54:00:00:00:0a" and parts.ledger.reservations_by_mac(saved.mac) == [saved]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"address": "10.0.0"}, "address"),
+        ({"mac": "52:54:00"}, "mac"),
+        ({"next_server": "tftp"}, "next_server"),
+        ({"options": {"host-name": "", "router": "gate"}}, "options.router"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_reservation_names_its_field_and_is_not_saved(parts, wrong, path):
+    with pytest.raises(Invalid) as caught:
+        await parts.networks.put_reservation(replace(RESERVATION, **wrong), OPERATOR)
+    assert [field.path for field in caught.value.fields] == [path]
+    assert list(parts.ledger.all(Reservation)) == []
+
+
+async def test_an_address_is_reserved_for_one_mac(parts):
+    await parts.networks.put_reservation(RESERVATION, OPERATOR, new=True)
+    await parts.networks.put_reservation(replace(RESERVATION, hostname="other"), OPERATOR)
+    assert parts.ledger.read(Reservation, "10.0.0.5").hostname == "other"
+    for again, new in ((replace(RESERVATION, mac=OTHER_MAC), False), (RESERVATION, True)):
+        with pytest.raises(Conflict, match=f"10.0.0.5 is reserved for {MAC} already") as caught:
+            await parts.networks.put_reservation(again, OPERATOR, new=new)
+        assert caught.value.code == "address-taken"
+
+
+async def test_a_removed_reservation_is_gone(parts):
+    await parts.networks.put_reservation(RESERVATION, OPERATOR)
+    await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
+    with pytest.raises(NotFound, match="no reservation of '10.0.0.5'"):
+        await parts.networks.delete_reservation("10.0.0.5", OPERATOR)

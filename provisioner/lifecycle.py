@@ -127,7 +127,8 @@ def end_job(job: Job, outcome: Outcome, now: datetime) -> Job:
 
 def lose_job(job: Job, reason: str, now: datetime) -> Job:
     """Contact with the job's run is lost for good."""
-    state = JobState.CANCELLED if job.cancel_requested else job_step(job, JobEvent.LOSE).next
+    step = job_step(job, JobEvent.LOSE)
+    state = JobState.CANCELLED if job.cancel_requested else step.next
     return replace(job, state=state, message=reason, ended_at=now)
 
 
@@ -198,6 +199,9 @@ def _same(asked: Asked) -> Claim:
 
 def _lost(asked: Asked) -> Claim:
     assert asked.job is not None
+    if asked.at_hand is None:
+        # The machine was given other work meanwhile: the job's index means nothing in the new list.
+        return replace(_entry_at(asked, asked.machine.current_task + 1), lost=True)
     if not asked.retriable:
         return Claim(Answer.BUSY, lost_reason(asked.job), lost=True)
     return replace(_entry_at(asked, asked.job.index), lost=True)
@@ -283,6 +287,10 @@ def claim(asked: Asked) -> Claim:
 # --- what a job's end does to its machine ---------------------------------------------------------------------
 
 
+# More would be pauses of weeks at the usual two seconds, and sooner or later beyond what a date can say.
+_DOUBLINGS = 16
+
+
 def after_job(machine: Machine, job: Job, retry: Retry, now: datetime) -> Machine:
     """The machine after its current job ended or paused: it goes on, waits, or tries again later."""
     if machine.current_job != job.id or job.index != machine.current_task:
@@ -292,7 +300,7 @@ def after_job(machine: Machine, job: Job, retry: Retry, now: datetime) -> Machin
     if job.state is JobState.FINISHED:
         return _hold(_advance(machine, job), f"{job.exit_state.value} after task {job.task!r}")
     if job.state in (JobState.FAILED, JobState.ABANDONED) and job.attempt <= retry.max:
-        pause = timedelta(seconds=retry.backoff_seconds * 2 ** (job.attempt - 1))
+        pause = timedelta(seconds=retry.backoff_seconds * 2 ** min(job.attempt - 1, _DOUBLINGS))
         return replace(machine, not_before=now + pause, waiting_for="")
     if job.state is JobState.INCOMPLETE:
         reason = f"task {job.task!r} to go on" if job.exit_state is ExitState.INCOMPLETE else job.exit_state.value
@@ -313,7 +321,7 @@ def _hold(machine: Machine, reason: str) -> Machine:
 
 def retriable(task: Task | None, job: Job | None) -> bool:
     """Whether a run of the task whose contact was lost may be redone without asking."""
-    if job is None or task is None:
+    if job is None or task is None or job.cancel_requested:
         return False
     never_ran = job.state is JobState.CREATED
     return never_ran or task.idempotent or job.attempt <= task.retry.max

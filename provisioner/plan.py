@@ -13,7 +13,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.errors import Invalid, Refused, unknown
+from provisioner.errors import FieldError, Invalid, Refused, unknown
 from provisioner.model import NO_STAGE, Bootenv, Machine, Stage, Workflow
 
 CHANGE_STAGE_MAP = "change-stage/map"
@@ -48,7 +48,8 @@ def find_stage(stages: Mapping[str, Stage], name: str) -> Stage:
     """The stage of this name; raises Invalid with those there are."""
     stage = stages.get(name)
     if stage is None:
-        raise Invalid(unknown("stage", name, stages), object=name)
+        message = unknown("stage", name, stages)
+        raise Invalid(message, object=name, fields=(FieldError("stage", message),))
     return stage
 
 
@@ -95,14 +96,20 @@ def set_stage(machine: Machine, stage: Stage, *, force: bool = False) -> Machine
             " clear the workflow first",
             object=machine.id,
         )
-    if not machine.done and not force:
+    if _has_work(machine) and not force:
         left = len(machine.tasks) - machine.current_task - 1
+        what = f"has {left} task{'s' if left > 1 else ''} left" if left else "is at the last task"
         raise Refused(
-            f"machine {machine.name} has {left} tasks left in stage {machine.stage!r}; force it to drop them",
+            f"machine {machine.name} {what} in stage {machine.stage!r}; force it to drop what is left",
             object=machine.id,
         )
     machine = replace(machine, stage=stage.name, tasks=stage.tasks, current_task=-1, waiting_for="", not_before=None)
     return set_bootenv(machine, stage.bootenv or machine.bootenv)
+
+
+def _has_work(machine: Machine) -> bool:
+    """Whether tasks are left or under way. An empty list has no work, though a new one stands before its end."""
+    return bool(machine.tasks) and not machine.done
 
 
 def set_bootenv(machine: Machine, bootenv: str) -> Machine:
@@ -117,12 +124,12 @@ def rewind(machine: Machine, stages: Mapping[str, Stage]) -> Machine:
     start = 0
     for place in range(min(machine.current_task, len(machine.tasks) - 1), -1, -1):
         kind, _, name = machine.tasks[place].partition(":")
-        if kind != "stage":
-            continue
-        bootenv = stages[name].bootenv if name in stages else ""
-        if bootenv and bootenv != machine.bootenv:
+        # A stage without a bootenv ran in that of the stage before it, so it is never where one began.
+        bootenv = stages[name].bootenv if kind == "stage" and name in stages else ""
+        if bootenv == machine.bootenv:
+            start = place
+        elif bootenv and start:
             break
-        start = place
     return replace(machine, current_task=start - 1, runnable=True, waiting_for="", not_before=None)
 
 
@@ -136,7 +143,7 @@ def follow_map(
     """
     if machine.workflow:
         return NextStage("", NextAction.WAIT, f"workflow {machine.workflow!r} leads this machine")
-    if not machine.done:
+    if _has_work(machine):
         return NextStage("", NextAction.CONTINUE, "there are tasks left")
     current = bootenvs.get(machine.bootenv)
     installing = current is not None and current.installs

@@ -7,9 +7,10 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -137,9 +138,12 @@ class Server:
         tx.event("server.start", version=self._version)
         await tx.commit()
 
-    def _services(self) -> list[asyncio.Future[None] | object]:
-        parts, services = self.parts, []
-        services += [parts.actions.run(), Clock(parts.ledger, parts.jobs, parts.tokens).run()]
+    def _services(self) -> list[Coroutine[Any, Any, None]]:
+        parts = self.parts
+        services: list[Coroutine[Any, Any, None]] = [
+            parts.actions.run(),
+            Clock(parts.ledger, parts.jobs, parts.tokens).run(),
+        ]
         if "dhcp" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]
             services.append(dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces).run())

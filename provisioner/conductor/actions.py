@@ -127,6 +127,11 @@ class Actions:
             outcome = JobOutcome(JobState.FINISHED, ExitState.COMPLETE, 0, result.message)
         except ProvisionerError as error:
             outcome = JobOutcome(JobState.FAILED, ExitState.FAILED, None, error.message)
+        except Exception:
+            # A driver may come from anybody; its faults end this job, not the actions of all other machines.
+            log.exception("action.broken", machine=machine.id, job=job.id, action=name)
+            message = "the power driver is broken; the server's log has the details"
+            outcome = JobOutcome(JobState.FAILED, ExitState.FAILED, None, message)
         try:
             await self._jobs.append_log(job.id, 0, f"[server] {name}: {outcome.message}\n".encode())
             await self._jobs.end(job.id, "", outcome, SERVER)

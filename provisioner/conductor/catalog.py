@@ -100,14 +100,19 @@ class Catalog:
 
     def users(self, kind: str, name: str) -> list[str]:
         """What refers to this object: machines by name, other content as `stages/deploy`."""
-        refers: Mapping[str, Callable[[Machine], bool]] = {
-            "workflows": lambda machine: machine.workflow == name,
-            "stages": lambda machine: machine.stage == name or f"stage:{name}" in machine.tasks,
-            "bootenvs": lambda machine: machine.bootenv == name or f"bootenv:{name}" in machine.tasks,
-            "profiles": lambda machine: name in machine.profiles,
-            "tasks": lambda machine: name in machine.tasks,
-            "params": lambda machine: name in machine.params,
-        }
-        uses = refers.get(kind, lambda machine: False)
-        machines = [f"machine {machine.name}" for machine in self._ledger.all(Machine) if uses(machine)]
+        machines = [f"machine {each.name}" for each in machines_using(kind, name, self._ledger.all(Machine))]
         return machines + users_of(kind, name, self.view)
+
+
+def machines_using(kind: str, name: str, machines: Iterable[Machine]) -> list[Machine]:
+    """The machines that refer to a content object now."""
+    refers: Mapping[str, Callable[[Machine], bool]] = {
+        "workflows": lambda machine: machine.workflow == name,
+        "stages": lambda machine: machine.stage == name or f"stage:{name}" in machine.tasks,
+        "bootenvs": lambda machine: machine.bootenv == name or f"bootenv:{name}" in machine.tasks,
+        "profiles": lambda machine: name in machine.profiles,
+        "tasks": lambda machine: name in machine.tasks,
+        "params": lambda machine: name in machine.params,
+    }
+    uses = refers.get(kind)
+    return [machine for machine in machines if uses is not None and uses(machine)]

@@ -129,6 +129,8 @@ class Jobs:
         machine = self._machine(machine_id)
         job = self._ledger.get(Job, machine.current_job)
         tx = self._ledger.transaction(by=str(by))
+        if job is not None and job.boot_id == SERVER_BOOT_ID and not job.final:
+            raise Refused(f"the server is carrying out {job.task!r}", object=machine.id, code="not-now")
         may_redo = job is not None and retriable(self._task(job.task), job)
         decision = claim(Asked(machine, job, boot_id, tx.now, may_redo))
         if decision.lost and job is not None:

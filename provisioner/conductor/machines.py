@@ -14,6 +14,7 @@ from msgspec.structs import asdict, replace
 
 from provisioner.access import Principal
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.jobs import SERVER_BOOT_ID
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.record import save_machine
 from provisioner.conductor.tokens import Tokens
@@ -190,8 +191,7 @@ class Machines:
             created_at=tx.now,
             updated_at=tx.now,
             waiting_for="its agent to come up",
-            **({"bootenv": bootenv} if bootenv else {}),
-            **seen,
+            **(seen | {"bootenv": bootenv} if bootenv else seen),
         )
         workflow = view["workflows"].get(self._default_workflow)
         if workflow is not None:
@@ -213,6 +213,8 @@ class Machines:
     async def hello(self, machine_id: str, said: Hello, by: Principal) -> Machine:
         """An agent has come up. The first hello of a boot, in the right environment, makes the machine runnable."""
         machine = self._decide(machine_id)
+        if not said.boot_id:
+            raise Invalid("boot_id is empty", object=machine.id, fields=(FieldError("boot_id", "is empty"),))
         tx = self._ledger.transaction(by=str(by))
         rebooted = said.boot_id != machine.agent.boot_id
         agent = AgentInfo(
@@ -244,14 +246,18 @@ class Machines:
     def _after_boot(self, tx: Transaction, machine: Machine) -> Machine:
         job = self._ledger.get(Job, machine.current_job)
         tasks = self._catalog.view["tasks"]
-        if may_run_after_boot(machine, job, machine.agent.bootenv, tasks):
+        may_run = may_run_after_boot(machine, job, machine.agent.bootenv, tasks)
+        if may_run:
             machine = replace(machine, runnable=True, waiting_for="")
-        if job is not None and job.state in LIVE_STATES:
+        # A power action of the server may well be what caused this boot; it ends by itself.
+        if job is not None and job.state in LIVE_STATES and job.boot_id != SERVER_BOOT_ID:
             reason = "the machine came back from another boot"
-            tx.put(lose_job(job, reason, tx.now))
-            tx.event("job.end", machine=machine.id, key=job.id, task=job.task, state="abandoned", message=reason)
-            if not machine.runnable:
-                machine = replace(machine, waiting_for=lost_reason(job))
+            lost = lose_job(job, reason, tx.now)
+            tx.put(lost)
+            tx.event("job.end", machine=machine.id, key=job.id, task=job.task, state=lost.state.value, message=reason)
+            if not may_run:
+                why = f"task {job.task!r} cancelled: {job.message}" if job.cancel_requested else lost_reason(job)
+                machine = replace(machine, runnable=False, waiting_for=why)
         if machine.agent.bootenv != machine.bootenv:
             machine = replace(machine, runnable=False, waiting_for=f"boot of {machine.bootenv}")
         return machine
@@ -304,8 +310,8 @@ class Machines:
         if new.errors and new.runnable:
             new = replace(new, runnable=False, waiting_for="; ".join(new.errors))
         tx = self._ledger.transaction(by=str(by))
-        if new.tasks is not machine.tasks:
-            self._drop_live_job(tx, machine)
+        if change.workflow is not msgspec.UNSET or change.stage is not msgspec.UNSET:
+            self._drop_job(tx, machine)
         fields = sorted(set(asdict(change)) - {k for k, v in asdict(change).items() if v is msgspec.UNSET})
         tx.event("machine.update", machine=machine.id, key=new.name, fields=fields)
         saved = save_machine(tx, machine, new)
@@ -375,7 +381,8 @@ class Machines:
     def _change_bootenv(self, machine: Machine, bootenv: str, force: bool) -> Machine:
         bootenvs = self._catalog.view["bootenvs"]
         if bootenv not in bootenvs:
-            raise Invalid(unknown("bootenv", bootenv, bootenvs), object=machine.id)
+            message = unknown("bootenv", bootenv, bootenvs)
+            raise Invalid(message, object=machine.id, fields=(FieldError("bootenv", message),))
         if machine.workflow and not force:
             raise Refused(
                 f"machine {machine.name} follows workflow {machine.workflow!r}, which sets its bootenv;"
@@ -401,9 +408,9 @@ class Machines:
         reason = "" if change.runnable else "an operator paused it"
         return replace(machine, runnable=change.runnable, waiting_for=reason, not_before=None)
 
-    def _drop_live_job(self, tx: Transaction, machine: Machine) -> None:
+    def _drop_job(self, tx: Transaction, machine: Machine) -> None:
         job = self._ledger.get(Job, machine.current_job)
-        if job is not None and job.state in LIVE_STATES:
+        if job is not None and not job.final:
             tx.put(cancel_job(job, "the machine was given other work", tx.now))
             tx.event("job.cancel", machine=machine.id, key=job.id, task=job.task)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,7 +19,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import MachineChange, Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.tokens import Tokens
-from provisioner.errors import Invalid, NotFound
+from provisioner.errors import FieldError, Invalid, NotFound
 from provisioner.events import Event
 from provisioner.model import CONTENT_KINDS, Job, Lease, Machine, Reservation, Subnet, TokenPurpose
 from provisioner.params import redact, resolve
@@ -27,6 +27,7 @@ from provisioner.services.http import body, decode, json, number, principal
 from provisioner.services.listing import page
 from provisioner.store.database import Database, EventQuery
 
+T = TypeVar("T")
 _KEEPALIVE_SECONDS = 15
 _LOG_READ_LIMIT = 4 << 20
 
@@ -325,12 +326,20 @@ class Api:
     async def put_content(self, request: web.Request) -> web.Response:
         """Save an object under its name."""
         self._user(request, "change content")
-        kind, name = request.match_info["kind"], request.match_info["name"]
-        fields = await body(request, dict[str, Any])
-        value = decode(msgspec.json.encode({"name": name, **fields}), CONTENT_KINDS[kind])
-        if value.name != name:
-            raise Invalid(f"the body says name {value.name!r}, the address says {name!r}", object=f"{kind}/{name}")
+        kind = request.match_info["kind"]
+        value = await self._named_body(request, CONTENT_KINDS[kind], "name")
         return json(await self._catalog.put(value, principal(request)))
+
+    async def _named_body(self, request: web.Request, cls: type[T], key: str) -> T:
+        """The body as a value; with a name in the URL it need not say its name, but must not say another one."""
+        named = request.match_info.get(key)
+        if named is None:
+            return await body(request, cls)
+        said = {key: named, **await body(request, dict[str, Any])}
+        if said[key] != named:
+            message = f"the body says {said[key]!r}, the address of the request says {named!r}"
+            raise Invalid(f"{key}: {message}", object=named, fields=(FieldError(key, message),))
+        return decode(msgspec.json.encode(said), cls)
 
     async def delete_content(self, request: web.Request) -> web.Response:
         """Remove an object that nothing uses."""
@@ -358,7 +367,7 @@ class Api:
     async def put_subnet(self, request: web.Request) -> web.Response:
         """Make or save a subnet."""
         self._user(request, "change subnets")
-        subnet = await body(request, Subnet)
+        subnet = await self._named_body(request, Subnet, "name")
         made = self._ledger.read(Subnet, subnet.name) is None
         saved = await self._networks.put_subnet(subnet, principal(request), new=request.method == "POST")
         return json(saved, status=201 if made else 200)
@@ -382,7 +391,7 @@ class Api:
     async def put_reservation(self, request: web.Request) -> web.Response:
         """Make or save a reservation."""
         self._user(request, "change reservations")
-        reservation = await body(request, Reservation)
+        reservation = await self._named_body(request, Reservation, "address")
         made = self._ledger.read(Reservation, reservation.address) is None
         saved = await self._networks.put_reservation(reservation, principal(request), new=request.method == "POST")
         return json(saved, status=201 if made else 200)

@@ -53,7 +53,8 @@ def problem(error: ProvisionerError) -> web.Response:
 
 def principal(request: web.Request) -> Principal:
     """Who sent the request."""
-    return request.get(PRINCIPAL, NOBODY)
+    found: Principal = request.get(PRINCIPAL, NOBODY)
+    return found
 
 
 async def body_bytes(request: web.Request) -> bytes:
@@ -86,7 +87,7 @@ def decode(data: bytes, cls: type[T]) -> T:
 def number(request: web.Request, name: str, default: int, low: int, high: int) -> int:
     """A whole number from the query; raises Invalid naming the range."""
     text = request.query.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:18]) <= high:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18) or not low <= int(text) <= high:
         message = f"{text[:40]!r} is not a whole number from {low} to {high}"
         raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),))
     return int(text)

@@ -29,7 +29,7 @@ class Page(Struct, frozen=True):
 
 def page(objects: Iterable[Any], cls: type, query: Mapping[str, str], view: Callable[[Any], Any]) -> Page:
     """The page of `objects` that the query asks for, each shown through `view`; raises Invalid for unknown fields."""
-    known = {each.name for each in fields(cls)} | {"available", "done"}
+    known = {each.name for each in fields(cls)} | {name for name in ("available", "done") if hasattr(cls, name)}
     found = [each for each in objects if all(_fits(each, name, wanted, known) for name, wanted in _filters(query))]
     for name in reversed([part for part in query.get("sort", "").split(",") if part]):
         plain = name.removeprefix("-")
@@ -83,7 +83,7 @@ def _order(value: Any) -> tuple[int, Any]:
 
 def _whole(query: Mapping[str, str], name: str, default: int, highest: int) -> int:
     text = query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()) or int(text[:18]) > highest:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) > highest:
         message = f"{text[:40]!r} is not a whole number up to {highest}"
         raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),))
     return int(text)

@@ -10,6 +10,7 @@ import yaml
 from msgspec import NODEFAULT, Struct, to_builtins
 from msgspec.structs import FieldInfo, fields
 
+from provisioner.conductor.catalog import machines_using
 from provisioner.content.references import references, users_of
 from provisioner.model import CONTENT_KINDS, Content, Machine, Param, Profile, Stage, Task, Template, Workflow
 from provisioner.params import REDACTED, ContentView, redact
@@ -132,17 +133,7 @@ def links_to(kind: str, name: str, content: ContentView) -> tuple[Link, ...]:
 
 def machines_with(kind: str, name: str, machines: Iterable[Machine]) -> tuple[Link, ...]:
     """The machines that use this object now."""
-    uses = {
-        "workflows": lambda machine: machine.workflow == name,
-        "stages": lambda machine: machine.stage == name or f"stage:{name}" in machine.tasks,
-        "bootenvs": lambda machine: machine.bootenv == name or f"bootenv:{name}" in machine.tasks,
-        "profiles": lambda machine: name in machine.profiles,
-        "tasks": lambda machine: name in machine.tasks,
-        "params": lambda machine: name in machine.params,
-    }.get(kind)
-    if uses is None:
-        return ()
-    found = [machine for machine in machines if uses(machine)]
+    found = machines_using(kind, name, machines)
     return tuple(Link("machines", machine.name, f"/machines/{machine.name}") for machine in found)
 
 

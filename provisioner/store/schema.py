@@ -7,7 +7,7 @@ has been put beside it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlite_utils import Database as Tables
@@ -45,7 +45,8 @@ def _documents_and_events(tables: Tables) -> None:
     events.create_index(["mac", "id"])
 
 
-MIGRATIONS: tuple[Callable[[Tables], None], ...] = (_documents_and_events,)
+Migration = Callable[[Tables], None]
+MIGRATIONS: tuple[Migration, ...] = (_documents_and_events,)
 
 
 def version(tables: Tables) -> int:
@@ -53,23 +54,27 @@ def version(tables: Tables) -> int:
     return int(tables.execute("PRAGMA user_version").fetchone()[0])
 
 
-def migrate(tables: Tables, path: Path | None) -> None:
+def migrate(tables: Tables, path: Path | None, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Bring the database up to date; an older one is first copied to `<path>.v<version>`.
+
+    Each migration is done whole or not at all, so one that was cut short is simply done again.
 
     Raises StoreError for a database written by a newer version of the product.
     """
     at = version(tables)
-    if at > len(MIGRATIONS):
+    if at > len(migrations):
         raise StoreError(
-            f"the database {path} has schema {at}, this version knows up to {len(MIGRATIONS)}: it was written by a"
+            f"the database {path} has schema {at}, this version knows up to {len(migrations)}: it was written by a"
             " newer provisioner; run that one, or restore a copy from before the upgrade"
         )
-    if at == len(MIGRATIONS):
+    if at == len(migrations):
         return
     if at and path is not None:
         tables.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy2(path, path.with_name(f"{path.name}.v{at}"))
-    for number, step in enumerate(MIGRATIONS[at:], at + 1):
+    for number, step in enumerate(migrations[at:], at + 1):
         with tables.conn:
+            # By itself sqlite3 begins a transaction only before rows change, not before a table is made.
+            tables.execute("BEGIN IMMEDIATE")
             step(tables)
             tables.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,61 @@
+# Every verb of the project. `make help` explains them.
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+FILES := build/files
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format run bench system boot-files discovery-image image images wheel clean
+
+help: ## show this
+	@echo "make VERB, where VERB is one of:"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20 | sed 's/^/  /'
+
+demo: system $(READY) images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
+	@$(PYTHON) -m tests.demo
+
+test: system $(READY) images ## install what is missing and run every test, the end-to-end one included (root)
+	@$(PYTHON) -m pytest
+
+check: $(READY) ## format, lint, types, and the tests that need neither root nor virtual machines
+	@$(VENV)/bin/ruff format --check provisioner agent tests
+	@$(VENV)/bin/ruff check provisioner agent tests
+	@$(VENV)/bin/mypy
+	@$(PYTHON) -m pytest -q -m "not rack and not browser and not peer"
+
+format: $(READY) ## format the code
+	@$(VENV)/bin/ruff format provisioner agent tests
+	@$(VENV)/bin/ruff check --fix provisioner agent tests
+
+run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=build/run] (root)
+	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),build/run)"
+
+bench: system $(READY) images ## measure; one figure a line, and build/bench.json
+	@$(PYTHON) -m tests.bench
+
+system: ## install the Debian packages that are missing
+	@tools/install-packages.sh
+
+boot-files: system ## put the network boot programs into build/files
+	@images/boot-files.sh $(FILES)
+
+discovery-image: system ## build the environment that unknown machines boot
+	@images/discovery.sh $(FILES)
+
+image: system ## build the Debian 12 disk image
+	@images/debian-12.sh $(FILES)
+
+images: boot-files discovery-image image ## build everything that machines boot
+
+wheel: $(READY) ## build the wheel into dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls -l dist
+
+clean: ## remove what was built (the virtual environment stays)
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): setup.cfg pyproject.toml | system
+	@tools/make-venv.sh $(VENV)
+	@touch $@

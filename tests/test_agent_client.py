@@ -1,7 +1,7 @@
 """Requests with retries: what is tried again, what is an error, and how long it pauses."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Conflict, Denied, Missing, Refused, ServerAway, Stopped
@@ -81,6 +81,7 @@ def test_nobody_stays_away_for_hours_because_a_header_says_so() -> None:
     assert clock.sleeps == [300.0]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5))
 def test_tries_are_counted_when_they_are_limited(tries: int) -> None:
     transport = PlayedTransport(AWAY)

@@ -1,7 +1,7 @@
 """The kernel command line."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.cmdline import boot_mac, parse
@@ -46,6 +46,7 @@ def test_the_mac_that_booted(bootif: str, mac: str) -> None:
     assert boot_mac(bootif) == mac
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_line_is_read_without_an_error(text: str) -> None:
     parse(text)

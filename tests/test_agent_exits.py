@@ -1,7 +1,7 @@
 """Exit codes: one test for each code at each place, and one property over all others."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.exits import CODES, after_script
@@ -47,17 +47,20 @@ def test_exit_code(code: int, is_last: bool, expected: tuple[str, str] | None) -
     assert outcome(code, is_last) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(-64, 255).filter(lambda code: code not in CODES), st.booleans())
 def test_any_other_code_or_signal_fails_wherever_it_comes(code: int, is_last: bool) -> None:
     assert outcome(code, is_last) == ("failed", "failed")
 
 
+@settings(deadline=None)
 @given(st.integers(-64, 255), st.booleans())
 def test_only_a_complete_ending_leaves_the_machine_runnable(code: int, is_last: bool) -> None:
     ending = after_script(code, is_last)
     assert ending is None or ending.runnable == (ending.exit_state == "complete")
 
 
+@settings(deadline=None)
 @given(st.integers(-64, 255), st.booleans())
 def test_the_exit_code_is_kept(code: int, is_last: bool) -> None:
     ending = after_script(code, is_last)

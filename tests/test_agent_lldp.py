@@ -4,7 +4,7 @@ import os
 from struct import pack
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.lldp import listen, parse
@@ -56,11 +56,13 @@ def test_what_is_not_lldp_is_nobody(frame: bytes) -> None:
     assert parse(frame) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
     parse(HEAD + data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60))
 def test_a_frame_that_breaks_off_is_read_without_an_error(length: int) -> None:
     parse((HEAD + CHASSIS + PORT + TTL)[:length])

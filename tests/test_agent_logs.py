@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import Event
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.clock import SystemClock
@@ -87,6 +87,7 @@ def test_the_agents_own_lines_stand_on_lines_of_their_own() -> None:
 FAULTS = st.sampled_from(["", "", "drop", "lose", "half", "late"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=20), st.lists(FAULTS, max_size=60), st.integers(1, 40))
 def test_every_byte_arrives_exactly_once_over_a_lossy_server(
     pieces: list[bytes], faults: list[str], segment: int
@@ -101,6 +102,7 @@ def test_every_byte_arrives_exactly_once_over_a_lossy_server(
     assert server.log == b"".join(pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(0, 9)), max_size=20))
 def test_a_server_that_lost_acknowledged_bytes_still_gets_all_later_ones(steps: list[tuple[bytes, int]]) -> None:
     server = ServerLog()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.loop import (
@@ -223,6 +223,7 @@ BRINGS: dict[type, set[type]] = {
 }
 
 
+@settings(deadline=None)
 @given(standings, replies)
 def test_every_pair_is_a_row_or_raises_and_changes_nothing(standing: Standing, reply: Any) -> None:
     before = replace(standing)
@@ -234,6 +235,7 @@ def test_every_pair_is_a_row_or_raises_and_changes_nothing(standing: Standing, r
     assert standing == before
 
 
+@settings(deadline=None)
 @given(standings, replies)
 def test_the_table_has_a_row_for_whatever_an_action_may_bring(standing: Standing, reply: Any) -> None:
     if (standing.phase, type(reply)) in TABLE:
@@ -241,6 +243,7 @@ def test_the_table_has_a_row_for_whatever_an_action_may_bring(standing: Standing
         assert BRINGS[type(action)] == {kind for phase, kind in TABLE if phase is following.phase}
 
 
+@settings(deadline=None)
 @given(standings, replies)
 def test_only_an_action_that_waits_or_works_can_follow_itself(standing: Standing, reply: Any) -> None:
     """No action is repeated at once, unless the server itself took its time or the job did."""
@@ -250,6 +253,7 @@ def test_only_an_action_that_waits_or_works_can_follow_itself(standing: Standing
             assert action == Look(following.revision) or isinstance(action, RunJob)
 
 
+@settings(deadline=None)
 @given(works, st.data())
 def test_while_nothing_changes_it_comes_to_a_wait_or_an_end_in_a_few_steps(work: Work, data: Any) -> None:
     standing, action = begin("discovery")

@@ -1,7 +1,7 @@
 """The template dialect: what it adds, what it forbids, and how its errors tell the place."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import RenderError
@@ -165,6 +165,7 @@ def test_reachable_names_the_place_of_a_wrong_reference(name: str, place: tuple[
     assert (caught.value.template, caught.value.line) == place
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_source_renders_or_raises_a_render_error(source: str) -> None:
     try:
@@ -173,6 +174,7 @@ def test_any_source_renders_or_raises_a_render_error(source: str) -> None:
         assert error.template == "main"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_characters="\r", exclude_categories=("Cs",))))
 def test_a_value_survives_quoting_for_json(text: str) -> None:
     rendered = Renderer().render("main", {"main": "{{ (x | tojson | fromjson) == x }}"}, {"x": text})

@@ -3,7 +3,7 @@
 from struct import pack
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.smbios import memory_modules, structures
@@ -102,11 +102,13 @@ def test_other_structures_and_what_follows_the_end_are_passed_over() -> None:
     assert len(memory_modules(table)) == 1
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_error(table: bytes) -> None:
     memory_modules(table)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200))
 def test_a_table_that_breaks_off_gives_what_was_whole(length: int) -> None:
     whole = module(1024) + module(2048) + END

@@ -1,6 +1,6 @@
 """The spool: a queue of bytes by offset."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.spool import Spool
@@ -49,6 +49,7 @@ def test_a_folder_that_is_full_or_gone_refuses_too() -> None:
     spool.close()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.lists(st.binary(max_size=9)), st.integers(1, 9), st.data())
 def test_every_byte_is_where_it_was_written_until_forgotten(
     start: int, pieces: list[bytes], segment: int, data: st.DataObject

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from provisioner.conductor.boot import Boot, Reached
 from provisioner.errors import Denied, NotFound, ProvisionerError
@@ -84,13 +86,27 @@ class Tree:
         except ProvisionerError as error:
             await self._boot.served("http", request.path, client, 0, 0, error.message)
             raise
-        response = web.FileResponse(found)
+
+        async def ended(size: int, error: str) -> None:
+            if request.method == "GET":
+                await self._boot.served("http", request.path, client, size, time.monotonic() - begun, error)
+
+        return _ToldFile(found, ended)
+
+
+class _ToldFile(web.FileResponse):
+    """A file that tells how its transfer ended. aiohttp sends the file while it prepares the response."""
+
+    def __init__(self, path: Path, ended: Callable[[int, str], Awaitable[None]]) -> None:
+        super().__init__(path)
+        self._ended = ended
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the file, then tell."""
         try:
-            await response.prepare(request)
+            writer = await super().prepare(request)
         except (ConnectionError, TimeoutError) as error:
-            await self._boot.served("http", request.path, client, 0, time.monotonic() - begun, f"cut off: {error}")
+            await self._ended(0, f"cut off: {error or type(error).__name__}")
             raise
-        if request.method == "GET":
-            size = response.content_length or 0
-            await self._boot.served("http", request.path, client, size, time.monotonic() - begun)
-        return response
+        await self._ended(self.content_length or 0, "")
+        return writer

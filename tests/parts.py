@@ -97,7 +97,7 @@ _OBJECTS: tuple[Content, ...] = (
             "amd64": BootArch(
                 "discovery/vmlinuz",
                 ("discovery/initrd.img",),
-                "provisioner.url={{ server.url }} provisioner.bootenv={{ bootenv.name }} provisioner.ticket={{ ticket }}",
+                "provisioner.url={{ server.url }} provisioner.ticket={{ ticket }}",
             )
         },
     ),
@@ -212,14 +212,14 @@ class Parts:
             machine, Hello(boot_id=boot_id, bootenv=bootenv), Principal(Who.MACHINE, machine)
         )
 
-    async def ready(self, *, bootenv: str = "discovery", **change: Any) -> str:
+    async def ready(self, *, bootenv: str = "discovery", force: bool = False, **change: Any) -> str:
         """A machine that is up and has done what was asked of it at first; returns its id."""
         machine = (await self.register()).machine.id
         await self.change(machine, workflow="")
         await self.change(machine, bootenv=bootenv)
         await self.hello(machine, bootenv=bootenv)
         if change:
-            await self.change(machine, **change)
+            await self.change(machine, force=force, **change)
         return machine
 
     async def change(self, machine: str, *, force: bool = False, **fields: Any) -> Machine:

@@ -17,6 +17,7 @@ from .errors import Nonsense
 API = "/api/v1"
 LONG_POLL_SECONDS = 50  # below the minute after which many middle boxes drop a silent connection
 USUAL_TIMEOUT_SECONDS = 30.0
+BMC_TIMEOUT_SECONDS = 90.0  # the server asks a BMC before it answers, and those are slow
 HEARTBEAT_TIMEOUT_SECONDS = 10.0  # one beat late is better than two beats stuck
 
 
@@ -184,7 +185,7 @@ def next_stage(machine: str) -> Request:
 
 def prepare_reboot(machine: str) -> Request:
     """Have the server set the BMC's next boot device."""
-    return _json_request("POST", f"/machines/{machine}/prepare-reboot", {})
+    return _json_request("POST", f"/machines/{machine}/prepare-reboot", {}, timeout_seconds=BMC_TIMEOUT_SECONDS)
 
 
 # --- doing a job ----------------------------------------------------------------------------------------------

@@ -153,7 +153,8 @@ class Database:
                     "INSERT INTO events (id, time, kind, machine, mac, key, by, data) VALUES (?,?,?,?,?,?,?,?)",
                     [_event_row(event) for batch in group for event in batch.events],
                 )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:
+            # A value that has no JSON or no UTF-8 must fail its batch, not end the only thread that writes.
             return StoreError(f"cannot write to {self.path}: {error}; nothing was changed", object=str(self.path))
         return None
 

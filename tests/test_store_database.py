@@ -1,0 +1,267 @@
+"""The database on a real file: groups, failures, queries and reopening."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from provisioner.errors import StoreError
+from provisioner.events import Event
+from provisioner.model import RenderedFile, User
+from provisioner.store.database import Batch, Database, EventQuery, Write
+from provisioner.store.schema import MIGRATIONS
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+# Fails when a document says so, as a full disk would fail any.
+TRAP = (
+    "CREATE TRIGGER trap BEFORE INSERT ON users WHEN new.key = 'bad'"
+    " BEGIN SELECT raise(ABORT, 'database or disk is full'); END"
+)
+
+
+def user(name):
+    return User(name=name, password_hash="x", created_at=NOW)
+
+
+def event(id, kind="machine.update", seconds=0, **fields):
+    return Event(id=id, time=NOW + timedelta(seconds=seconds), kind=kind, **fields)
+
+
+class Store:
+    """A database with a thread, and what became of the batches given to it."""
+
+    def __init__(self, database):
+        self.database = database
+        self.settled = []
+
+    def give(self, *writes, events=(), generation=0):
+        """Hand a batch over; the future holds the error or None."""
+        future = asyncio.get_running_loop().create_future()
+
+        def settled(error):
+            self.settled.append(error)
+            future.set_result(error)
+
+        self.database.submit(Batch(generation, writes, events, settled))
+        return future
+
+    def users(self):
+        return sorted(key for key, _ in self.database.load("users"))
+
+    async def ids(self, **query):
+        return [each.id for each in await self.database.events(EventQuery(**query))]
+
+
+@asynccontextmanager
+async def opened(path, start=True, sql=""):
+    database = Database(path)
+    database.open()
+    if sql:
+        with sqlite3.connect(path) as conn:
+            conn.execute(sql)
+        conn.close()
+    if start:
+        database.start()
+    yield Store(database)
+    await database.close()
+
+
+def put(name):
+    return Write("users", name, user(name))
+
+
+@pytest.fixture
+async def store(tmp_path):
+    async with opened(tmp_path / "state" / "provisioner.db", sql=TRAP) as store:
+        yield store
+
+
+async def test_what_was_settled_is_there_after_reopening(tmp_path):
+    async with opened(tmp_path / "a.db") as store:
+        assert await store.give(put("ann"), events=[event(7, key="users/ann")]) is None
+    async with opened(tmp_path / "a.db") as store:
+        loaded = [msgspec.json.decode(doc, type=User) for _, doc in store.database.load("users")]
+        assert loaded == [user("ann")]
+        assert store.database.last_event_id() == 7
+
+
+async def test_closing_writes_what_was_handed_over(tmp_path):
+    async with opened(tmp_path / "a.db") as store:
+        given = [store.give(put(f"u{number}")) for number in range(700)]
+    assert [error for error in await asyncio.gather(*given) if error] == []
+    async with opened(tmp_path / "a.db") as store:
+        assert len(store.users()) == 700
+
+
+async def test_batches_that_wait_are_committed_together(tmp_path):
+    path = tmp_path / "a.db"
+    async with opened(path, start=False, sql=TRAP) as store:
+        given = [store.give(put("ann")), store.give(put("bad")), store.give(put("cid"))]
+        store.database.start()
+        errors = await asyncio.gather(*given)
+        assert all(isinstance(error, StoreError) for error in errors)
+        assert store.users() == []
+
+
+async def test_batches_settle_in_the_order_they_were_given(store):
+    order = []
+    for number in range(50):
+        store.give(put(f"u{number}")).add_done_callback(lambda _, number=number: order.append(number))
+    await store.give(put("last"))
+    await asyncio.sleep(0)
+    assert order == list(range(50))
+
+
+async def test_a_document_is_replaced_and_deleted(store):
+    await store.give(put("ann"))
+    await store.give(Write("users", "ann", replace_hash(user("ann"))), put("bob"))
+    assert [doc for key, doc in store.database.load("users") if b'"new"' in doc]
+    await store.give(Write("users", "ann", None))
+    assert store.users() == ["bob"]
+
+
+def replace_hash(value):
+    return msgspec.structs.replace(value, password_hash="new")
+
+
+async def test_a_failed_batch_leaves_nothing_and_names_the_file_and_the_reason(store):
+    error = await store.give(put("ann"), put("bad"), events=[event(1)])
+    assert isinstance(error, StoreError)
+    assert "provisioner.db: database or disk is full; nothing was changed" in error.message
+    assert (store.users(), store.database.last_event_id()) == ([], 0)
+
+
+async def test_what_was_decided_on_a_failed_generation_fails_too(store):
+    failed = [store.give(put("bad")), store.give(put("ann"))]
+    await asyncio.gather(*failed)
+    late = await store.give(put("bob"))
+    assert "the store failed just before" in late.message
+    assert store.users() == []
+
+
+async def test_the_next_generation_is_written_again(store):
+    await store.give(put("bad"))
+    assert await store.give(put("ann"), generation=1) is None
+    assert store.users() == ["ann"]
+
+
+async def test_a_generation_before_the_failure_stays_written(store):
+    await store.give(put("ann"))
+    await store.give(put("bad"))
+    assert store.users() == ["ann"]
+
+
+async def test_an_event_number_that_is_taken_fails_its_batch(store):
+    await store.give(events=[event(1)])
+    assert isinstance(await store.give(put("ann"), events=[event(1)]), StoreError)
+    assert store.users() == []
+
+
+@pytest.mark.parametrize("value", [object(), "\ud800"])
+async def test_a_value_that_cannot_be_written_fails_its_batch_and_not_the_thread(store, value):
+    error = await store.give(put("ann"), events=[event(1, data={"value": value})])
+    assert isinstance(error, StoreError)
+    assert await store.give(put("bob"), generation=1) is None
+    assert store.users() == ["bob"]
+
+
+async def test_rendered_files_of_a_job_are_kept_and_replaced(store):
+    assert await store.database.actions("j1") is None
+    for content in ("first", "second"):
+        await store.give(Write("job_actions", "j1", (RenderedFile("run", content),)))
+    assert b"second" in await store.database.actions("j1")
+
+
+async def test_a_table_that_does_not_exist_cannot_be_loaded(store):
+    with pytest.raises(ValueError, match="nowhere"):
+        list(store.database.load("nowhere"))
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
+
+
+@pytest.fixture
+async def history(store):
+    await store.give(
+        events=[
+            event(1, "dhcp.discover", mac=MAC, key="10.0.0.1"),
+            event(2, "dhcp.ack", mac=MAC, data={"address": "10.0.0.1"}),
+            event(3, "machine.create", machine="m1", mac=MAC, by="address:10.0.0.1"),
+            event(4, "dhcp.discover", mac=OTHER),
+            event(5, "job.create", machine="m1", key="j1"),
+            event(6, "job.end", machine="m2", key="j2"),
+        ]
+    )
+    return store
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({"newest_first": True}, [6, 5, 4, 3, 2, 1]),
+        ({"limit": 2}, [1, 2]),
+        ({"limit": 2, "newest_first": True}, [6, 5]),
+        ({"after": 4}, [5, 6]),
+        ({"before": 3}, [1, 2]),
+        ({"after": 2, "before": 5}, [3, 4]),
+        ({"machine": "m1"}, [3, 5]),
+        ({"macs": (OTHER,)}, [4]),
+        ({"macs": (MAC, OTHER)}, [1, 2, 3, 4]),
+        ({"machine": "m1", "macs": (MAC,)}, [1, 2, 3, 5]),
+        ({"kinds": ("dhcp",)}, [1, 2, 4]),
+        ({"kinds": ("dhcp.ack", "job")}, [2, 5, 6]),
+        ({"kinds": ("dh",)}, []),
+        ({"key": "j2"}, [6]),
+        ({"machine": "m1", "kinds": ("job",), "key": "j1"}, [5]),
+    ],
+)
+async def test_events_are_found_by(history, query, ids):
+    assert await history.ids(**query) == ids
+
+
+async def test_an_event_comes_back_as_it_was(history):
+    found = await history.database.events(EventQuery(before=4, after=1))
+    assert found == [
+        event(2, "dhcp.ack", mac=MAC, data={"address": "10.0.0.1"}),
+        event(3, "machine.create", machine="m1", mac=MAC, by="address:10.0.0.1"),
+    ]
+
+
+# --- opening --------------------------------------------------------------------------------------------------
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as conn:
+        conn.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    conn.close()
+    with pytest.raises(StoreError, match="written by a newer provisioner"):
+        Database(path).open()
+
+
+@pytest.mark.parametrize("content", [b"this is not a database" * 100])
+def test_a_file_that_is_no_database_is_named(tmp_path, content):
+    path = tmp_path / "a.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"cannot open the database .*a\.db: file is not a database"):
+        Database(path).open()
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot open the database"):
+        Database(tmp_path / "file" / "a.db").open()
+
+
+async def test_the_file_has_a_write_ahead_log(store):
+    with sqlite3.connect(store.database.path) as conn:
+        assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    conn.close()

@@ -1,0 +1,179 @@
+"""The ledger over a real store that can be made to fail: what is decided, what is durable, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+
+from provisioner.bus import Bus
+from provisioner.conductor.ledger import Ledger
+from provisioner.errors import StoreError
+from provisioner.model import Job, JobState, Lease, LeaseState, Machine, Reservation, Token, TokenPurpose
+from provisioner.store.database import Database
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TRAP = (
+    "CREATE TRIGGER trap BEFORE INSERT ON machines WHEN new.key = 'bad'"
+    " BEGIN SELECT raise(ABORT, 'database or disk is full'); END"
+)
+
+
+def machine(id, **fields):
+    return Machine(**{"id": id, "name": f"name-{id}", "created_at": NOW, "updated_at": NOW} | fields)
+
+
+def job(id, machine="m1", **fields):
+    return Job(**{"id": id, "machine": machine, "task": "t", "created_at": NOW} | fields)
+
+
+@pytest.fixture
+async def ledger(tmp_path):
+    database = Database(tmp_path / "a.db")
+    database.open()
+    with sqlite3.connect(database.path) as conn:
+        conn.execute(TRAP)
+    conn.close()
+    database.start()
+    ledger = Ledger(database, Bus(), lambda: NOW)
+    ledger.load()
+    yield ledger
+    await database.close()
+
+
+def put(ledger, *values, kind=""):
+    """Commit without waiting."""
+    tx = ledger.transaction(by="test")
+    for value in values:
+        tx.put(value)
+    if kind:
+        tx.event(kind, key=values[0].id if values else "")
+    return tx.commit()
+
+
+async def test_what_is_decided_is_current_at_once_and_durable_only_on_disk(ledger):
+    committed = put(ledger, machine("m1"))
+    assert ledger.get(Machine, "m1") and not ledger.read(Machine, "m1")
+    await committed
+    assert ledger.read(Machine, "m1") == ledger.get(Machine, "m1")
+    assert list(ledger.read_all(Machine)) == list(ledger.all(Machine))
+
+
+async def test_nothing_is_published_before_it_is_on_disk(ledger):
+    with ledger.bus.subscribe() as heard:
+        committed = put(ledger, machine("m1"), kind="machine.create")
+        told = await heard.next()
+        assert ledger.read(Machine, "m1")
+        assert (told.id, told.kind, told.by, told.time) == (1, "machine.create", "test", NOW)
+        assert ledger.database.last_event_id() == 1
+        await committed
+
+
+async def test_a_failed_disk_takes_back_every_decision_in_flight(ledger):
+    await put(ledger, machine("m1", macs=("a",)))
+    flying = [put(ledger, machine("m1", macs=("b",)), machine("bad")), put(ledger, machine("m2"), job("j"))]
+    assert ledger.machine_by_mac("b")
+    results = await asyncio.gather(*flying, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError, StoreError]
+    assert [each.id for each in ledger.all(Machine)] == ["m1"]
+    assert ledger.machine_by_mac("a") and not ledger.machine_by_mac("b")
+    assert ledger.jobs_of("m1") == []
+
+
+async def test_a_failed_transaction_is_never_published_and_the_next_one_is(ledger):
+    with ledger.bus.subscribe() as heard:
+        with pytest.raises(StoreError):
+            await put(ledger, machine("bad"), kind="machine.create")
+        await put(ledger, machine("m2"), kind="machine.create")
+        assert (await heard.next()).key == "m2"
+
+
+async def test_a_deletion_that_failed_brings_the_object_back(ledger):
+    await put(ledger, machine("m1"))
+    tx = ledger.transaction()
+    tx.delete(Machine, "m1")
+    tx.put(machine("bad"))
+    committed = tx.commit()
+    assert ledger.get(Machine, "m1") is None
+    with pytest.raises(StoreError):
+        await committed
+    assert ledger.machine_by_name("name-m1")
+
+
+async def test_every_save_of_a_machine_is_a_revision(ledger):
+    await put(ledger, machine("m1"))
+    await put(ledger, machine("m1"))
+    assert ledger.read(Machine, "m1").revision == 2
+
+
+async def test_a_transaction_sees_its_own_changes(ledger):
+    tx = ledger.transaction()
+    tx.put(machine("m1"))
+    assert tx.get(Machine, "m1") and not ledger.get(Machine, "m1")
+    tx.delete(Machine, "m1")
+    assert tx.get(Machine, "m1") is None
+
+
+async def test_an_unknown_kind_of_event_is_refused(ledger):
+    with pytest.raises(ValueError, match="nonsense"):
+        ledger.transaction().event("nonsense")
+
+
+async def test_an_empty_transaction_is_done_at_once(ledger):
+    assert ledger.transaction().commit().done()
+
+
+async def test_indexes_follow_every_change(ledger):
+    await put(ledger, machine("m1", macs=("a", "b"), address="10.0.0.1"))
+    await put(ledger, machine("m1", name="other", macs=("b", "c")))
+    assert ledger.machine_by_mac("a") is None and ledger.machine_by_name("name-m1") is None
+    assert ledger.machine_by_mac("c").id == ledger.machine_by_name("other").id == "m1"
+    assert ledger.machines_by_address("10.0.0.1") == []
+
+
+async def test_live_jobs_are_those_created_or_running(ledger):
+    await put(ledger, *(job(state.value, state=state) for state in JobState))
+    assert sorted(each.id for each in ledger.live_jobs()) == ["created", "running"]
+    assert len(ledger.jobs_of("m1")) == len(JobState)
+
+
+async def test_addresses_and_tokens_are_found_by_whose_they_are(ledger):
+    lease = Lease(address="10.0.0.1", mac="a", state=LeaseState.ACKED, expires_at=NOW)
+    reservation = Reservation(address="10.0.0.2", mac="a")
+    token = Token(digest="d", purpose=TokenPurpose.API, subject="ann", created_at=NOW)
+    await put(ledger, lease, reservation, token)
+    assert ledger.leases_by_mac("a") == [lease]
+    assert ledger.reservations_by_mac("a") == [reservation]
+    assert ledger.tokens_of("ann") == [token]
+
+
+async def test_a_new_ledger_loads_what_is_on_disk_and_numbers_on(ledger):
+    await put(ledger, machine("m1", macs=("a",)), kind="machine.create")
+    again = Ledger(ledger.database, Bus(), lambda: NOW)
+    again.load()
+    assert again.read(Machine, "m1") == again.machine_by_mac("a") == ledger.get(Machine, "m1")
+    with again.bus.subscribe() as heard:
+        await put(again, machine("m2"), kind="machine.create")
+        assert (await heard.next()).id == 2
+
+
+async def test_waiting_ends_when_the_durable_value_changes(ledger):
+    waiting = asyncio.create_task(ledger.changed(Machine, "m1", 60))
+    await asyncio.sleep(0)
+    await put(ledger, machine("m1"))
+    await waiting
+
+
+async def test_waiting_ends_with_its_time(ledger):
+    await ledger.changed(Machine, "m1", 0.001)
+
+
+async def test_an_observer_hears_what_is_there_every_change_and_what_is_taken_back(ledger):
+    await put(ledger, machine("m1"))
+    seen = []
+    ledger.observe(Machine, lambda old, new: seen.append((old and old.id, new and new.id)))
+    with pytest.raises(StoreError):
+        await put(ledger, machine("bad"))
+    assert seen == [(None, "m1"), (None, "bad"), ("bad", None)]

@@ -1,8 +1,8 @@
 """Make a disk image bootable by BIOS: put GRUB's boot sector into the MBR and its core into the bios_grub partition.
 
 Usage: bios_boot.py IMAGE BOOT_IMG CORE_IMG FIRST_SECTOR SECTORS, where the partition has SECTORS sectors from
-FIRST_SECTOR on. This is what grub-bios-setup does, on a file: no loop device, no rights, no looking at the host's disks.
-The offsets are those of GRUB 2's include/grub/i386/pc/boot.h and its comment on diskboot.S.
+FIRST_SECTOR on. This is what grub-bios-setup does, but on a file: no loop device, no rights, no look at the host's
+disks. The offsets are those of GRUB 2's include/grub/i386/pc/boot.h and grub-core/boot/i386/pc/diskboot.S.
 """
 
 import struct
@@ -37,6 +37,7 @@ def placed_core(core: bytes, core_sector: int) -> bytes:
 
 
 def main(image: Path, boot: Path, core: Path, first_sector: int, sectors: int) -> int:
+    """Write both parts into the image; 1 when the core does not fit, and then nothing is written."""
     if core.stat().st_size > sectors * SECTOR:
         print(f"{core} has {core.stat().st_size} bytes, the partition {sectors * SECTOR}", file=sys.stderr)
         return 1

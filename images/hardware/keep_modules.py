@@ -45,6 +45,7 @@ def choose(dependencies: dict[str, list[str]], patterns: list[str]) -> set[str]:
 
 
 def main(folder: Path, pattern_file: Path) -> int:
+    """Remove the modules that the patterns do not keep; 1 when a pattern is stale, and then nothing is removed."""
     patterns = read_patterns(pattern_file)
     dependencies = read_dependencies(folder / "modules.dep")
     if stale := unmatched(patterns, [module.removeprefix("kernel/") for module in dependencies]):

@@ -29,6 +29,7 @@ ZIP_END = b"PK\x05\x06"
 
 
 def say(message):
+    """Print a line at once; the journal and the console get it."""
     print(f"provisioner: {message}", flush=True)
 
 
@@ -87,6 +88,7 @@ def resolver_lines(state):
 
 
 def write_resolver():
+    """Give the C library the name servers of the DHCP lease; without one, names stay unknown."""
     try:
         lines = resolver_lines(NETWORKD_STATE.read_text())
     except FileNotFoundError:
@@ -107,6 +109,7 @@ def fetch(url):
 
 
 def fetch_for_ever(url):
+    """The agent's bytes, however long the server takes; the pauses grow and differ from machine to machine."""
     pause = 1.0
     while True:
         try:
@@ -119,10 +122,11 @@ def fetch_for_ever(url):
 
 
 def main():
+    """Become the agent; ends only when there is no server to ask, with the exit code for that."""
     url = server_url(Path("/proc/cmdline").read_text())
     if not url:
         say("no provisioner.url on the kernel command line: nobody to ask for work. Boot this machine by the server.")
-        return os.EX_CONFIG
+        sys.exit(os.EX_CONFIG)
     address = wait_for_route(url)
     say(f"address {address}; getting the agent from {url}")
     write_resolver()
@@ -133,4 +137,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,143 @@
+"""The floors of the building, as data: a module imports only from below. Failures name file and line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Lowest first. A folder stands on one floor; the order inside it is in ORDER.
+FLOORS = (
+    ("errors", "model", "events"),
+    ("wire", "lifecycle", "plan", "access", "identity", "leases", "netboot", "params", "content"),
+    ("config", "shipped", "packs", "store", "bus", "power", "sockets"),
+    ("conductor",),
+    ("services",),
+    ("server", "cli", "__main__"),
+)
+# Inside a folder (and among the files of one floor) a file imports only from those before it.
+ORDER = {
+    "wire": "error dhcp dhcp_options tftp tftp_sender",
+    "content": "located templating references faults stack whole",
+    "store": "schema database logs",
+    "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
+    "conductor": "ledger record tokens catalog jobs machines actions networks boot dhcp_replies lease_book addresses",
+    "services": "http listing files tftp_transfer tftp dhcp clock work api ui_words ui_events ui_boots ui_content"
+    " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
+    "cli": "exits client tokens output command decoding naming access content events logs jobs machines networks"
+    " objects power version serve parser main",
+}
+# What the server shares with the agent; the rest of the agent is none of its business.
+SHARED = {"agent.render", "agent.errors", "agent.build", "agent.version"}
+FILES = sorted([*ROOT.glob("provisioner/**/*.py"), *ROOT.glob("agent/*.py")])
+
+
+def floor(module: str) -> int:
+    """The floor of `provisioner.a.b`."""
+    part = module.split(".")[1]
+    return next(number for number, parts in enumerate(FLOORS) if part in parts)
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def is_module(name: str) -> bool:
+    return (ROOT / Path(*name.split("."))).with_suffix(".py").is_file()
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Line, absolute module, names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                module = ".".join(filter(None, [path.parent.name, module]))
+            names = tuple(alias.name for alias in node.names)
+            inner = [f"{module}.{name}" for name in names if is_module(f"{module}.{name}")]
+            yield from ((node.lineno, name, ()) for name in inner)
+            if len(inner) < len(names):
+                yield node.lineno, module, names
+
+
+def wrong(path: Path) -> Iterator[str]:
+    """What this file imports and may not."""
+    own = name_of(path)
+    for line, module, names in imports(path):
+        place = f"{path.relative_to(ROOT)}:{line}"
+        package = module.split(".")[0]
+        if package not in ("agent", "provisioner"):
+            continue
+        yield from (f"{place}: {module}.{name} is private" for name in names if name.startswith("_"))
+        if own.startswith("agent."):
+            if package == "provisioner":
+                yield f"{place}: the agent imports {module}"
+        elif package == "agent":
+            if module not in SHARED or floor(own) < 1:
+                yield f"{place}: {own} imports {module}"
+        else:
+            yield from upward(place, own, module)
+
+
+def upward(place: str, own: str, module: str) -> Iterator[str]:
+    if floor(module) > floor(own):
+        yield f"{place}: {own} on floor {floor(own)} imports {module} on floor {floor(module)}"
+    folder = own.split(".")[1]
+    if folder in ORDER and module.split(".")[1] == folder and module != f"provisioner.{folder}":
+        order = ORDER[folder].split()
+        if order.index(module.split(".")[2]) >= order.index(own.split(".")[2]):
+            yield f"{place}: {own} imports {module}, which is not listed before it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_imports_only_what_stands_below_it(path):
+    assert list(wrong(path)) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_is_imported_inside_a_function(path):
+    found = [
+        f"{path.relative_to(ROOT)}:{inner.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=name_of)
+def test_a_package_holds_a_docstring_and_nothing_else(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    assert [f"{path.relative_to(ROOT)}:{node.lineno}" for node in tree.body[1:]] == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name != "__init__.py"], ids=name_of)
+def test_every_module_has_its_place_in_the_building(path):
+    parts = name_of(path).split(".")
+    if parts[0] == "provisioner":
+        floor(".".join(parts))
+        assert len(parts) == 2 or parts[2] in ORDER[parts[1]].split(), f"list {path.relative_to(ROOT)} in ORDER"
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_the_order_lists_only_files_that_exist(folder):
+    assert [name for name in ORDER[folder].split() if not is_module(f"provisioner.{folder}.{name}")] == []
+
+
+def test_no_floor_imports_in_a_circle():
+    """Files of one floor beside each other: whatever they import of each other has an end."""
+    needs = {
+        name_of(path): {module for _, module, _ in imports(path) if is_module(module)}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    while ready := {name for name, below in needs.items() if not below & needs.keys()}:
+        needs = {name: below for name, below in needs.items() if name not in ready}
+    assert sorted(needs) == []

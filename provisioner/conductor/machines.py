@@ -76,7 +76,7 @@ class Registered(Struct, frozen=True):
 
 
 class MachineChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What may be changed about a machine from outside; absent fields stay as they are. `params` merge, null removes."""
+    """What may be changed about a machine; absent fields stay as they are. `params` merge, null removes."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
@@ -116,7 +116,8 @@ class Machines:
 
     def find(self, name: str) -> Machine:
         """A machine on disk by id or name; raises NotFound."""
-        machine = self._ledger.read(Machine, name) or self._ledger.machine_by_name(name)
+        named = self._ledger.machine_by_name(name)
+        machine = self._ledger.read(Machine, name) or (self._ledger.read(Machine, named.id) if named else None)
         if machine is None:
             raise NotFound(f"there is no machine {name!r}", object=name)
         return machine
@@ -396,7 +397,7 @@ class Machines:
         if place is not msgspec.UNSET:
             if place > machine.current_task or place < -1:
                 raise Invalid(
-                    f"current_task {place} is not between -1 and {machine.current_task}: it never moves forward by hand",
+                    f"current_task {place} is not from -1 to {machine.current_task}: it never moves forward by hand",
                     object=machine.id,
                     fields=(FieldError("current_task", f"is {machine.current_task} now"),),
                 )

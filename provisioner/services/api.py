@@ -1,4 +1,4 @@
-"""The operators' API: machines, jobs, content, addresses, events, login. One generic set of routes serves all content."""
+"""The operators' API: machines, jobs, content, addresses, events, login. One set of routes serves all content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ from provisioner.conductor.networks import Networks
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import FieldError, Invalid, NotFound
 from provisioner.events import Event
-from provisioner.model import CONTENT_KINDS, Job, Lease, Machine, Reservation, Subnet, TokenPurpose
+from provisioner.model import (
+    CONTENT_KINDS,
+    Content,
+    Job,
+    Lease,
+    Machine,
+    Profile,
+    Reservation,
+    Stage,
+    Subnet,
+    TokenPurpose,
+)
 from provisioner.params import redact, resolve
 from provisioner.services.http import body, decode, json, number, principal
 from provisioner.services.listing import page
@@ -307,12 +318,18 @@ class Api:
         """Objects of one kind."""
         self._user(request, "list content")
         kind = request.match_info["kind"]
-        return json(page(self._catalog.view[kind].values(), CONTENT_KINDS[kind], request.query, lambda each: each))
+        return json(page(self._catalog.view[kind].values(), CONTENT_KINDS[kind], request.query, self._show_content))
+
+    def _show_content(self, value: Content) -> Content:
+        """An object without the values of its secure params."""
+        if isinstance(value, Profile | Stage):
+            return replace(value, params=redact(value.params, self._catalog.view))
+        return value
 
     async def get_content(self, request: web.Request) -> web.Response:
         """One object."""
         self._user(request, "read content")
-        return json(self._catalog.find(request.match_info["kind"], request.match_info["name"]))
+        return json(self._show_content(self._catalog.find(request.match_info["kind"], request.match_info["name"])))
 
     async def create_content(self, request: web.Request) -> web.Response:
         """Make an object; its name must be new."""
@@ -321,14 +338,14 @@ class Api:
         value = await body(request, CONTENT_KINDS[kind])
         if value.name in self._catalog.view[kind]:
             raise Invalid(f"there is a {kind.removesuffix('s')} {value.name!r} already", status=409, code="name-taken")
-        return json(await self._catalog.put(value, principal(request)), status=201)
+        return json(self._show_content(await self._catalog.put(value, principal(request))), status=201)
 
     async def put_content(self, request: web.Request) -> web.Response:
         """Save an object under its name."""
         self._user(request, "change content")
         kind = request.match_info["kind"]
         value = await self._named_body(request, CONTENT_KINDS[kind], "name")
-        return json(await self._catalog.put(value, principal(request)))
+        return json(self._show_content(await self._catalog.put(value, principal(request))))
 
     async def _named_body(self, request: web.Request, cls: type[T], key: str) -> T:
         """The body as a value; with a name in the URL it need not say its name, but must not say another one."""

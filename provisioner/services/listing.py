@@ -30,7 +30,10 @@ class Page(Struct, frozen=True):
 def page(objects: Iterable[Any], cls: type, query: Mapping[str, str], view: Callable[[Any], Any]) -> Page:
     """The page of `objects` that the query asks for, each shown through `view`; raises Invalid for unknown fields."""
     known = {each.name for each in fields(cls)} | {name for name in ("available", "done") if hasattr(cls, name)}
-    found = [each for each in objects if all(_fits(each, name, wanted, known) for name, wanted in _filters(query))]
+    filters = _filters(query)
+    for name, _ in filters:
+        _check(name, known)
+    found = [each for each in objects if all(_fits(each, name, wanted) for name, wanted in filters)]
     for name in reversed([part for part in query.get("sort", "").split(",") if part]):
         plain = name.removeprefix("-")
         _check(plain, known)
@@ -46,8 +49,7 @@ def _filters(query: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, wanted) for name, wanted in query.items() if name not in _PAGING]
 
 
-def _fits(value: Any, name: str, wanted: str, known: set[str]) -> bool:
-    _check(name, known)
+def _fits(value: Any, name: str, wanted: str) -> bool:
     found = _value(value, name)
     if isinstance(found, (tuple, list)):
         return wanted in map(_text, found)

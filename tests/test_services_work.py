@@ -1,0 +1,156 @@
+"""The agents' side of the API through HTTP, from registration to the result."""
+
+import pytest
+
+from provisioner.model import JobState, Machine, TokenPurpose
+from tests.parts import MAC, opened, serving
+
+BOOT = {"boot_id": "boot-1", "instance": "agent-1"}
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def machine_client(parts, machine):
+    return serving(parts.agents_app(), await parts.secret(TokenPurpose.MACHINE, machine))
+
+
+async def test_an_agent_registers_works_and_reports(parts):
+    async with serving(parts.agents_app()) as client:
+        said = {"ticket": await parts.ticket(), "macs": [MAC], "bootenv": "discovery"}
+        answer = await client.post("/api/v1/register", json=said)
+        assert answer.status == 201
+        given = await answer.json()
+        assert given["url"] == f"http://{client.host}:{client.port}" and given["name"] == "m-52-54-00-00-00-01"
+        machine, headers = given["machine"], {"Authorization": f"Bearer {given['token']}"}
+        again = await client.post("/api/v1/register", json=said)
+        assert again.status == 200 and (await again.json())["machine"] == machine
+        hello = await client.post(
+            f"/api/v1/machines/{machine}/hello", json={"boot_id": "boot-1", "bootenv": "discovery"}, headers=headers
+        )
+        assert (await hello.json())["machine"]["runnable"]
+        work = await (await client.get(f"/api/v1/machines/{machine}/work", headers=headers)).json()
+        assert work["claimable"] and work["tasks"][-1] == "one" and work["errors"] == []
+        inventory = await client.put(f"/api/v1/machines/{machine}/inventory", json={"cpu": 4}, headers=headers)
+        assert inventory.status == 204
+        claim = await client.post("/api/v1/jobs", json={"machine": machine, "boot_id": "boot-1"}, headers=headers)
+        assert claim.status == 201
+        job = f"/api/v1/jobs/{(await claim.json())['job']['id']}"
+        assert (
+            await client.put(f"{job}/actions", json=[{"name": "run", "content": "x"}], headers=headers)
+        ).status == 204
+        assert (await client.post(f"{job}/start", json=BOOT, headers=headers)).status == 200
+        assert await (await client.put(f"{job}/log?offset=0", data=b"abc", headers=headers)).json() == {"size": 3}
+        beat = await client.post(f"{job}/heartbeat", json=BOOT | {"progress": 50}, headers=headers)
+        assert await beat.json() == {"cancel": False, "state": "running"}
+        result = BOOT | {"state": "finished", "exit_state": "complete", "exit_code": 0}
+        for _ in range(2):
+            ended = await (await client.post(f"{job}/result", json=result, headers=headers)).json()
+            assert (ended["job"]["state"], ended["machine"]["current_task"]) == ("finished", 3)
+        done = await client.post("/api/v1/jobs", json={"machine": machine, "boot_id": "boot-1"}, headers=headers)
+        assert done.status == 204
+
+
+async def test_a_wrong_ticket_is_answered_with_403(parts):
+    async with serving(parts.agents_app()) as client:
+        answer = await client.post("/api/v1/register", json={"ticket": "x", "macs": [MAC]})
+        assert answer.status == 403 and (await answer.json())["code"] == "ticket-refused"
+
+
+async def test_a_claim_says_clearly_why_there_is_no_job(parts):
+    machine = await parts.ready()
+    for secret, body, status, code in (
+        ("", {"machine": "ghost"}, 401, "login-required"),
+        (await parts.secret(TokenPurpose.MACHINE, machine), {"machine": "ghost"}, 403, "denied"),
+        (await parts.secret(), {"machine": "ghost"}, 422, "unknown-machine"),
+        (await parts.secret(), {}, 400, "invalid"),
+        (await parts.secret(), {"machine": 7}, 422, "invalid"),
+    ):
+        async with serving(parts.agents_app(), secret) as client:
+            answer = await client.post("/api/v1/jobs", json=body)
+            assert (answer.status, (await answer.json())["code"]) == (status, code)
+
+
+async def test_a_machine_that_may_not_run_is_answered_with_the_reason(parts):
+    machine = await parts.ready(workflow="greet", runnable=False)
+    async with await machine_client(parts, machine) as client:
+        answer = await client.post("/api/v1/jobs", json={"machine": machine, "boot_id": "boot-1"})
+        assert answer.status == 409 and "an operator paused it" in (await answer.json())["detail"]
+        work = await (await client.get(f"/api/v1/machines/{machine}/work")).json()
+        assert not work["claimable"] and work["reason"] == "an operator paused it"
+
+
+async def test_an_incomplete_job_is_answered_with_202(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    await parts.end(job, JobState.INCOMPLETE)
+    await parts.change(machine, runnable=True)
+    async with await machine_client(parts, machine) as client:
+        answer = await client.post("/api/v1/jobs", json={"machine": machine, "boot_id": "boot-1"})
+        assert answer.status == 202 and (await answer.json())["job"]["id"] == job.id
+
+
+async def test_a_machines_token_reaches_no_other_machine(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    other = (await parts.machines.create("other", (), "", "")).id
+    async with await machine_client(parts, other) as client:
+        for method, path in (
+            ("GET", "/api/v1/machines"),
+            ("GET", f"/api/v1/machines/{machine}"),
+            ("GET", f"/api/v1/machines/{machine}/work"),
+            ("GET", f"/api/v1/machines/{machine}/params"),
+            ("PUT", f"/api/v1/machines/{machine}/params/count"),
+            ("PATCH", f"/api/v1/machines/{other}"),
+            ("GET", "/api/v1/jobs"),
+            ("GET", f"/api/v1/jobs/{job.id}/log"),
+            ("PUT", f"/api/v1/jobs/{job.id}/log?offset=0"),
+            ("POST", f"/api/v1/jobs/{job.id}/result"),
+            ("POST", f"/api/v1/jobs/{job.id}/cancel"),
+            ("GET", "/api/v1/events"),
+            ("GET", "/api/v1/tasks"),
+        ):
+            answer = await client.request(method, path, json={} if method != "GET" else None)
+            assert (answer.status, path) == (403, path)
+        assert (await client.get(f"/api/v1/machines/{other}")).status == 200
+    assert parts.jobs.find(job.id).state is JobState.RUNNING
+
+
+async def test_a_gap_in_a_log_is_answered_with_its_size(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    async with await machine_client(parts, machine) as client:
+        await client.put(f"/api/v1/jobs/{job.id}/log?offset=0", data=b"abc")
+        answer = await client.put(f"/api/v1/jobs/{job.id}/log?offset=9", data=b"x")
+        body = await answer.json()
+        assert (answer.status, body["code"], body["size"]) == (409, "log-gap", 3)
+
+
+async def test_who_waits_for_work_is_answered_when_it_comes(parts):
+    machine = await parts.ready()
+    revision = parts.ledger.get(Machine, machine).revision
+    async with await machine_client(parts, machine) as client:
+        path = f"/api/v1/machines/{machine}/work"
+        assert (await (await client.get(path, params={"revision": 0, "wait": 50})).json())["revision"] == revision
+        async with client.get(path, params={"revision": revision, "wait": 1}) as answer:
+            assert (await answer.json())["revision"] == revision
+
+
+async def test_a_wrong_result_names_the_field(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    async with await machine_client(parts, machine) as client:
+        answer = await client.post(f"/api/v1/jobs/{job.id}/result", json={"state": "great"})
+        assert answer.status == 422 and (await answer.json())["errors"][0]["path"] == "state"
+
+
+async def test_a_reboot_and_the_next_stage_are_answered(parts):
+    machine = await parts.ready()
+    async with await machine_client(parts, machine) as client:
+        answer = await client.post(f"/api/v1/machines/{machine}/prepare-reboot", json={})
+        assert (await answer.json())["next_boot"] == "none"
+        answer = await client.post(f"/api/v1/machines/{machine}/next-stage", json={})
+        assert answer.status == 200 and (await answer.json())["stage"] == ""

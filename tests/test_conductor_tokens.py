@@ -1,0 +1,133 @@
+"""Secrets: given once, kept as digests, ended in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from provisioner.access import NOBODY, Who
+from provisioner.bus import Bus
+from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.tokens import ADMIN, Tokens
+from provisioner.errors import Denied
+from provisioner.model import Machine, Token, TokenPurpose, User
+from provisioner.store.database import Database
+
+
+class Site:
+    """A ledger on disk whose clock is turned by hand."""
+
+    def __init__(self, path):
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.database = Database(path)
+        self.database.open()
+        self.database.start()
+        self.ledger = Ledger(self.database, Bus(), lambda: self.now)
+        self.tokens = Tokens(self.ledger)
+
+    def later(self, **time):
+        self.now += timedelta(**time)
+
+    async def ticket(self, mac="a"):
+        tx = self.ledger.transaction()
+        secret = self.tokens.issue_ticket(tx, mac)
+        await tx.commit()
+        return secret
+
+    async def redeem(self, secret):
+        tx = self.ledger.transaction()
+        token = self.tokens.redeem_ticket(tx, secret)
+        await tx.commit()
+        return token
+
+
+@pytest.fixture
+async def site(tmp_path):
+    site = Site(tmp_path / "a.db")
+    yield site
+    site.tokens.close()
+    await site.database.close()
+
+
+async def test_the_first_administrator_gets_a_random_password_once(site):
+    password = await site.tokens.ensure_admin()
+    assert len(password) >= 16 and await site.tokens.ensure_admin() == ""
+    secret = await site.tokens.log_in(ADMIN, password, TokenPurpose.SESSION, "10.0.0.1")
+    assert str(site.tokens.recognise(secret)) == "user:admin"
+    assert password not in site.ledger.read(User, ADMIN).password_hash
+    site.later(hours=12)
+    assert site.tokens.recognise(secret) == NOBODY
+
+
+@pytest.mark.parametrize(("name", "password"), [(ADMIN, "wrong"), ("nobody", "right")])
+async def test_a_refused_login_does_not_tell_what_was_wrong(site, name, password):
+    await site.tokens.ensure_admin("right")
+    with pytest.raises(Denied, match="^wrong user name or password$"):
+        await site.tokens.log_in(name, password, TokenPurpose.API, "10.0.0.1")
+    assert list(site.ledger.all(Token)) == []
+
+
+async def test_a_given_password_replaces_the_old_one(site):
+    await site.tokens.ensure_admin("old")
+    assert await site.tokens.ensure_admin("new") == ""
+    assert await site.tokens.log_in(ADMIN, "new", TokenPurpose.API, "")
+
+
+async def test_logging_out_ends_the_token(site):
+    await site.tokens.ensure_admin("x")
+    secret = await site.tokens.log_in(ADMIN, "x", TokenPurpose.API, "")
+    await site.tokens.log_out(secret)
+    assert site.tokens.recognise(secret) == NOBODY
+
+
+async def test_a_used_ticket_is_good_for_two_minutes_which_using_it_does_not_lengthen(site):
+    secret = await site.ticket()
+    assert (await site.redeem(secret)).subject == "a"
+    site.later(seconds=119)
+    await site.redeem(secret)
+    site.later(seconds=1)
+    with pytest.raises(Denied) as caught:
+        await site.redeem(secret)
+    assert caught.value.code == "ticket-refused"
+
+
+async def test_an_unused_ticket_ends_after_half_an_hour(site):
+    secret = await site.ticket()
+    site.later(minutes=30)
+    with pytest.raises(Denied):
+        await site.redeem(secret)
+
+
+async def test_a_new_ticket_ends_older_ones_of_that_mac_only(site):
+    old, other, new = await site.ticket(), await site.ticket("b"), await site.ticket()
+    with pytest.raises(Denied):
+        await site.redeem(old)
+    assert await site.redeem(new) and await site.redeem(other)
+
+
+async def test_a_ticket_is_not_a_login(site):
+    assert site.tokens.recognise(await site.ticket()) == NOBODY
+
+
+async def test_a_machines_token_never_ends_but_with_its_machine(site):
+    tx = site.ledger.transaction()
+    tx.put(Machine(id="m1", name="m1", created_at=tx.now, updated_at=tx.now))
+    secret = site.tokens.issue(tx, TokenPurpose.MACHINE, "m1")
+    assert site.tokens.recognise(secret) == NOBODY
+    await tx.commit()
+    site.later(days=4000)
+    assert site.tokens.recognise(secret).who is Who.MACHINE
+    tx = site.ledger.transaction()
+    tx.delete(Machine, "m1")
+    await tx.commit()
+    assert site.tokens.recognise(secret) == NOBODY
+
+
+async def test_ended_tokens_are_forgotten(site):
+    await site.ticket()
+    site.later(hours=1)
+    tx = site.ledger.transaction()
+    site.tokens.drop_ended(tx)
+    await tx.commit()
+    assert list(site.ledger.read_all(Token)) == []

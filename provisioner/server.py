@@ -8,6 +8,7 @@ import pwd
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -212,14 +213,23 @@ def build(
 
     Raises SettingError, StoreError or ContentError with what to mend; nothing has been served then.
     """
-    sockets = inherited(environment, os.getpid())
-    _refuse_strangers(sockets)
-    for name, opener in _OPENERS.items():
-        listener = config[f"listen.{name}"]
-        if name not in sockets and not listener.off:
-            sockets[name] = bind(name, listener, opener)
-    _become(config["run_as"])
-    return Server(config, sockets, _parts(config, drivers or PowerDrivers(installed_drivers()), clock), version)
+    with ExitStack() as undo:
+        sockets = inherited(environment, os.getpid())
+        for sock in sockets.values():
+            undo.callback(sock.close)
+        _refuse_strangers(sockets)
+        for name, opener in _OPENERS.items():
+            listener = config[f"listen.{name}"]
+            if name not in sockets and not listener.off:
+                sockets[name] = bind(name, listener, opener)
+                undo.callback(sockets[name].close)
+        _become(config["run_as"])
+        database = Database(config["data_dir"] / "provisioner.db")
+        database.open()
+        undo.callback(database.discard)
+        parts = _parts(config, database, drivers or PowerDrivers(installed_drivers()), clock)
+        undo.pop_all()
+    return Server(config, sockets, parts, version)
 
 
 def _refuse_strangers(sockets: Mapping[str, socket.socket]) -> None:
@@ -240,9 +250,7 @@ def _become(user: str) -> None:
         raise SettingError(f"setting run_as {user!r}: cannot become that user: {error}", object="run_as") from error
 
 
-def _parts(config: Config, drivers: PowerDrivers, clock: Callable[[], datetime]) -> Parts:
-    database = Database(config["data_dir"] / "provisioner.db")
-    database.open()
+def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Callable[[], datetime]) -> Parts:
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
     catalog = Catalog(ledger, _content_builder(config))

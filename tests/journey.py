@@ -168,6 +168,16 @@ class Site:
         found = await self.call("GET", f"/api/v1/jobs?machine={machine['id']}&sort=created_at&limit=1000")
         return list(found["items"])
 
+    async def wait_job(self, machine: dict[str, Any], task: str, log_bytes: int = 0, seconds: float = 60) -> str:
+        """The id of the machine's job of a task, once its log has so many bytes."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for job in await self.jobs_of(machine):
+                if job["task"] == task and len(await self.log_of(job["id"])) >= log_bytes:
+                    return str(job["id"])
+            await asyncio.sleep(_POLL_SECONDS)
+        raise AssertionError(f"no job of task {task} with {log_bytes} bytes of log within {seconds} s")
+
     async def wait_event(self, kind: str, mac: str, after: int = 0, seconds: float = 120) -> dict[str, Any]:
         """The first event of a kind about a MAC."""
         deadline = time.monotonic() + seconds

@@ -118,10 +118,7 @@ class Told:
     async def _watch(self, record: dict[str, Any]) -> None:
         site = self.site
         await site.change(record, workflow="watch")
-        while not (jobs := [job for job in await site.jobs_of(record) if job["task"] == "watch-write"]):
-            await asyncio.sleep(0.1)
-        while len(await site.log_of(jobs[0]["id"])) < 500:
-            await asyncio.sleep(0.1)
+        await site.wait_job(record, "watch-write", log_bytes=500)
         await site.kill_server()
         await site.wait_machine(self.bios, idle_after("watch"), "watched")
         self.watched = [job for job in await site.jobs_of(record) if job["workflow"] == "watch"]

@@ -99,6 +99,10 @@ class Database:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+        self.discard()
+
+    def discard(self) -> None:
+        """Close a database whose writer was never started."""
         self._reads.shutdown()
         self._read_conn.close()
         self._write_conn.close()

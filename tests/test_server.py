@@ -1,0 +1,79 @@
+"""The whole server in one process: built from settings, serving on its sockets, ending cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from provisioner.config import read_config
+from provisioner.errors import SettingError
+from provisioner.power.registry import PowerDrivers
+from provisioner.server import Server, build
+
+
+def settings(folder: Path, **more: str) -> dict[str, str]:
+    ports = {f"listen.{name}": "127.0.0.1:0" for name in ("http", "ui", "dhcp", "tftp")}
+    return {"data_dir": str(folder), **ports, **{name.replace("__", "."): value for name, value in more.items()}}
+
+
+@asynccontextmanager
+async def running(folder: Path, **more: str) -> AsyncIterator[tuple[Server, list[str]]]:
+    config = read_config(settings(folder, **more), {})
+    server, said = build(config, {}, version="test", drivers=PowerDrivers({})), list[str]()
+    task = asyncio.create_task(server.run(said.append, {}))
+    async with ClientSession(f"http://127.0.0.1:{server.port('ui')}") as session:
+        while True:
+            async with session.get("/readyz") as answer:
+                if answer.status == 200:
+                    break
+    yield server, said
+    server.stop()
+    await task
+
+
+async def test_the_first_start_makes_an_administrator_and_says_the_password_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as (server, said):
+        password = said[0].split("password ")[1].split("\n")[0]
+        async with ClientSession(f"http://127.0.0.1:{server.port('ui')}") as session:
+            right = await session.post("/api/v1/login", json={"username": "admin", "password": password})
+            wrong = await session.post("/api/v1/login", json={"username": "admin", "password": "guess"})
+            assert (right.status, wrong.status) == (200, 401)
+    async with running(tmp_path) as (_, said_again):
+        assert said_again == []
+
+
+async def test_passwords_and_the_ui_are_not_on_the_provisioning_network(tmp_path: Path) -> None:
+    async with running(tmp_path) as (server, _):
+        async with ClientSession(f"http://127.0.0.1:{server.port('http')}") as session:
+            login = await session.post("/api/v1/login", json={"username": "admin", "password": "x"})
+            page = await session.get("/")
+            assert (login.status, page.status) == (404, 404)
+
+
+async def test_a_port_in_use_stops_the_start_before_anything_is_served(tmp_path: Path) -> None:
+    async with running(tmp_path / "one") as (server, _):
+        flags = settings(tmp_path / "two", listen__http=f"127.0.0.1:{server.port('http')}")
+        with pytest.raises(SettingError, match="is in use"):
+            build(read_config(flags, {}), {}, version="test")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("boot__unknown_bootenv", "unknown bootenv 'nothing'"),
+        ("machines__default_workflow", "unknown workflow 'nothing'"),
+    ],
+)
+async def test_a_setting_that_names_nothing_stops_the_start(tmp_path: Path, setting: str, says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        build(read_config(settings(tmp_path, **{setting: "nothing"}), {}), {}, version="test")
+
+
+async def test_services_that_are_off_have_no_socket(tmp_path: Path) -> None:
+    async with running(tmp_path, listen__dhcp="off", listen__tftp="off") as (server, _):
+        assert sorted(server.sockets) == ["http", "ui"]

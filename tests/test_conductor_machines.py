@@ -232,7 +232,7 @@ async def test_names_and_macs_belong_to_one_machine(parts):
         ({"workflow": "x"}, "workflow", "unknown workflow 'x'; there is: deploy, discover, greet, need"),
         ({"stage": "x"}, "stage", "unknown stage 'x'; there is: discover"),
         ({"bootenv": "x"}, "bootenv", "unknown bootenv 'x'; there is: discovery, local, picky"),
-        ({"current_task": -2}, "current_task", "not between -1 and"),
+        ({"current_task": -2}, "current_task", "-2 is not from -1 to -1"),
         ({"current_task": 5}, "current_task", "never moves forward by hand"),
     ],
     ids=str,

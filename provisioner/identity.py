@@ -1,7 +1,7 @@
 """Recognise a machine that has been seen before, also after its network cards were exchanged.
 
 SMBIOS numbers and MACs are weighed; a sum of at least MATCH is the same machine. Firmware often ships with the
-same placeholder everywhere, so values that say nothing are ignored, and so is a serial number that two machines share.
+same placeholder everywhere, so values that say nothing are ignored.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Tokens:
     async def ensure_admin(self, password: str = "") -> str:
         """Make the first administrator when there is none. Returns a new random password, or '' when not needed.
 
-        A given password is also set on an administrator that exists.
+        A given password is also set on an administrator that exists, which ends what was logged in with the old one.
         """
         user = self._ledger.get(User, ADMIN)
         if user is not None and not password:
@@ -56,6 +56,8 @@ class Tokens:
         tx = self._ledger.transaction(by="server")
         created = user.created_at if user else tx.now
         tx.put(User(name=ADMIN, password_hash=hashed, created_at=created))
+        for token in self._ledger.tokens_of(ADMIN):
+            tx.delete(Token, token.digest)
         tx.event("object.put", key=f"users/{ADMIN}")
         await tx.commit()
         return "" if password else chosen

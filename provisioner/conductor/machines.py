@@ -397,7 +397,7 @@ class Machines:
         if place is not msgspec.UNSET:
             if place > machine.current_task or place < -1:
                 raise Invalid(
-                    f"current_task {place} is not between -1 and {machine.current_task}: it never moves forward",
+                    f"current_task {place} is not from -1 to {machine.current_task}: it never moves forward by hand",
                     object=machine.id,
                     fields=(FieldError("current_task", f"is {machine.current_task} now"),),
                 )

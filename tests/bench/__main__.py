@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from tests.bench import boot, jobs
 from tests.bench.figures import Figure, this_machine, write
 from tests.journey import REPOSITORY
+from tests.rack.programs import accelerator
 
 FOLDER = REPOSITORY / "build" / "bench"
 RESULT = REPOSITORY / "build" / "bench.json"
@@ -50,7 +51,10 @@ def main(argv: list[str]) -> int:
     only = parser.parse_args(argv).only
     shutil.rmtree(FOLDER, ignore_errors=True)
     when, machine = datetime.now(UTC), this_machine()
-    write(RESULT, _run(only), when, machine)
+    figures = _run(only)
+    if any(figure.name.startswith("boot_") for figure in figures):
+        machine["rack_accelerator"] = accelerator()
+    write(RESULT, figures, when, machine)
     shutil.rmtree(FOLDER, ignore_errors=True)
     return 0
 

@@ -174,7 +174,7 @@ async def _load(process: Process) -> tuple[list[Figure], float]:
         Figure("claim_p99", percentile(busy.claims, 99) * 1e3, "ms", crowd),
         Figure("claim_alone_p50", percentile(quiet.claims, 50) * 1e3, "ms", f"one machine, {quiet.jobs} jobs"),
         Figure("claim_alone_max", max(quiet.claims) * 1e3, "ms", f"one machine, {quiet.jobs} jobs"),
-        Figure("boots_per_second", registered, "machines/s", "script, register, workflow, hello"),
+        Figure("registrations_per_second", registered, "machines/s", "script, register, workflow, hello"),
         Figure("server_cpu", cpu, "s", f"{busy.seconds:.1f} s of load"),
         Figure("server_cpu_per_job", cpu / busy.jobs * 1e3, "ms"),
         Figure("load_cpu", own_cpu, "s", "the bench itself; it shares the processors"),

@@ -48,11 +48,13 @@ async def test_the_first_start_makes_an_administrator_and_says_the_password_once
 
 
 async def test_passwords_and_the_ui_are_not_on_the_provisioning_network(tmp_path: Path) -> None:
-    async with running(tmp_path) as (server, _):
-        async with ClientSession(f"http://127.0.0.1:{server.port('http')}") as session:
-            login = await session.post("/api/v1/login", json={"username": "admin", "password": "x"})
-            page = await session.get("/")
-            assert (login.status, page.status) == (404, 404)
+    async with (
+        running(tmp_path) as (server, _),
+        ClientSession(f"http://127.0.0.1:{server.port('http')}") as session,
+    ):
+        login = await session.post("/api/v1/login", json={"username": "admin", "password": "x"})
+        page = await session.get("/")
+        assert (login.status, page.status) == (404, 404)
 
 
 async def test_a_port_in_use_stops_the_start_before_anything_is_served(tmp_path: Path) -> None:

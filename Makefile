@@ -29,8 +29,8 @@ format: $(READY) ## format the code
 	@$(VENV)/bin/ruff format provisioner agent tests
 	@$(VENV)/bin/ruff check --fix provisioner agent tests
 
-run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=build/run] (root)
-	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),build/run)"
+run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=run] (root)
+	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),run)"
 
 bench: system $(READY) images ## measure; one figure a line, and build/bench.json
 	@$(PYTHON) -m tests.bench

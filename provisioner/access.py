@@ -67,3 +67,12 @@ def require_machine(principal: Principal, machine: str, verb: str) -> None:
     if principal.who is Who.MACHINE:
         raise Denied(f"this token is bound to another machine and may not {verb} for machine {machine}")
     require_user(principal, verb)
+
+
+def require_param(principal: Principal, name: str, has_value: bool) -> None:
+    """A machine may set its own params, but not where and how its power is switched once that is known.
+
+    Whoever holds its token could otherwise have us send the BMC's password to an address of theirs.
+    """
+    if principal.who is Who.MACHINE and name.startswith("power/") and (has_value or name != "power/address"):
+        raise Denied(f"a machine may not change param {name!r}; an operator may", code="param-refused")

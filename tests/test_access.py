@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provisioner.access import NOBODY, SERVER, Principal, Who, alive, digest, require_machine, require_user
+from provisioner.access import (
+    NOBODY,
+    SERVER,
+    Principal,
+    Who,
+    alive,
+    digest,
+    require_machine,
+    require_param,
+    require_user,
+)
 from provisioner.errors import Denied
 from provisioner.model import Token, TokenPurpose
 
@@ -53,3 +63,28 @@ def test_a_digest_is_not_the_secret():
 
 def test_a_principal_reads_as_kind_and_name():
     assert [str(each) for each in (ADMIN, SERVER, NOBODY)] == ["user:ann", "server", "nobody"]
+
+
+@pytest.mark.parametrize(
+    ("name", "has_value", "allowed"),
+    [
+        ("network/boot-mac", True, True),
+        ("power/address", False, True),
+        ("power/address", True, False),
+        ("power/username", False, False),
+        ("power/password", False, False),
+    ],
+)
+def test_a_machine_does_not_say_where_its_power_is_switched_once_that_is_known(
+    name: str, has_value: bool, allowed: bool
+) -> None:
+    machine = Principal(Who.MACHINE, "m")
+    if allowed:
+        require_param(machine, name, has_value)
+    else:
+        with pytest.raises(Denied, match=name):
+            require_param(machine, name, has_value)
+
+
+def test_an_operator_may_set_any_param() -> None:
+    require_param(Principal(Who.USER, "admin", "admin"), "power/password", True)

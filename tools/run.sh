@@ -21,5 +21,6 @@ if [ -n "$pool" ]; then
     subnet=(--dhcp-subnets "$network,$pool")
 fi
 echo "machines on $interface reach us at $address; the UI is at http://127.0.0.1:8092"
+mkdir -p -m 700 "$data"
 exec .venv/bin/provisioner serve --data-dir "$data" --files-dir build/files --listen-http "$address:8091" \
     --dhcp-interfaces "$interface" "${subnet[@]}"

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.access import Who, require_machine, require_user
+from provisioner.access import Who, require_machine, require_param, require_user
 from provisioner.bus import Lagged
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.catalog import Catalog
@@ -241,12 +241,14 @@ class Api:
         """Set one param of the machine itself."""
         machine = self._machine(request, "set params", itself=True)
         name = request.match_info["name"]
+        require_param(principal(request), name, name in resolve(machine, self._catalog.view))
         await self._machines.set_param(machine.id, name, await body(request, Any), principal(request))
         return web.Response(status=204)
 
     async def delete_param(self, request: web.Request) -> web.Response:
         """Remove one param of the machine itself."""
         machine = self._machine(request, "set params", itself=True)
+        require_param(principal(request), request.match_info["name"], has_value=True)
         await self._machines.drop_param(machine.id, request.match_info["name"], principal(request))
         return web.Response(status=204)
 

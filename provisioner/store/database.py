@@ -75,7 +75,8 @@ class Database:
     def open(self) -> None:
         """Create or migrate the file; raises StoreError naming the file when that cannot be done."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # It holds what machines' BMCs are logged in with: for its owner only.
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write_conn = self._connect()
             self._write_conn.execute("PRAGMA journal_mode = WAL")
             self._write_conn.execute("PRAGMA synchronous = FULL")

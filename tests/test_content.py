@@ -194,7 +194,7 @@ def test_good_values_fit(name: str, value: Any) -> None:
     [
         ("change-stage/map", {"a": "b:Explode"}),
         ("change-stage/map", []),
-        ("power/driver", "steam"),
+        ("power/driver", "Steam engine"),
         ("power/port", 0),
         ("os/hostname", "-a"),
         ("os/hostname", "a_b"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -278,14 +279,18 @@ def _absolute(path: str, folder: str) -> str:
 
 
 def write_file(path: str, content: str, mode: int) -> None:
-    """Write a file with exactly this mode, making its folders; it is never readable by more than the mode allows."""
+    """Write a file with exactly this mode, making its folders; it is never readable by more than the mode allows.
+
+    What is there already and is no plain file (a device, a file of the kernel) takes the contents and keeps its mode.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode & 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content.encode("utf-8", "surrogateescape"))
         file.flush()
-        with suppress(PermissionError):  # files of the kernel take contents but no modes
-            os.fchmod(descriptor, mode)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            with suppress(PermissionError):  # files of the kernel take contents but no modes
+                os.fchmod(descriptor, mode)
 
 
 def _mode(file: TaskFile, usual: int) -> int:

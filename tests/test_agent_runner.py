@@ -392,11 +392,12 @@ def test_rendered_files_that_the_server_refuses_do_not_keep_the_task_from_runnin
     assert b"[agent] the server does not take the rendered files: too large" in server.log
 
 
-def test_what_was_rendered_is_shown_as_it_ran(machine: Machine) -> None:
+def test_what_was_rendered_is_shown_as_it_ran(machine: Machine, tmp_path: Path) -> None:
     server = JobServer()
-    machine.run(server, file("/dev/null", "a{{ 1 }}", mode="0600"), "true # {{ 2 }}")
+    path = str(tmp_path / "here")
+    machine.run(server, file(path, "a{{ 1 }}", mode="0600"), "true # {{ 2 }}")
     assert server.actions == [
-        {"name": "file", "path": "/dev/null", "content": "a1", "mode": "0600"},
+        {"name": "file", "path": path, "content": "a1", "mode": "0600"},
         {"name": "script-1", "path": "", "content": "true # 2", "mode": ""},
     ]
 
@@ -449,3 +450,15 @@ def test_a_log_goes_on_where_the_resumed_job_had_ended(machine: Machine) -> None
 
 def test_the_token_is_in_no_representation_of_the_place(machine: Machine) -> None:
     assert "geheim" not in repr(Place("m", "u", "geheim", Holder("b", "i"), "a", "h"))
+
+
+def test_a_device_keeps_its_mode(machine: Machine) -> None:
+    master, terminal = os.openpty()
+    try:
+        before = os.fstat(terminal).st_mode
+        assert before & 0o777 != 0o604
+        machine.run(JobServer(), file(os.ttyname(terminal), "a", mode="0604"), "true")
+        assert os.fstat(terminal).st_mode == before
+    finally:
+        os.close(master)
+        os.close(terminal)

@@ -4,9 +4,11 @@ import sqlite3
 
 import pytest
 
+from provisioner.conductor.catalog import Catalog
+from provisioner.content.whole import build, build_without_bad_edits
 from provisioner.errors import Conflict, ContentError, NotFound, StoreError
 from provisioner.model import Param, Profile, Stage, Template, Workflow
-from tests.parts import OPERATOR, Parts, opened, task
+from tests.parts import OPERATOR, PACK, Parts, opened, task
 
 
 @pytest.fixture
@@ -42,6 +44,27 @@ async def test_an_edit_with_an_unknown_name_changes_nothing(parts):
     assert [field.path for field in caught.value.fields] == ["stages[1]"]
     assert parts.catalog.view is before and await parts.events("object.put") == []
     assert parts.ledger.get(Workflow, "mine") is None
+
+
+async def test_only_edits_saved_long_ago_may_be_left_out(parts):
+    """The packs may have changed since they were saved; a new bad edit is refused all the same."""
+
+    def build_saved(edits):
+        return build_without_bad_edits([PACK], edits)[0]
+
+    tx = parts.ledger.transaction()
+    tx.put(Stage(name="stale", tasks=("gone",)))
+    await tx.commit()
+    catalog = Catalog(parts.ledger, lambda edits: build([PACK], edits), build_saved)
+    catalog.load()
+    with pytest.raises(ContentError, match="nowhere"):
+        await catalog.put(Workflow(name="mine", stages=("nowhere",)), OPERATOR)
+    assert parts.ledger.get(Workflow, "mine") is None
+    await catalog.put(Workflow(name="mine", stages=("discover",)), OPERATOR)
+    assert "mine" in catalog.view["workflows"] and "stale" not in catalog.view["stages"]
+    await catalog.put(Stage(name="stale", tasks=("one",)), OPERATOR)
+    assert catalog.find("stages", "stale").tasks == ("one",)
+    await catalog.delete("stages", "stale", OPERATOR)
 
 
 @pytest.mark.parametrize("name", ["one", "two"])

@@ -33,6 +33,7 @@ from tests.fakes.ipmi_session import CONTROL, GET_BOOT, STATUS, FakeBmc
 from tests.fakes.ipmi_sim import IpmiSim, available, start
 from tests.fakes.power import FakePower
 from tests.fakes.udp import SilentProxy, black_hole
+from tests.peers.programs import missing
 
 BMC = Bmc("10.0.0.9", 623, "operator", "correct-horse")
 OFF, ON, CYCLE, RESET, SOFT_OFF = 0, 1, 2, 3, 5
@@ -353,7 +354,7 @@ async def test_credentials_that_ipmi_has_no_room_for_are_refused_before_asking(t
 @pytest.fixture
 def sim(tmp_path: Path) -> Iterator[IpmiSim]:
     if not available():
-        pytest.skip("needs ipmi_sim (Debian package openipmi)")
+        missing("needs ipmi_sim (Debian package openipmi)")
     sim = start(tmp_path / "bmc")
     yield sim
     sim.stop()

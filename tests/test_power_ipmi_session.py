@@ -22,6 +22,7 @@ from provisioner.power.ipmi_session import (
     login_fault,
 )
 from tests.fakes.ipmi_sim import IpmiSim, available, start
+from tests.peers.programs import missing
 
 CHASSIS, STATUS = 0, 1
 
@@ -136,7 +137,7 @@ def test_pyghmis_words_for_a_failed_login_are_told_apart(words: str, kind: type[
 @pytest.fixture
 def sim(tmp_path: Path) -> Iterator[IpmiSim]:
     if not available():
-        pytest.skip("needs ipmi_sim (Debian package openipmi)")
+        missing("needs ipmi_sim (Debian package openipmi)")
     sim = start(tmp_path / "bmc", powered=True)
     yield sim
     sim.stop()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.peers.programs import missing
 from tests.rack.__main__ import machines_from
 from tests.rack.machine import Attachment, Firmware, Machine, NextBoot, qemu_command
 from tests.rack.network import NETNS_DIR, RUN_DIR, RackError, sweep
@@ -84,7 +85,7 @@ def test_an_unknown_firmware_is_refused_with_the_choices() -> None:
 @pytest.fixture(scope="module")
 def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     if found := problems():
-        pytest.skip("; ".join(found))
+        missing("; ".join(found))
     directory = tmp_path_factory.mktemp("rack")
     with Rack(directory) as rack:
         rack.add(Machine("plain", memory_mb=128))

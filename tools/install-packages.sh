@@ -7,7 +7,7 @@ PACKAGES=(
     qemu-system-x86 qemu-utils ovmf ipxe-qemu seabios openipmi ipmitool iproute2
     mmdebstrap ipxe zstd fdisk e2fsprogs dosfstools mtools
     chromium fonts-inter
-    atftp tftp-hpa busybox dnsmasq-base udhcpc
+    atftp tftp-hpa busybox dnsmasq-base udhcpc shellcheck
 )
 
 missing=()

@@ -19,10 +19,11 @@ from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Catalog
-from provisioner.conductor.jobs import Jobs, Where, WorkOrder
+from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Hello, MachineChange, Machines, Registered, Registration
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.tokens import Tokens
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import build

@@ -7,15 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
-from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.access import SERVER, Principal
 from provisioner.bus import Bus
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.conductor.orders import Orders, Where, WorkOrder
 from provisioner.conductor.record import save_machine
 from provisioner.errors import Invalid, NotFound, Refused, unknown
 from provisioner.events import Event
@@ -32,48 +31,13 @@ from provisioner.lifecycle import (
     retriable,
     start_job,
 )
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Retry, Task, TaskFile
-from provisioner.params import for_task, missing, resolve
+from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Retry, Task
+from provisioner.params import missing, resolve
 from provisioner.plan import set_bootenv
 from provisioner.store.logs import JobLogs
 
 SERVER_BOOT_ID = "server"
 PerformAction = Callable[[Machine, str, Job], None]
-
-
-class WorkFile(Struct, frozen=True):
-    """A file of a task as the agent gets it, still unrendered; a script when `path` is empty.
-
-    `template` is the name that errors in the source are reported under.
-    """
-
-    name: str
-    path: str
-    template: str
-    source: str
-    interpreter: str
-    mode: str
-
-
-class WorkOrder(Struct, frozen=True):
-    """All an agent needs to run a job: unrendered files, every template they reach, and the template context."""
-
-    job: Job
-    task: Task
-    files: list[WorkFile]
-    templates: dict[str, str]
-    context: dict[str, Any]
-    log_size: int = 0
-    resumed: bool = False
-    env: dict[str, str] = field(default_factory=dict)
-    machine_tasks_left: int = 0
-
-
-class Where(Struct, frozen=True):
-    """The address by which an agent reached the server; templates make their URLs with it."""
-
-    url: str
-    address: str
 
 
 class Jobs:
@@ -83,7 +47,7 @@ class Jobs:
         self._ledger = ledger
         self._catalog = catalog
         self._logs = logs
-        self._renderer = renderer
+        self._orders = Orders(ledger, catalog, logs, renderer)
         self._bus: Bus = ledger.bus
         # When each running job was last heard of. Not durable: after a restart every agent gets its full window anew.
         self._heard: dict[str, datetime] = {}
@@ -159,7 +123,7 @@ class Jobs:
         task = self._task(job.task)
         if task is None:
             raise Refused(unknown("task", job.task, self._catalog.view["tasks"]), object=job.id)
-        return await self._order(machine, job, task, where, resumed=job.state is JobState.INCOMPLETE)
+        return await self._orders.make(machine, job, task, where, resumed=job.state is JobState.INCOMPLETE)
 
     def _make_job(self, tx: Transaction, machine: Machine, previous: Job | None, decision: Claim) -> Job:
         again = previous is not None and (previous.index, previous.task) == (decision.index, decision.entry)
@@ -192,7 +156,7 @@ class Jobs:
         tx.put(job)
         saved = save_machine(tx, machine, moved)
         await tx.commit()
-        return await self._order(saved, job, task, where)
+        return await self._orders.make(saved, job, task, where)
 
     def _cannot_run(self, machine: Machine, job: Job, task: Task | None) -> str:
         if task is None:
@@ -249,64 +213,6 @@ class Jobs:
         await tx.commit()
         self._perform(saved, name, running)
 
-    async def _order(self, machine: Machine, job: Job, task: Task, where: Where, *, resumed: bool = False) -> WorkOrder:
-        view = self._catalog.view
-        values = for_task(task, resolve(machine, view), view)
-        files = [self._work_file(task, file) for file in task.files]
-        return WorkOrder(
-            job=job,
-            task=task,
-            files=files,
-            templates=self._reachable(files),
-            context=self._context(machine, job, task, values, where),
-            log_size=await self._logs.size(job.id),
-            resumed=resumed,
-            machine_tasks_left=len(machine.tasks) - job.index - 1,
-        )
-
-    def _work_file(self, task: Task, file: TaskFile) -> WorkFile:
-        found = self._catalog.view["templates"].get(file.template)
-        name = found.name if found is not None else f"{task.name}/{file.name}"
-        source = found.contents if found is not None else file.contents
-        return WorkFile(file.name, file.path, name, source, file.interpreter, file.mode)
-
-    def _reachable(self, files: list[WorkFile]) -> dict[str, str]:
-        known = {name: template.contents for name, template in self._catalog.view["templates"].items()}
-        needed: dict[str, str] = {}
-        for file in files:
-            try:
-                needed |= self._renderer.reachable(file.template, {**known, file.template: file.source})
-            except RenderError:
-                # The agent meets the same error and fails the job with it, where the operator looks for it.
-                needed[file.template] = file.source
-        return needed
-
-    def _context(self, machine: Machine, job: Job, task: Task, params: dict[str, Any], where: Where) -> dict[str, Any]:
-        view = self._catalog.view
-        now = self._ledger.clock()
-        grants = [grant for grant in machine.erase_grants if grant.expires_at > now]
-        return {
-            "machine": {
-                "id": machine.id,
-                "name": machine.name,
-                "macs": machine.macs,
-                "address": machine.address,
-                "arch": machine.arch,
-                "firmware": machine.firmware,
-                "profiles": machine.profiles,
-                "meta": machine.meta,
-                "inventory": machine.inventory,
-                "erase_grants": grants,
-            },
-            "params": params,
-            "stage": {"name": machine.stage},
-            "workflow": {"name": machine.workflow},
-            "bootenv": _named(view["bootenvs"].get(machine.bootenv), machine.bootenv),
-            "task": {"name": task.name, "description": task.description},
-            "job": {"id": job.id, "attempt": job.attempt, "index": job.index},
-            "server": {"url": where.url, "address": where.address},
-        }
-
     # --- running ----------------------------------------------------------------------------------------------
 
     async def start(self, job_id: str, boot_id: str, instance: str, by: Principal) -> Job:
@@ -314,6 +220,9 @@ class Jobs:
         job = self._decide(job_id)
         tx = self._ledger.transaction(by=str(by))
         started = start_job(job, boot_id, instance or boot_id, tx.now)
+        machine = self._ledger.get(Machine, job.machine)
+        if started is not job and (machine is None or machine.current_job != job.id):
+            raise Refused(f"job {job.id} is no longer what its machine is to do", object=job.id, code="job-state")
         self._heard[job.id] = tx.now
         if started is not job:
             tx.put(started)
@@ -453,8 +362,3 @@ class Jobs:
                     JobState.FAILED, ExitState.FAILED, None, "the server was restarted during this action"
                 )
                 await self.end(job.id, "", outcome, SERVER)
-
-
-def _named(bootenv: Any, name: str) -> dict[str, Any]:
-    os = bootenv.os if bootenv is not None else None
-    return {"name": name, "os": {"family": os.family, "version": os.version} if os else {"family": "", "version": ""}}

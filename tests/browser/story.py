@@ -9,9 +9,10 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
-from provisioner.conductor.jobs import Jobs, Where, WorkOrder
+from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Hello, MachineChange, Machines, Registration
+from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.tokens import Tokens
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, Identity, Job, JobState, Lease, LeaseState, Machine, RenderedFile

@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from provisioner.access import require_machine
 from provisioner.conductor.actions import Actions
-from provisioner.conductor.jobs import Jobs, Where
+from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Hello, Machines, Registration, outcome_of
+from provisioner.conductor.orders import Where
 from provisioner.errors import Invalid, NotFound
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile

@@ -7,7 +7,7 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,14 +23,14 @@ from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot import Boot
-from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.tokens import Tokens
 from provisioner.config import Config
-from provisioner.content.whole import build_without_bad_edits
+from provisioner.content import whole
 from provisioner.errors import SettingError, unknown
 from provisioner.model import Content, Subnet
 from provisioner.packs import load, load_shipped
@@ -113,8 +113,7 @@ class Server:
                 notify(environment, "STOPPING=1")
                 for task in tasks:
                     task.cancel()
-            for runner in runners:
-                await runner.cleanup()
+            await asyncio.gather(*(runner.cleanup() for runner in runners))
             tx = parts.ledger.transaction(by="server")
             tx.event("server.stop")
             await tx.commit()
@@ -253,7 +252,7 @@ def _become(user: str) -> None:
 def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Callable[[], datetime]) -> Parts:
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
-    catalog = Catalog(ledger, _content_builder(config))
+    catalog = Catalog(ledger, *_content_builders(config))
     catalog.load()
     _check_names(config, catalog.view)
     tokens = Tokens(ledger)
@@ -277,16 +276,16 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
     )
 
 
-def _content_builder(config: Config) -> Callable[..., ContentView]:
+def _content_builders(config: Config) -> tuple[Build, Build]:
     packs = [*load_shipped(), *map(load, config["content"])]
 
-    def build_content(edits: list[Content]) -> ContentView:
-        content, left_out = build_without_bad_edits(packs, edits)
+    def build_saved(edits: Iterable[Content]) -> ContentView:
+        content, left_out = whole.build_without_bad_edits(packs, edits)
         for problem in left_out:
             log.error("content.edit_left_out", problem=str(problem))
         return content
 
-    return build_content
+    return lambda edits: whole.build(packs, edits), build_saved
 
 
 def _check_names(config: Config, view: ContentView) -> None:

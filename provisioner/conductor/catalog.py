@@ -14,21 +14,34 @@ from provisioner.errors import Conflict, NotFound, StoreError, unknown
 from provisioner.model import CONTENT_KINDS, Content, Machine
 from provisioner.params import ContentView, resolve
 
-# Checks packs and edits as one stack; raises ContentError with every problem.
+# Puts packs and edits together as one stack; raises ContentError with every problem.
 Build = Callable[[Iterable[Content]], ContentView]
 
 
 class Catalog:
-    """`view` is kind -> name -> object. It is replaced as a whole, never changed in place."""
+    """`view` is kind -> name -> object. It is replaced as a whole, never changed in place.
 
-    def __init__(self, ledger: Ledger, build: Build) -> None:
+    `build` refuses a bad edit; `build_saved` may leave out edits, saved long ago, that no longer fit the packs.
+    """
+
+    def __init__(self, ledger: Ledger, build: Build, build_saved: Build | None = None) -> None:
         self._ledger = ledger
         self._build = build
+        self._build_saved = build_saved or build
         self.view: ContentView = {kind: {} for kind in CONTENT_KINDS}
 
     def load(self) -> None:
         """Put packs and saved edits in force; raises ContentError and leaves the old content in force."""
-        self.view = self._build(self._edits())
+        self.view = self._build_saved(self._edits())
+
+    def _checked(self, edits: list[Content]) -> ContentView:
+        """The view these edits make, of which none may be bad but those that are left out already."""
+        left_out = [edit for edit in self._left_out() if edit in edits]
+        view = self._build([edit for edit in edits if edit not in left_out])
+        return self._build_saved(edits) if left_out else view
+
+    def _left_out(self) -> list[Content]:
+        return [edit for edit in self._edits() if self.view[edit.kind].get(edit.name) != edit]  # type: ignore[attr-defined]
 
     def _edits(self) -> list[Content]:
         return [edit for cls in CONTENT_KINDS.values() for edit in self._ledger.all(cls)]
@@ -58,7 +71,7 @@ class Catalog:
             )
         value = replace(value, pack="")
         others = [edit for edit in self._edits() if not (type(edit) is type(value) and edit.name == value.name)]
-        view = self._build([*others, value])
+        view = self._checked([*others, value])
         tx = self._ledger.transaction(by=str(by))
         tx.put(value)
         tx.event("object.put", key=f"{kind}/{value.name}")
@@ -91,7 +104,7 @@ class Catalog:
                 code="in-use",
             )
         kept = [edit for edit in self._edits() if edit is not value]
-        view = self._build([edit for edit in kept if not (type(edit) is type(value) and edit.name == name)])
+        view = self._checked([edit for edit in kept if not (type(edit) is type(value) and edit.name == name)])
         tx = self._ledger.transaction(by=str(by))
         tx.delete(type(value), name)
         tx.event("object.delete", key=f"{kind}/{name}")

@@ -64,6 +64,22 @@ def test_every_setting_that_is_no_secret_is_a_flag() -> None:
         assert (f"{setting.flag} VALUE" in text) is (setting.name not in NOT_ON_THE_COMMAND_LINE), setting.name
 
 
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_traceback_in_the_log_shows_no_local_variables(style: str) -> None:
+    program = f"""
+import sys, structlog
+from provisioner.cli.serve import set_up_logging
+set_up_logging("info", {style!r}, sys.stdout)
+def work(password): raise ValueError("broken")
+try:
+    work("hid" + "den")
+except ValueError:
+    structlog.get_logger().exception("x")
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "broken" in said and "work" in said and "hidden" not in said
+
+
 def test_a_server_starts_lets_its_administrator_in_and_ends_at_sigterm(tmp_path: Path) -> None:
     with serving(tmp_path) as process:
         cli = CommandLine(tmp_path, token="", environment={"PROVISIONER_PASSWORD": announced_password(process)})

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.exits import Exit
@@ -19,17 +22,23 @@ from provisioner.server import serve
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Foreign libraries are heard only when something is wrong; tftpy and aiohttp are chatty below that.
 _FOREIGN_LEVEL = logging.WARNING
+# Tracebacks without local variables: those may be passwords and tokens.
+_TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
 def set_up_logging(level: str, style: str, stream: TextIO) -> None:
     """Events with fields, one a line: JSON for programs, aligned for people."""
     console = style == "console" or (style == "auto" and stream.isatty())
-    last = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    last = (
+        ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
     processors = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *([] if console else [structlog.processors.dict_tracebacks]),
+        *([] if console else [_TRACEBACKS]),
         last,
     ]
     structlog.configure(

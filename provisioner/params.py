@@ -120,6 +120,8 @@ def validate(name: str, value: Any, param: Param) -> list[FieldError]:
         errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
     except Unresolvable as error:
         return [FieldError(name, f"its schema points to something that is not there: {error}")]
+    except RecursionError:
+        return [FieldError(name, "its schema leads back to itself without end, or the value is nested too deeply")]
     return [FieldError(name + _path(error), _message(error, param.secure)) for error in errors]
 
 

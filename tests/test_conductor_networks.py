@@ -43,6 +43,7 @@ async def test_a_good_subnet_is_saved_and_told(parts):
         ({"dns_servers": ("10.0.0.1", "dns")}, "dns_servers"),
         ({"next_server": "here"}, "next_server"),
         ({"lease_seconds": 59}, "lease_seconds"),
+        ({"lease_seconds": 1 << 32}, "lease_seconds"),
         ({"reserved_lease_seconds": -1}, "reserved_lease_seconds"),
         ({"options": {"no-such": "1"}}, "options.no-such"),
         ({"options": {"ntp-servers": "soon"}}, "options.ntp-servers"),

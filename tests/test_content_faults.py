@@ -41,6 +41,11 @@ def script(**fields: Any) -> TaskFile:
         (Task(name="t", files=(script(mode="999"),)), "files[0].mode: '999' is no file mode; write it like '0644'"),
         (Task(name="t", timeout_seconds=-1), "timeout_seconds: -1 is less than 0"),
         (Task(name="t", retry=Retry(max=-1)), "retry.max: -1 is less than 0"),
+        (Task(name="t", heartbeat_seconds=1e30), "heartbeat_seconds: 1e+30 is more than 31622400, a year"),
+        (
+            Task(name="t", retry=Retry(backoff_seconds=1e30)),
+            "retry.backoff_seconds: 1e+30 is not from 0 to 86400, a day",
+        ),
         (Stage(name="none"), "name: 'none' means no stage; give it another name"),
         (
             Stage(name="s", tasks=("acton:x",)),

@@ -184,6 +184,11 @@ def test_a_schema_may_not_fetch_others() -> None:
     assert error.message == "$ref 'http://example.com/s.json' leaves the schema; only '#...' is read"
 
 
+def test_a_schema_that_leads_back_to_itself_is_an_error_and_not_a_crash() -> None:
+    (error,) = validate("x", 1, Param(name="x", schema={"$ref": "#"}))
+    assert error.path == "x" and error.message.startswith("its schema leads back to itself")
+
+
 def test_a_schema_that_points_nowhere_is_an_error_and_not_a_crash() -> None:
     (error,) = check_schema(Param(name="x", schema={"$ref": "#/$defs/gone"}, default=1))
     assert error.message.startswith("its schema points to something that is not there")

@@ -66,7 +66,7 @@ def test_no_path_leads_out_of_the_root(tree: Tree, path: str) -> None:
         tree.static(path)
 
 
-@pytest.mark.parametrize("path", ["ipxe", "ipxe/none", ""])
+@pytest.mark.parametrize("path", ["ipxe", "ipxe/none", "", "n" * 300])
 def test_what_is_no_file_is_not_found(tree: Tree, path: str) -> None:
     with pytest.raises(NotFound):
         tree.static(path)

@@ -15,6 +15,8 @@ from provisioner.model import Reservation, Subnet
 from provisioner.wire.dhcp_options import encode_configured
 
 _SHORTEST_LEASE_SECONDS = 60
+# DHCP says it in 32 bits, of which all ones mean for ever.
+_LONGEST_LEASE_SECONDS = 0xFFFF_FFFE
 
 
 class Networks:
@@ -101,6 +103,8 @@ def checked_subnet(subnet: Subnet) -> Subnet:
     for name in ("lease_seconds", "reserved_lease_seconds"):
         if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
+        if getattr(subnet, name) > _LONGEST_LEASE_SECONDS:
+            raise _invalid(name, f"{getattr(subnet, name)} is more than {_LONGEST_LEASE_SECONDS} seconds")
     _check_options(subnet.options)
     return subnet
 

@@ -14,6 +14,9 @@ ARCHES = ("amd64", "arm64")
 # A name is a path in a pack and part of a URL; a colon would make it an entry such as `stage:x`.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _MODE = re.compile(r"0?[0-7]{3}")
+# Beyond what makes sense, and within what can be added to a date.
+_LONGEST_SECONDS = 366 * 86400
+_LONGEST_BACKOFF_SECONDS = 86400
 
 
 def name_fault(name: str) -> str:
@@ -54,8 +57,13 @@ def _task_faults(task: Task) -> Iterator[FieldError]:
     for path in ("timeout_seconds", "heartbeat_seconds"):
         if getattr(task, path) < 0:
             yield FieldError(path, f"{getattr(task, path)} is less than 0")
+        if getattr(task, path) > _LONGEST_SECONDS:
+            yield FieldError(path, f"{getattr(task, path)} is more than {_LONGEST_SECONDS}, a year")
     if task.retry.max < 0:
         yield FieldError("retry.max", f"{task.retry.max} is less than 0")
+    if not 0 <= task.retry.backoff_seconds <= _LONGEST_BACKOFF_SECONDS:
+        message = f"{task.retry.backoff_seconds} is not from 0 to {_LONGEST_BACKOFF_SECONDS}, a day"
+        yield FieldError("retry.backoff_seconds", message)
 
 
 def _source_faults(files: Sequence[TaskFile | BootFile]) -> Iterator[FieldError]:

@@ -48,7 +48,11 @@ class Tree:
         found = (self._root / path).resolve()
         if not found.is_relative_to(self._root.resolve()):
             raise Denied(f"{path!r} leads out of the served files", code="path-refused")
-        if not found.is_file():
+        try:
+            there = found.is_file()
+        except OSError:  # a name longer than a file system can have
+            there = False
+        if not there:
             raise NotFound(_NOT_FOUND.format(path), object=path)
         return found
 

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
 from provisioner.conductor.jobs import SERVER_BOOT_ID
+from provisioner.conductor.machines import MachineChange
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, JobState, Machine, RenderedFile
@@ -84,6 +85,17 @@ async def test_a_second_agent_on_the_same_boot_waits(parts):
     with pytest.raises(Conflict, match="held by another agent"):
         await parts.jobs.start(job.id, "boot-1", "agent-2", agent(machine))
     assert await parts.jobs.start(job.id, "boot-1", "agent-1", agent(machine)) == job
+
+
+async def test_a_job_that_another_took_the_place_of_is_not_started(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    old = (await parts.claim(machine)).job
+    await parts.machines.change(machine, MachineChange(current_task=-1), OPERATOR)
+    new = (await parts.claim(machine)).job
+    assert new.id != old.id
+    with pytest.raises(Refused, match="no longer what its machine is to do"):
+        await parts.jobs.start(old.id, "boot-1", "agent-1", agent(machine))
+    assert (await parts.jobs.start(new.id, "boot-1", "agent-1", agent(machine))).state is JobState.RUNNING
 
 
 async def test_missing_params_fail_the_job_with_their_names(parts):

@@ -56,8 +56,8 @@ _OPENERS: dict[str, Callable[[str, int], socket.socket]] = {
     "http": tcp,
     "ui": tcp,
 }
-# Long polls and streams end at once; transfers get this long.
-_SHUTDOWN_SECONDS = 2.0
+# Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
+_SHUTDOWN_SECONDS = 1.0
 
 
 @dataclass

@@ -21,7 +21,7 @@ from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import Hello, MachineChange, Machines, Registered, Registration
+from provisioner.conductor.machines import Hello, MachineChange, Machines, Registered, Registration, normal_mac
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.tokens import Tokens
@@ -203,7 +203,11 @@ class Parts:
         """A machine registers in the discovery environment, by the MAC named first."""
         macs = macs or (MAC,)
         asked = Registration(
-            ticket=ticket or await self.ticket(macs[0]), macs=macs, identity=identity, bootenv="discovery", **said
+            ticket=ticket or await self.ticket(normal_mac(macs[0])),
+            macs=macs,
+            identity=identity,
+            bootenv="discovery",
+            **said,
         )
         return await self.machines.register(asked, "10.0.0.50")
 

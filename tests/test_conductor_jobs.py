@@ -355,3 +355,9 @@ async def test_what_was_rendered_is_kept(parts):
     for content in ("old", "new"):
         await parts.jobs.report_actions(job.id, (RenderedFile("run", content),), agent(machine))
     assert b'"content":"new"' in await parts.database.actions(job.id)
+
+
+async def test_no_machine_claims_in_the_name_of_the_server(parts):
+    machine = await parts.ready(workflow="greet")
+    with pytest.raises(Invalid, match="boot_id"):
+        await parts.claim(machine, SERVER_BOOT_ID)

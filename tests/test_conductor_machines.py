@@ -446,3 +446,10 @@ async def test_work_of_an_unknown_machine_cannot_be_changed(parts):
     ):
         with pytest.raises(NotFound, match="there is no machine 'ghost'"):
             await doing
+
+
+async def test_a_ticket_of_another_mac_is_refused_and_nothing_changes(parts):
+    stolen = await parts.ticket(OTHER_MAC)
+    with pytest.raises(Denied, match=OTHER_MAC):
+        await parts.register(MAC, ticket=stolen)
+    assert list(parts.ledger.read_all(Machine)) == []

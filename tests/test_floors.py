@@ -24,7 +24,8 @@ ORDER = {
     "content": "located templating references faults stack whole",
     "store": "schema database logs",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger record tokens catalog orders jobs machines actions networks boot dhcp_replies lease_book addresses",
+    "conductor": "ledger record tokens catalog orders jobs machines actions networks boot"
+    " dhcp_replies lease_book addresses",
     "services": "http listing files tftp_transfer tftp dhcp clock work api ui_words ui_events ui_boots ui_content"
     " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
     "cli": "exits client tokens output command decoding naming access content events logs jobs machines networks"

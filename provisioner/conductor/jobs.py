@@ -16,7 +16,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.orders import Orders, Where, WorkOrder
 from provisioner.conductor.record import save_machine
-from provisioner.errors import Invalid, NotFound, Refused, unknown
+from provisioner.errors import FieldError, Invalid, NotFound, Refused, unknown
 from provisioner.events import Event
 from provisioner.lifecycle import (
     Answer,
@@ -90,6 +90,8 @@ class Jobs:
 
         None also follows when an entry that the server itself carries out was applied: the agent looks again.
         """
+        if boot_id == SERVER_BOOT_ID:
+            raise Invalid(f"boot_id: {boot_id!r} is no boot of a machine", fields=(FieldError("boot_id", boot_id),))
         machine = self._machine(machine_id)
         job = self._ledger.get(Job, machine.current_job)
         tx = self._ledger.transaction(by=str(by))

@@ -18,7 +18,7 @@ from provisioner.conductor.jobs import SERVER_BOOT_ID
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.record import save_machine
 from provisioner.conductor.tokens import Tokens
-from provisioner.errors import Conflict, FieldError, Invalid, NotFound, Refused, unknown
+from provisioner.errors import Conflict, Denied, FieldError, Invalid, NotFound, Refused, unknown
 from provisioner.identity import best_match, clean
 from provisioner.lifecycle import cancel_job, lose_job, lost_reason, may_run_after_boot
 from provisioner.model import LIVE_STATES, AgentInfo, EraseGrant, Identity, Job, JobState, Machine, Token, TokenPurpose
@@ -138,6 +138,11 @@ class Machines:
         identity = clean(asked.identity)
         tx = self._ledger.transaction(by=f"address:{address}")
         ticket = self._tokens.redeem_ticket(tx, asked.ticket)
+        if ticket.subject not in macs:
+            raise Denied(
+                f"the ticket is for {ticket.subject}, which is not among the machine's MACs",
+                code="ticket-refused",
+            )
         match = best_match(self._ledger.all(Machine), macs, identity)
         self._refuse_clash(match.machine if match else None, macs, ticket)
         seen = {

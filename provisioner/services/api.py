@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from provisioner.access import Who, require_machine, require_param, require_user
@@ -46,8 +46,8 @@ _LOG_READ_LIMIT = 4 << 20
 class LoginBody(Struct, frozen=True):
     """A user's name and password."""
 
-    username: str
-    password: str
+    username: Annotated[str, Meta(max_length=128)]
+    password: Annotated[str, Meta(max_length=1024)]
 
 
 class NewMachine(Struct, frozen=True, forbid_unknown_fields=True):

@@ -253,6 +253,11 @@ CLAIM_TABLE: tuple[ClaimRow, ...] = (
         lambda asked: not asked.machine.runnable,
         _busy(lambda asked: f"machine is not runnable: {asked.machine.waiting_for or 'an operator must say so'}"),
     ),
+    ClaimRow(
+        "from a boot that is over",
+        lambda asked: asked.machine.agent.boot_id not in ("", asked.boot_id),
+        _busy(lambda asked: "the agent of another boot said hello since; say hello first"),
+    ),
     ClaimRow("lost to another boot", _other_boot, _lost),
     ClaimRow(
         "another agent at work",

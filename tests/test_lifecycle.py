@@ -27,7 +27,7 @@ from provisioner.lifecycle import (
     retriable,
     start_job,
 )
-from provisioner.model import FINAL_STATES, ExitState, Job, JobState, Machine, Retry, Task
+from provisioner.model import FINAL_STATES, AgentInfo, ExitState, Job, JobState, Machine, Retry, Task
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=5)
@@ -194,6 +194,12 @@ def test_claim_not_runnable__answers_what_it_waits_for():
 
 def test_claim_not_runnable__without_a_reason_names_the_operator():
     assert ask(runnable=False).reason == "machine is not runnable: an operator must say so"
+
+
+def test_claim_from_a_boot_that_is_over__is_told_to_say_hello():
+    got = ask(agent=AgentInfo(boot_id="boot-2"), boot_id="boot-1")
+    assert (got.answer, got.lost) == (Answer.BUSY, False)
+    assert "say hello first" in got.reason
 
 
 def test_claim_lost_to_another_boot__waits_when_it_cannot_be_redone():

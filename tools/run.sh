@@ -9,7 +9,7 @@ if [ -z "$interface" ]; then
     ip -br -4 address | sed 's/^/  /' >&2
     exit 2
 fi
-cidr=$(ip -4 -o address show dev "$interface" 2>/dev/null | awk '{print $4; exit}')
+cidr=$(ip -4 -o address show dev "$interface" 2>/dev/null | awk '{print $4; exit}' || true)
 if [ -z "$cidr" ]; then
     echo "interface $interface does not exist or has no IPv4 address; give it one first: ip address add ADDRESS/LEN dev $interface" >&2
     exit 2

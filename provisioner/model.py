@@ -43,6 +43,29 @@ class ExitState(StrEnum):
     POWEROFF = "poweroff"
     STOP = "stop"
     INCOMPLETE = "incomplete"
+    RESTART = "restart"
+
+
+class Hold(StrEnum):
+    """Why a machine is not runnable, in one word; `Machine.waiting_for` has the sentence.
+
+    `boot`: it is to come up (again); `agent`: its agent restarts; `incomplete`: its task has more to do; `failed`,
+    `lost` and `cancelled`: its task was; `resumes`: its task went on too often; `paused`: an operator said so; `step`
+    and `stop-before`: it is being debugged; `errors`: it cannot be used as it stands.
+    """
+
+    NONE = ""
+    BOOT = "boot"
+    AGENT = "agent"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    RESUMES = "resumes"
+    PAUSED = "paused"
+    STEP = "step"
+    STOP_BEFORE = "stop-before"
+    ERRORS = "errors"
 
 
 class LeaseState(StrEnum):
@@ -72,10 +95,14 @@ class TaskFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class Retry(Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a failed task is tried again by itself, and the first pause in seconds (it doubles)."""
+    """How often a failed task is tried again by itself, and the first pause in seconds.
+
+    Each pause is about twice the one before, a little shorter by chance, and never over `max_backoff_seconds`.
+    """
 
     max: int = 0
     backoff_seconds: float = 2.0
+    max_backoff_seconds: float = 300.0
 
 
 class BootFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -140,7 +167,11 @@ class Template(Content, frozen=True, kw_only=True):
 
 
 class Task(Content, frozen=True, kw_only=True):
-    """The unit of work. `timeout_seconds` 0 is no limit; `destructive` tasks need an erase grant."""
+    """The unit of work. `timeout_seconds` 0 is no limit; `destructive` tasks need an erase grant.
+
+    `on_error` names tasks that are done once after the first failure, before the task is tried again. A job that
+    went on `max_resumes` times after being incomplete holds its machine; 0 is no limit.
+    """
 
     kind: ClassVar[str] = "tasks"
     files: tuple[TaskFile, ...] = ()
@@ -149,6 +180,8 @@ class Task(Content, frozen=True, kw_only=True):
     timeout_seconds: float = 0
     heartbeat_seconds: float = 60
     retry: Retry = Retry()
+    on_error: tuple[str, ...] = ()
+    max_resumes: int = 100
     idempotent: bool = False
     destructive: bool = False
 
@@ -219,9 +252,10 @@ class EraseGrant(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the machine's agent said of itself when it last said hello."""
+    """What the machine's agent said of itself when it last said hello; `instance` is its process."""
 
     boot_id: str = ""
+    instance: str = ""
     version: str = ""
     bootenv: str = ""
     hostname: str = ""
@@ -233,8 +267,11 @@ class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A server: what it is, and where it stands in its work.
 
-    `current_task` is -1 before the first entry of `tasks` and len(tasks) after the last. `waiting_for` says why it
-    is not runnable; before `not_before` a task is not tried again.
+    `current_task` is -1 before the first entry of `tasks` and len(tasks) after the last. `hold` and `waiting_for` say
+    why it is not runnable; before `not_before` a task is not tried again. Of the current task: `attempts` are its jobs
+    so far, `retries` those that followed a failure by themselves; `repairs_left` are the tasks of its `on_error` still
+    to be done, `repaired` tells that they were begun. For debugging: with `step` it is held after each job, and before
+    each entry that `stop_before` names; `stopped_at` is the place where it was stopped last.
     """
 
     kind: ClassVar[str] = "machines"
@@ -260,8 +297,16 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     current_task: int = -1
     current_job: str = ""
     runnable: bool = False
+    hold: Hold = Hold.NONE
     waiting_for: str = ""
     not_before: datetime | None = None
+    attempts: int = 0
+    retries: int = 0
+    repairs_left: tuple[str, ...] = ()
+    repaired: bool = False
+    step: bool = False
+    stop_before: tuple[str, ...] = ()
+    stopped_at: int = -1
     errors: tuple[str, ...] = ()
     locked: bool = False
     erase_grants: tuple[EraseGrant, ...] = ()
@@ -282,7 +327,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One attempt at one task on one machine. `index` is its place in the machine's tasks.
 
-    `boot_id` and `instance` tell which boot of the machine and which agent process on it hold the job.
+    `boot_id` and `instance` tell which boot of the machine and which agent process on it hold the job. A `repair` is
+    for the failed task at the same place. `resumes` counts how often it went on after being incomplete.
     """
 
     kind: ClassVar[str] = "jobs"
@@ -294,6 +340,8 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     bootenv: str = ""
     index: int = 0
     attempt: int = 1
+    repair: bool = False
+    resumes: int = 0
     previous: str = ""
     state: JobState = JobState.CREATED
     exit_state: ExitState = ExitState.NONE

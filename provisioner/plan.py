@@ -14,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.errors import FieldError, Invalid, Refused, unknown
-from provisioner.model import NO_STAGE, Bootenv, Machine, Stage, Workflow
+from provisioner.model import NO_STAGE, Bootenv, Hold, Machine, Stage, Workflow
 
+PAUSED = "an operator paused it"
 CHANGE_STAGE_MAP = "change-stage/map"
 
 
@@ -69,14 +70,7 @@ def flatten(workflow: Workflow, stages: Mapping[str, Stage]) -> tuple[str, ...]:
 
 def set_workflow(machine: Machine, workflow: Workflow, stages: Mapping[str, Stage]) -> Machine:
     """Give the machine all the work of a workflow; its first stage and bootenv apply at once."""
-    machine = replace(
-        machine,
-        workflow=workflow.name,
-        tasks=flatten(workflow, stages),
-        current_task=-1,
-        waiting_for="",
-        not_before=None,
-    )
+    machine = at_place(replace(machine, workflow=workflow.name, tasks=flatten(workflow, stages)), -1)
     if not workflow.stages:
         return replace(machine, stage=NO_STAGE)
     first = find_stage(stages, workflow.stages[0])
@@ -85,7 +79,49 @@ def set_workflow(machine: Machine, workflow: Workflow, stages: Mapping[str, Stag
 
 def clear_workflow(machine: Machine) -> Machine:
     """Take all work away; the machine stays in the bootenv it is in."""
-    return replace(machine, workflow="", stage=NO_STAGE, tasks=(), current_task=-1, waiting_for="", not_before=None)
+    return at_place(replace(machine, workflow="", stage=NO_STAGE, tasks=()), -1)
+
+
+def restart(machine: Machine, workflow: Workflow | None, stages: Mapping[str, Stage], stage: str = "") -> Machine:
+    """Begin the machine's work anew: all of `workflow`, or from the stage of it that is named here.
+
+    The list then begins with that stage, in the bootenv that the workflow has reached by then. Without a workflow the
+    machine's present stage begins anew. Raises Invalid for a stage that is not part of the work, with the choices, and
+    Refused when there is no work to begin.
+    """
+    if workflow is None:
+        return _restart_stage(machine, stages, stage)
+    if not stage:
+        return set_workflow(machine, workflow, stages)
+    if stage not in workflow.stages:
+        message = f"{unknown('stage', stage, workflow.stages)} (in workflow {workflow.name!r})"
+        raise Invalid(message, object=machine.id, fields=(FieldError("stage", message),))
+    place = workflow.stages.index(stage)
+    before = [find_stage(stages, name).bootenv for name in workflow.stages[: place + 1]]
+    bootenv = next((name for name in reversed(before) if name), "")
+    entries = flatten(replace(workflow, stages=workflow.stages[place:]), stages)
+    if bootenv and not find_stage(stages, stage).bootenv:
+        # The environment that an earlier stage asked for is asked for again, by this list's own beginning.
+        entries = (entries[0], f"bootenv:{bootenv}", *_without_first(entries[1:], f"bootenv:{bootenv}"))
+    machine = at_place(replace(machine, workflow=workflow.name, stage=stage, tasks=entries), -1)
+    return set_bootenv(machine, bootenv or machine.bootenv)
+
+
+def _without_first(entries: tuple[str, ...], bootenv: str) -> tuple[str, ...]:
+    """The entries without the first change of bootenv if it is this one, which would change nothing."""
+    place = next((place for place, entry in enumerate(entries) if entry.startswith("bootenv:")), -1)
+    if place < 0 or entries[place] != bootenv:
+        return entries
+    return entries[:place] + entries[place + 1 :]
+
+
+def _restart_stage(machine: Machine, stages: Mapping[str, Stage], stage: str) -> Machine:
+    if machine.stage == NO_STAGE:
+        raise Refused(f"machine {machine.name} has no workflow and no stage to begin anew", object=machine.id)
+    if stage not in ("", machine.stage):
+        message = f"{unknown('stage', stage, (machine.stage,))} (without a workflow only the present stage begins anew)"
+        raise Invalid(message, object=machine.id, fields=(FieldError("stage", message),))
+    return set_stage(machine, find_stage(stages, machine.stage), force=True)
 
 
 def set_stage(machine: Machine, stage: Stage, *, force: bool = False) -> Machine:
@@ -103,7 +139,7 @@ def set_stage(machine: Machine, stage: Stage, *, force: bool = False) -> Machine
             f"machine {machine.name} {what} in stage {machine.stage!r}; force it to drop what is left",
             object=machine.id,
         )
-    machine = replace(machine, stage=stage.name, tasks=stage.tasks, current_task=-1, waiting_for="", not_before=None)
+    machine = at_place(replace(machine, stage=stage.name, tasks=stage.tasks), -1)
     return set_bootenv(machine, stage.bootenv or machine.bootenv)
 
 
@@ -116,7 +152,86 @@ def set_bootenv(machine: Machine, bootenv: str) -> Machine:
     """Change what the machine boots. It may not run until that environment has come up and said so."""
     if bootenv == machine.bootenv:
         return machine
-    return replace(machine, bootenv=bootenv, runnable=False, waiting_for=f"boot of {bootenv}")
+    return hold(replace(machine, bootenv=bootenv), Hold.BOOT, f"boot of {bootenv}")
+
+
+# --- going on and waiting -------------------------------------------------------------------------------------
+
+
+def hold(machine: Machine, why: Hold, reason: str) -> Machine:
+    """The machine waits: `why` in one word, `reason` as people read it."""
+    return replace(machine, runnable=False, hold=why, waiting_for=reason)
+
+
+def release(machine: Machine) -> Machine:
+    """The machine may be given work; what has been counted of its current task stays."""
+    return replace(machine, runnable=True, hold=Hold.NONE, waiting_for="")
+
+
+def at_place(machine: Machine, place: int) -> Machine:
+    """The machine with `place` as the last entry accounted for, and nothing counted of the one after it.
+
+    Whether it is runnable stays as it was; a reason that belonged to the former place is gone.
+    """
+    return replace(
+        machine,
+        current_task=place,
+        hold=Hold.NONE,
+        waiting_for="",
+        not_before=None,
+        attempts=0,
+        retries=0,
+        repairs_left=(),
+        repaired=False,
+        stopped_at=-1,
+    )
+
+
+def set_runnable(machine: Machine, runnable: bool) -> Machine:
+    """An operator lets the machine go on, with all retries of its task anew and without a pause, or pauses it."""
+    if not runnable:
+        return replace(hold(machine, Hold.PAUSED, PAUSED), not_before=None)
+    return release(replace(machine, not_before=None, retries=0))
+
+
+def resume(machine: Machine) -> Machine:
+    """Go on at the task that failed or was held, with all its retries and its on_error tasks anew.
+
+    Raises Refused with the reason when there is nothing to go on with, or the machine is still to boot elsewhere.
+    """
+    if not _has_work(machine):
+        raise Refused(f"machine {machine.name} has no work to go on with; give it some", object=machine.id)
+    if machine.errors:
+        raise Refused(f"machine {machine.name} cannot be used: {'; '.join(machine.errors)}", object=machine.id)
+    if machine.hold is Hold.BOOT and machine.agent.bootenv != machine.bootenv:
+        raise Refused(
+            f"machine {machine.name} waits for its boot of {machine.bootenv!r}; it goes on by itself then",
+            object=machine.id,
+        )
+    if not machine.repairs_left:
+        machine = replace(machine, repaired=False)
+    return set_runnable(machine, True)
+
+
+def move_back(machine: Machine, place: int, stages: Mapping[str, Stage], *, run: bool) -> Machine:
+    """An operator moves the machine back to an earlier place; -1 together with `run` rewinds.
+
+    Raises Invalid for a place ahead of where it is: no task is left out by hand.
+    """
+    if place > machine.current_task or place < -1:
+        raise Invalid(
+            f"current_task {place} is not from -1 to {machine.current_task}: it never moves forward by hand",
+            object=machine.id,
+            fields=(FieldError("current_task", f"is {machine.current_task} now"),),
+        )
+    if place == -1 and run:
+        return rewind(machine, stages)
+    return machine if place == machine.current_task else _moved(machine, place)
+
+
+def _moved(machine: Machine, place: int) -> Machine:
+    """As `at_place`, but a machine that waits goes on waiting for the same reason."""
+    return replace(at_place(machine, place), hold=machine.hold, waiting_for=machine.waiting_for)
 
 
 def rewind(machine: Machine, stages: Mapping[str, Stage]) -> Machine:
@@ -130,7 +245,7 @@ def rewind(machine: Machine, stages: Mapping[str, Stage]) -> Machine:
             start = place
         elif bootenv and start:
             break
-    return replace(machine, current_task=start - 1, runnable=True, waiting_for="", not_before=None)
+    return release(at_place(machine, start - 1))
 
 
 def follow_map(

@@ -6,10 +6,12 @@ same placeholder everywhere, so values that say nothing are ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from msgspec import Struct
 
+from provisioner.errors import FieldError, Invalid
 from provisioner.model import Identity, Machine
 
 MATCH = 100
@@ -17,6 +19,7 @@ _WEIGHTS = {"dmi_uuid": 60, "serial": 50, "board_serial": 40, "chassis_serial": 
 _DISK_MARKER = 100
 _ALL_MACS = 100
 
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MEANINGLESS = frozenset(
     {
         "",
@@ -48,6 +51,15 @@ class Match(Struct, frozen=True):
 
     machine: Machine
     score: int
+
+
+def normal_mac(text: str, path: str = "macs") -> str:
+    """A MAC as lower-case hex with colons; raises Invalid naming the field `path` for anything else."""
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        message = f"{text!r} is not a MAC address such as 52:54:00:12:34:56"
+        raise Invalid(f"{path}: {message}", fields=(FieldError(path, message),))
+    return mac
 
 
 def clean(identity: Identity) -> Identity:

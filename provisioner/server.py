@@ -28,6 +28,7 @@ from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.config import Config
 from provisioner.content import whole
@@ -70,6 +71,7 @@ class Parts:
     catalog: Catalog
     tokens: Tokens
     machines: Machines
+    registrations: Registrations
     jobs: Jobs
     drivers: PowerDrivers
     actions: Actions
@@ -166,7 +168,7 @@ class Server:
             parts.database,
             parts.tokens,
         )
-        work = Work(parts.ledger, parts.machines, parts.jobs, parts.actions)
+        work = Work(parts.ledger, parts.registrations, parts.jobs, parts.actions)
         files = self._tree()
         ui = Ui(
             parts.ledger,
@@ -266,7 +268,8 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
         logs=logs,
         catalog=catalog,
         tokens=tokens,
-        machines=Machines(ledger, catalog, tokens, config["machines.default_workflow"]),
+        machines=Machines(ledger, catalog),
+        registrations=Registrations(ledger, catalog, tokens, config["machines.default_workflow"]),
         jobs=jobs,
         drivers=drivers,
         actions=Actions(ledger, catalog, jobs, drivers),

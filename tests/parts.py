@@ -21,12 +21,15 @@ from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import Hello, MachineChange, Machines, Registered, Registration, normal_mac
+from provisioner.conductor.machine_changes import MachineChange
+from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.orders import Where, WorkOrder
+from provisioner.conductor.registration import Hello, Registered, Registration, Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import build
+from provisioner.identity import normal_mac
 from provisioner.lifecycle import Outcome
 from provisioner.model import (
     BootArch,
@@ -142,7 +145,8 @@ class Parts:
         self.logs = JobLogs(folder / "logs")
         self.catalog = Catalog(self.ledger, lambda edits: build([PACK], edits))
         self.tokens = Tokens(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog, self.tokens, "discover")
+        self.machines = Machines(self.ledger, self.catalog)
+        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, "discover")
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
@@ -173,7 +177,7 @@ class Parts:
 
     def agents_app(self) -> web.Application:
         """The application that faces the provisioning network."""
-        work = Work(self.ledger, self.machines, self.jobs, self.actions)
+        work = Work(self.ledger, self.registrations, self.jobs, self.actions)
         return App(self.tokens, cookies=False).build([work.routes(), self._api().routes()])
 
     def operators_app(self) -> web.Application:
@@ -209,11 +213,11 @@ class Parts:
             bootenv="discovery",
             **said,
         )
-        return await self.machines.register(asked, "10.0.0.50")
+        return await self.registrations.register(asked, "10.0.0.50")
 
     async def hello(self, machine: str, boot_id: str = "boot-1", bootenv: str = "discovery") -> Machine:
         """Its agent comes up."""
-        return await self.machines.hello(
+        return await self.registrations.hello(
             machine, Hello(boot_id=boot_id, bootenv=bootenv), Principal(Who.MACHINE, machine)
         )
 

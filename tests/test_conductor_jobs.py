@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
 from provisioner.conductor.jobs import SERVER_BOOT_ID
-from provisioner.conductor.machines import MachineChange
+from provisioner.conductor.machine_changes import MachineChange
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, JobState, Machine, RenderedFile

@@ -24,11 +24,11 @@ ORDER = {
     "content": "located templating references faults stack whole",
     "store": "schema database logs",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger record tokens catalog orders jobs machines actions networks boot"
+    "conductor": "ledger record tokens catalog orders jobs finding machine_changes registration machines actions networks boot"
     " dhcp_replies lease_book addresses",
     "services": "http listing files tftp_transfer tftp dhcp clock work api ui_words ui_events ui_boots ui_content"
     " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
-    "cli": "exits client tokens output command decoding naming access content events logs jobs machines networks"
+    "cli": "exits client tokens output command decoding naming access completion content events logs waiting jobs machines networks"
     " objects power version serve parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.

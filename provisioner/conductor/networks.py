@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import normal_mac
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
+from provisioner.identity import normal_mac
 from provisioner.model import Reservation, Subnet
 from provisioner.wire.dhcp_options import encode_configured
 

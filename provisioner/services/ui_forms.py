@@ -15,7 +15,8 @@ from provisioner.access import Principal, require_user
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
-from provisioner.conductor.machines import MachineChange, Machines
+from provisioner.conductor.machine_changes import MachineChange
+from provisioner.conductor.machines import Machines
 from provisioner.errors import unknown
 from provisioner.model import Machine
 from provisioner.power.driver import ACTIONS

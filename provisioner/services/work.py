@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from provisioner.access import require_machine
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import Hello, Machines, Registration, outcome_of
-from provisioner.conductor.orders import Where
+from provisioner.conductor.orders import Where, WorkOrder
+from provisioner.conductor.registration import Hello, Registration, Registrations, outcome_of
 from provisioner.errors import Invalid, NotFound
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.services.http import body, body_bytes, json, number, principal
+from provisioner.services.operations import Operation, Query, Raw
 
 LONGEST_WAIT_SECONDS = 110
+_NUMBER = Annotated[int, Meta(ge=0, le=1 << 53)]
+_WORK_QUERY = (
+    Query("revision", "the machine's revision as the agent knows it", _NUMBER),
+    Query("wait", "seconds to wait for another revision", Annotated[int, Meta(ge=0, le=LONGEST_WAIT_SECONDS)]),
+)
+_LOG_QUERY = (Query("offset", "where in the log the bytes belong", _NUMBER),)
+_REGISTERED: dict[int, Any] = {201: dict[str, str], 200: dict[str, str]}
+_CLAIMED: dict[int, Any] = {201: WorkOrder, 202: WorkOrder, 204: None}
 
 
 class ClaimBody(Struct, frozen=True):
@@ -52,28 +62,30 @@ class ResultBody(Struct, frozen=True):
 class Work:
     """The agents' side of the API."""
 
-    def __init__(self, ledger: Ledger, machines: Machines, jobs: Jobs, actions: Actions) -> None:
+    def __init__(self, ledger: Ledger, registrations: Registrations, jobs: Jobs, actions: Actions) -> None:
         self._ledger = ledger
-        self._machines = machines
+        self._registrations = registrations
         self._jobs = jobs
         self._actions = actions
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes of this service."""
-        return [
-            web.post("/api/v1/register", self.register),
-            web.post("/api/v1/machines/{machine}/hello", self.hello),
-            web.get("/api/v1/machines/{machine}/work", self.work),
-            web.put("/api/v1/machines/{machine}/inventory", self.inventory),
-            web.post("/api/v1/machines/{machine}/prepare-reboot", self.prepare_reboot),
-            web.post("/api/v1/machines/{machine}/next-stage", self.next_stage),
-            web.post("/api/v1/jobs", self.claim),
-            web.post("/api/v1/jobs/{job}/start", self.start),
-            web.put("/api/v1/jobs/{job}/log", self.log),
-            web.put("/api/v1/jobs/{job}/actions", self.report_actions),
-            web.post("/api/v1/jobs/{job}/heartbeat", self.heartbeat),
-            web.post("/api/v1/jobs/{job}/result", self.result),
+    def operations(self) -> list[Operation]:
+        """What agents say and ask."""
+        machine, job = "/api/v1/machines/{machine}", "/api/v1/jobs/{job}"
+        spoken = [
+            Operation("POST", "/api/v1/register", self.register, body=Registration, public=True, answers=_REGISTERED),
+            Operation("POST", f"{machine}/hello", self.hello, body=Hello),
+            Operation("GET", f"{machine}/work", self.work, query=_WORK_QUERY),
+            Operation("PUT", f"{machine}/inventory", self.inventory, answers={204: None}, body=dict[str, Any]),
+            Operation("POST", f"{machine}/prepare-reboot", self.prepare_reboot),
+            Operation("POST", f"{machine}/next-stage", self.next_stage),
+            Operation("POST", "/api/v1/jobs", self.claim, answers=_CLAIMED, body=ClaimBody),
+            Operation("POST", f"{job}/start", self.start, body=RunBody),
+            Operation("PUT", f"{job}/log", self.log, query=_LOG_QUERY, body=Raw()),
+            Operation("PUT", f"{job}/actions", self.report_actions, answers={204: None}, body=list[RenderedFile]),
+            Operation("POST", f"{job}/heartbeat", self.heartbeat, body=RunBody),
+            Operation("POST", f"{job}/result", self.result, body=ResultBody),
         ]
+        return [replace(each, agents=True) for each in spoken]
 
     def _machine(self, request: web.Request, verb: str) -> str:
         machine = request.match_info["machine"]
@@ -91,14 +103,14 @@ class Work:
     async def register(self, request: web.Request) -> web.Response:
         """A machine in a netbooted environment says who it is; its ticket came with its boot script."""
         asked = await body(request, Registration)
-        done = await self._machines.register(asked, request.remote or "")
+        done = await self._registrations.register(asked, request.remote or "")
         answer = {"machine": done.machine.id, "name": done.machine.name, "token": done.token, "url": where(request).url}
         return json(answer, status=201 if done.created else 200)
 
     async def hello(self, request: web.Request) -> web.Response:
         """An agent has come up."""
         machine = self._machine(request, "say hello")
-        saved = await self._machines.hello(machine, await body(request, Hello), principal(request))
+        saved = await self._registrations.hello(machine, await body(request, Hello), principal(request))
         return json({"machine": saved})
 
     async def work(self, request: web.Request) -> web.Response:
@@ -143,7 +155,7 @@ class Work:
     async def inventory(self, request: web.Request) -> web.Response:
         """What the machine is made of."""
         machine = self._machine(request, "report its inventory")
-        await self._machines.report_inventory(machine, await body(request, dict[str, Any]), principal(request))
+        await self._registrations.report_inventory(machine, await body(request, dict[str, Any]), principal(request))
         return web.Response(status=204)
 
     async def prepare_reboot(self, request: web.Request) -> web.Response:
@@ -154,7 +166,7 @@ class Work:
     async def next_stage(self, request: web.Request) -> web.Response:
         """A step of the change-stage map."""
         machine = self._machine(request, "change its stage")
-        return json(outcome_of(await self._machines.next_stage(machine, principal(request))))
+        return json(outcome_of(await self._registrations.next_stage(machine, principal(request))))
 
     async def claim(self, request: web.Request) -> web.Response:
         """Claim a job: 201 a new one, 202 the same as before, 204 none now, 409 wait and why."""

@@ -24,6 +24,7 @@ from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.content.whole import ContentSet, build
 from provisioner.model import ExitState, JobState, Lease, LeaseState, Reservation, Subnet, User
@@ -59,7 +60,8 @@ class Demo:
         self.logs = JobLogs(folder / "logs")
         self.catalog = Catalog(self.ledger, lambda edits: shipped_content())
         self.tokens = Tokens(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog, self.tokens, "discover")
+        self.machines = Machines(self.ledger, self.catalog)
+        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, "discover")
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))
@@ -105,7 +107,7 @@ class Demo:
     def story(self, number: int) -> Story:
         """A machine with a MAC and an address of this number."""
         mac = f"3c:ec:ef:5a:10:{number:02x}"
-        parts = self.clock, self.ledger, self.machines, self.jobs, self.tokens
+        parts = self.clock, self.ledger, self.machines, self.registrations, self.jobs, self.tokens
         return Story(*parts, mac, f"10.77.0.{10 + number}")
 
 

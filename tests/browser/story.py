@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from provisioner.access import Principal, Who
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import Hello, MachineChange, Machines, Registration
+from provisioner.conductor.machine_changes import MachineChange
+from provisioner.conductor.machines import Machines
 from provisioner.conductor.orders import Where, WorkOrder
+from provisioner.conductor.registration import Hello, Registration, Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, Identity, Job, JobState, Lease, LeaseState, Machine, RenderedFile
@@ -51,11 +53,20 @@ class Story:
     """One machine's life, told step by step; every step lets some time pass."""
 
     def __init__(
-        self, clock: StoryClock, ledger: Ledger, machines: Machines, jobs: Jobs, tokens: Tokens, mac: str, address: str
+        self,
+        clock: StoryClock,
+        ledger: Ledger,
+        machines: Machines,
+        registrations: Registrations,
+        jobs: Jobs,
+        tokens: Tokens,
+        mac: str,
+        address: str,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._machines = machines
+        self._registrations = registrations
         self._jobs = jobs
         self._tokens = tokens
         self.mac = mac
@@ -131,7 +142,7 @@ class Story:
             capabilities=("script",),
         )
         self._clock.pass_seconds(0.3)
-        await self._machines.hello(self.id, said, self._principal)
+        await self._registrations.hello(self.id, said, self._principal)
 
     async def _register(self, bootenv: str, hostname: str, facts: dict[str, Any]) -> None:
         self._clock.pass_seconds(1.1)
@@ -149,7 +160,7 @@ class Story:
                 "identity", Identity(dmi_uuid=str(uuid4()), serial=f"SN{self.mac[-5:].replace(':', '')}")
             ),
         )
-        self.id = (await self._machines.register(asked, self.address)).machine.id
+        self.id = (await self._registrations.register(asked, self.address)).machine.id
 
     async def rename(self, name: str) -> None:
         """An operator gives it a name."""
@@ -177,7 +188,7 @@ class Story:
 
     async def inventory(self, inventory: dict[str, Any]) -> None:
         """It reports what it is made of."""
-        await self._machines.report_inventory(self.id, inventory, self._principal)
+        await self._registrations.report_inventory(self.id, inventory, self._principal)
 
     async def claim(self, seconds: float = 0.4) -> WorkOrder | None:
         """Its agent asks for work until it gets a job or there is none."""

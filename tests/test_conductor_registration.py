@@ -1,0 +1,205 @@
+"""Registration: machines are recognised or made, and made runnable when they come up where they should be."""
+
+import pytest
+
+from provisioner.access import Principal, Who
+from provisioner.conductor.registration import outcome_of
+from provisioner.errors import Conflict, Denied, Invalid, NotFound
+from provisioner.identity import normal_mac
+from provisioner.model import Identity, JobState, Machine, Reservation, TokenPurpose
+from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+# --- registering ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_unknown_machine_is_made_and_given_the_default_workflow(parts):
+    done = await parts.register(firmware="uefi")
+    machine = parts.machine(done.machine.id)
+    assert done.created and machine.name == "m-52-54-00-00-00-01"
+    assert (machine.workflow, machine.stage, machine.bootenv) == ("discover", "discover", "discovery")
+    assert machine.tasks == ("stage:discover", "bootenv:discovery", "one") and machine.current_task == -1
+    assert (machine.firmware, machine.address, machine.macs) == ("uefi", "10.0.0.50", (MAC,))
+    assert not machine.runnable
+
+
+async def test_the_token_of_a_registration_is_for_that_machine_only(parts):
+    done = await parts.register()
+    assert parts.tokens.recognise(done.token) == Principal(Who.MACHINE, done.machine.id)
+
+
+async def test_a_known_machine_keeps_its_work_when_it_registers_again(parts):
+    machine = await parts.ready(name="n1", bootenv="local", params={"colour": "red"})
+    done = await parts.register(address="10.0.0.51")
+    assert not done.created and done.machine.id == machine
+    known = parts.machine(machine)
+    assert (known.name, known.bootenv, known.workflow, known.params) == ("n1", "local", "", {"colour": "red"})
+    assert known.address == "10.0.0.51"
+
+
+async def test_a_machine_with_other_network_cards_is_recognised_by_its_serial_numbers(parts):
+    first = (await parts.register(MAC)).machine.id
+    done = await parts.register(OTHER_MAC)
+    assert done.machine.id == first and parts.machine(first).macs == (OTHER_MAC,)
+    assert parts.ledger.machine_by_mac(MAC) is None
+
+
+async def test_serial_numbers_that_contradict_a_known_mac_are_a_clash(parts):
+    first = (await parts.register(MAC)).machine
+    other = Identity(dmi_uuid="11111111-2222-3333-4444-555555555555", serial="SN0002")
+    with pytest.raises(Conflict, match=f"MAC {MAC} belongs to machine {first.name}") as caught:
+        await parts.register(MAC, OTHER_MAC, identity=other)
+    assert (caught.value.code, caught.value.object) == ("identity-clash", first.id)
+    assert list(parts.ledger.all(Machine)) == [parts.machine(first.id)]
+
+
+async def test_a_machine_at_work_cannot_be_taken_over_by_one_with_its_serial_numbers(parts):
+    machine = (await parts.register()).machine
+    await parts.hello(machine.id)
+    await parts.begin(machine.id)
+    with pytest.raises(Conflict, match="running a job at this moment") as caught:
+        await parts.register(OTHER_MAC)
+    assert caught.value.code == "identity-clash" and parts.machine(machine.id).macs == (MAC,)
+
+
+async def test_a_wrong_ticket_is_refused_and_makes_nothing(parts):
+    with pytest.raises(Denied, match="boot from the network again") as caught:
+        await parts.register(ticket="guessed")
+    assert (caught.value.status, caught.value.code) == (403, "ticket-refused")
+    assert list(parts.ledger.all(Machine)) == [] and await parts.events("agent", "machine") == []
+
+
+async def test_another_tokens_secret_is_no_ticket(parts):
+    with pytest.raises(Denied):
+        await parts.register(ticket=await parts.secret(TokenPurpose.API))
+
+
+async def test_a_ticket_ends(parts):
+    ticket = await parts.ticket()
+    parts.clock.pass_seconds(30 * 60)
+    with pytest.raises(Denied):
+        await parts.register(ticket=ticket)
+
+
+async def test_a_used_ticket_is_good_for_the_repetition_of_a_lost_answer_only(parts):
+    ticket = await parts.ticket()
+    first = await parts.register(ticket=ticket)
+    parts.clock.pass_seconds(100)
+    assert (await parts.register(ticket=ticket)).machine.id == first.machine.id
+    parts.clock.pass_seconds(100)
+    with pytest.raises(Denied):
+        await parts.register(ticket=ticket)
+
+
+async def test_a_registration_names_at_least_one_true_mac(parts):
+    for macs, message in ((("",), "'' is not a MAC"), (("52:54:00:00:00:zz",), "is not a MAC address such as")):
+        with pytest.raises(Invalid, match=message) as caught:
+            await parts.register(*macs)
+        assert [field.path for field in caught.value.fields] == ["macs"]
+
+
+async def test_macs_are_written_in_one_way_and_once(parts):
+    done = await parts.register("52-54-00-00-00-0A", "52:54:00:00:00:0a")
+    assert done.machine.macs == ("52:54:00:00:00:0a",)
+    assert normal_mac(" 52-54-00-00-00-0A ") == "52:54:00:00:00:0a"
+
+
+async def test_a_new_machine_is_called_as_its_reservation_says_unless_that_is_taken(parts):
+    for mac, last in ((MAC, 5), (OTHER_MAC, 6)):
+        reservation = Reservation(address=f"10.0.0.{last}", mac=mac, hostname="n5")
+        await parts.networks.put_reservation(reservation, OPERATOR)
+    assert (await parts.register(MAC)).machine.name == "n5"
+    assert (await parts.register(OTHER_MAC, identity=Identity())).machine.name == "m-52-54-00-00-00-02"
+
+
+async def test_a_ticket_of_another_mac_is_refused_and_nothing_changes(parts):
+    stolen = await parts.ticket(OTHER_MAC)
+    with pytest.raises(Denied, match=OTHER_MAC):
+        await parts.register(MAC, ticket=stolen)
+    assert list(parts.ledger.read_all(Machine)) == []
+
+
+# --- coming up --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_machine_that_comes_up_where_it_should_be_may_run(parts):
+    machine = (await parts.register()).machine.id
+    saved = await parts.hello(machine)
+    assert saved.runnable and saved.waiting_for == "" and saved.agent.boot_id == "boot-1"
+    assert saved.agent.hello_at == START
+    assert [data["boot_id"] for _, data in await parts.events("agent.hello")] == ["boot-1"]
+
+
+async def test_a_machine_that_comes_up_elsewhere_waits_for_its_boot(parts):
+    machine = (await parts.register()).machine.id
+    saved = await parts.hello(machine, bootenv="local")
+    assert not saved.runnable and saved.waiting_for == "boot of discovery"
+
+
+async def test_a_paused_machine_stays_paused_when_its_agent_only_starts_again(parts):
+    machine = await parts.ready(runnable=False)
+    assert not (await parts.hello(machine)).runnable
+    assert (await parts.hello(machine, boot_id="boot-2")).runnable
+
+
+async def test_a_hello_without_a_boot_id_is_refused(parts):
+    machine = (await parts.register()).machine.id
+    with pytest.raises(Invalid) as caught:
+        await parts.hello(machine, boot_id="")
+    assert [field.path for field in caught.value.fields] == ["boot_id"]
+
+
+async def test_a_job_that_a_reboot_cut_off_holds_the_machine(parts):
+    machine = await parts.ready(stage="finish", force=True, bootenv="local")
+    job = await parts.begin(machine)
+    saved = await parts.hello(machine, boot_id="boot-2", bootenv="local")
+    assert parts.jobs.find(job.id).state is JobState.ABANDONED
+    assert not saved.runnable and "not marked idempotent" in saved.waiting_for
+    assert (await parts.change(machine, runnable=True)).runnable
+    assert (await parts.begin(machine, boot_id="boot-2")).attempt == 2
+
+
+async def test_an_idempotent_job_that_a_reboot_cut_off_is_simply_done_again(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    saved = await parts.hello(machine, boot_id="boot-2")
+    assert parts.jobs.find(job.id).state is JobState.ABANDONED and saved.runnable
+    assert (await parts.begin(machine, boot_id="boot-2")).task == "redo"
+
+
+async def test_a_cancelled_job_that_a_reboot_cut_off_is_not_done_again(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    await parts.jobs.cancel(job.id, "enough", OPERATOR)
+    saved = await parts.hello(machine, boot_id="boot-2")
+    assert parts.jobs.find(job.id).state is JobState.CANCELLED and not saved.runnable
+
+
+async def test_only_known_machines_say_hello(parts):
+    with pytest.raises(NotFound, match="there is no machine 'ghost'"):
+        await parts.hello("ghost")
+
+
+async def test_the_inventory_is_kept_and_a_change_of_it_told(parts):
+    machine = await parts.ready()
+    for _ in range(2):
+        await parts.registrations.report_inventory(machine, {"cpu": 4}, Principal(Who.MACHINE, machine))
+    assert parts.machine(machine).inventory == {"cpu": 4}
+    assert [data["changed"] for _, data in await parts.events("machine.inventory")] == [True, False]
+
+
+async def test_the_change_stage_map_leads_on_when_tasks_are_done(parts):
+    machine = await parts.ready(stage="greet", force=True, params={"change-stage/map": {"greet": "finish:Reboot"}})
+    by = Principal(Who.MACHINE, machine)
+    assert outcome_of(await parts.registrations.next_stage(machine, by))["action"] == "continue"
+    await parts.end(await parts.begin(machine))
+    step = outcome_of(await parts.registrations.next_stage(machine, by))
+    assert (step["stage"], step["action"]) == ("finish", "reboot")
+    after = parts.machine(machine)
+    assert (after.stage, after.bootenv, after.runnable, after.tasks) == ("finish", "local", False, ("two",))

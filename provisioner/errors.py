@@ -10,12 +10,15 @@ ProvisionerError
 ├── TooLarge           more than we are willing to read                       413
 ├── SettingError       a setting is wrong: the server does not start
 ├── StoreError         our disk failed: nothing was changed, try again        503
+│   └── DiskFull       there is no room: an operator must make some
 └── PowerError         a BMC did not do it                                    502/504
     ├── BmcUnreachable    no answer at all: check address, cable, BMC         504
     ├── BmcLoginRefused   it answered and refused the credentials             502
     ├── BmcTimeout        it answered, then did not finish in time            504
     └── BmcRefused        it answered with an error                           502
 """
+
+from errno import EDQUOT, ENOSPC
 
 from msgspec import Struct
 
@@ -108,6 +111,13 @@ class StoreError(ProvisionerError):
 
     code = "store-failed"
     status = 503
+
+
+class DiskFull(StoreError):
+    """There is no room on our disk (or the quota is used up); nothing was changed, and it goes on once there is room."""
+
+    code = "disk-full"
+    ERRNOS = frozenset({ENOSPC, EDQUOT})
 
 
 class PowerError(ProvisionerError):

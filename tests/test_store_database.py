@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from provisioner.errors import StoreError
+from provisioner.errors import DiskFull, StoreError
 from provisioner.events import Event
 from provisioner.model import RenderedFile, User
-from provisioner.store.database import Batch, Database, EventQuery, Write
+from provisioner.store.database import PRUNE_LIMIT, Batch, Database, EventQuery, Write
 from provisioner.store.schema import MIGRATIONS
+from tests.small_disk import small_disk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # Fails when a document says so, as a full disk would fail any.
@@ -265,3 +266,131 @@ async def test_the_file_has_a_write_ahead_log(store):
     with sqlite3.connect(store.database.path) as conn:
         assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     conn.close()
+
+
+# --- old events -----------------------------------------------------------------------------------------------
+
+
+def old(*days):
+    return [event(number, seconds=day * 86400) for number, day in enumerate(days, 1)]
+
+
+async def test_events_from_before_a_time_are_removed(store):
+    await store.give(events=old(0, 1, 2, 3))
+    assert await store.database.prune_events(NOW + timedelta(days=2)) == 2
+    assert await store.ids() == [3, 4]
+
+
+async def test_the_newest_event_stays_however_old_so_that_no_number_is_given_twice(store):
+    await store.give(events=old(0, 1))
+    assert await store.database.prune_events(NOW + timedelta(days=9)) == 1
+    assert await store.ids() == [2]
+
+
+async def test_events_are_removed_a_bounded_number_at_a_time(store):
+    await store.give(events=old(*[0] * (PRUNE_LIMIT + 5)))
+    removed = [await store.database.prune_events(NOW + timedelta(days=1)) for _ in range(3)]
+    assert removed == [PRUNE_LIMIT, 4, 0]
+
+
+async def test_changes_and_upkeep_are_done_in_the_order_they_were_given(store):
+    first = store.give(put("ann"), events=old(0, 0))
+    removed = asyncio.ensure_future(store.database.prune_events(NOW + timedelta(days=1)))
+    await asyncio.sleep(0)
+    last = store.give(put("bob"), events=[event(3, seconds=86400)])
+    assert [await first, await removed, await last] == [None, 1, None]
+    assert await store.ids() == [2, 3]
+
+
+async def test_rendered_files_go_with_their_job(store):
+    await store.give(Write("jobs", "j1", "job"), Write("job_actions", "j1", (RenderedFile("run", "x"),)))
+    await store.give(Write("jobs", "j1", None))
+    assert await store.database.actions("j1") is None
+
+
+async def test_rendered_files_whose_job_is_gone_are_removed(store):
+    files = (RenderedFile("run", "x"),)
+    await store.give(Write("jobs", "j1", "job"), Write("job_actions", "j1", files), Write("job_actions", "j2", files))
+    assert await store.database.prune_actions() == 1
+    assert await store.database.actions("j1")
+    assert await store.database.actions("j2") is None
+
+
+async def test_upkeep_that_cannot_be_written_is_a_store_error(store):
+    await store.give(events=old(0, 1))
+    with sqlite3.connect(store.database.path) as conn:
+        conn.execute("CREATE TRIGGER keep BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'no'); END")
+    conn.close()
+    with pytest.raises(StoreError, match="cannot write"):
+        await store.database.prune_events(NOW + timedelta(days=1))
+    assert await store.give(put("ann")) is None
+
+
+# --- disks ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_is_told_changes_nothing_and_writing_goes_on_once_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        async with opened(disk.folder / "a.db") as store:
+            await store.give(put("ann"))
+            disk.fill()
+            error = await store.give(events=[event(1, data={"text": "x" * 300_000})])
+            assert isinstance(error, DiskFull)
+            assert "a.db: database or disk is full; nothing was changed; make room on the disk" in error.message
+            assert store.users() == ["ann"]
+            disk.free()
+            assert await store.give(put("bob"), generation=1) is None
+        async with opened(disk.folder / "a.db") as store:
+            assert store.users() == ["ann", "bob"]
+            assert store.database.last_event_id() == 0
+
+
+async def test_old_events_can_be_removed_from_a_disk_that_is_nearly_full(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        async with opened(disk.folder / "a.db") as store:
+            await store.give(events=old(*[0] * 100))
+            disk.fill(leave_bytes=64 << 10)
+            assert await store.database.prune_events(NOW + timedelta(days=1)) == 99
+
+
+async def test_a_database_cannot_be_made_on_a_full_disk_and_can_be_once_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        disk.fill()
+        with pytest.raises(DiskFull, match="cannot open the database"):
+            Database(disk.folder / "a.db").open()
+        disk.free()
+        async with opened(disk.folder / "a.db") as store:
+            assert await store.give(put("ann")) is None
+
+
+async def test_a_read_only_disk_is_told_at_the_start(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        async with opened(disk.folder / "a.db") as store:
+            await store.give(put("ann"))
+        disk.read_only(True)
+        with pytest.raises(StoreError, match=r"cannot open the database .*a\.db: unable to open .*be written to"):
+            Database(disk.folder / "a.db").open()
+
+
+async def test_a_database_that_becomes_read_only_is_told_and_writing_goes_on_afterwards(tmp_path):
+    async with opened(tmp_path / "a.db") as store:
+        store.database._write_conn.execute("PRAGMA query_only = ON")
+        error = await store.give(put("ann"))
+        assert "attempt to write a readonly database; nothing was changed" in error.message
+        store.database._write_conn.execute("PRAGMA query_only = OFF")
+        assert await store.give(put("bob"), generation=1) is None
+        assert store.users() == ["bob"]
+
+
+async def test_a_damaged_page_is_told_when_it_is_read(tmp_path):
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.give(*(put(f"user-{number}-{'x' * 200}") for number in range(200)))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    database = Database(path)
+    with pytest.raises(StoreError, match=r"malformed.*stop the server and restore a backup"):
+        database.open()
+        list(database.load("users"))

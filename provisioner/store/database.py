@@ -5,7 +5,10 @@ waits for nobody (WAL, synchronous=FULL: an acknowledged batch survives a power 
 
 A batch belongs to a generation. When a group cannot be written, everything of that generation fails, also what was
 queued behind it, because it was decided on values that never reached the disk. The ledger then goes back to what is
-durable and goes on with the next generation.
+durable and goes on with the next generation. A full disk is such a failure too: once there is room again, writing goes
+on by itself.
+
+Upkeep (removing old events) goes through the same thread, a bounded piece at a time between two groups.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ import msgspec
 from msgspec import Struct
 from sqlite_utils import Database as Tables
 
-from provisioner.errors import StoreError
+from provisioner.errors import DiskFull, StoreError
 from provisioner.events import Event
 from provisioner.store.schema import DOCUMENT_TABLES, migrate
 
 # A group larger than this makes its first writer wait noticeably for its last.
 GROUP_LIMIT = 512
+# Rows removed in one go: a few milliseconds during which no change is written.
+PRUNE_LIMIT = 1000
 
 
 class Write(Struct, frozen=True):
@@ -47,6 +52,13 @@ class Batch(Struct):
     writes: Sequence[Write]
     events: Sequence[Event]
     settled: Callable[[StoreError | None], None]
+
+
+class Chore(Struct):
+    """Upkeep in a transaction of its own; `done` is called on the event loop with its result or the error."""
+
+    work: Callable[[sqlite3.Connection], int]
+    done: Callable[[int, StoreError | None], None]
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
@@ -67,7 +79,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._queue: SimpleQueue[Batch | Chore | None] = SimpleQueue()
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._thread: Thread | None = None
         self._failed_generation = -1
@@ -83,7 +95,7 @@ class Database:
             migrate(Tables(self._write_conn), self.path)
             self._read_conn = self._connect()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"cannot open the database {self.path}: {error}", object=str(self.path)) from error
+            raise _translated(f"cannot open the database {self.path}", self.path, error) from error
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, check_same_thread=False, timeout=30)
@@ -109,59 +121,108 @@ class Database:
         self._write_conn.close()
 
     def load(self, table: str) -> Iterator[tuple[str, bytes]]:
-        """All documents of a table, as (key, JSON)."""
+        """All documents of a table, as (key, JSON); raises StoreError when the file is damaged."""
         if table not in DOCUMENT_TABLES:
             raise ValueError(table)
-        for key, doc in self._write_conn.execute(f"SELECT key, doc FROM {table}"):
-            yield key, doc.encode()
+        try:
+            for key, doc in self._write_conn.execute(f"SELECT key, doc FROM {table}"):
+                yield key, doc.encode()
+        except sqlite3.Error as error:
+            raise _translated(f"cannot read {table} from the database {self.path}", self.path, error) from error
 
     def last_event_id(self) -> int:
-        """The highest event number on disk, 0 when there is none."""
-        return int(self._write_conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+        """The highest event number there has been, 0 when there was none; removing events takes no number back."""
+        try:
+            row = self._write_conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
+        except sqlite3.Error as error:
+            raise _translated(f"cannot read the database {self.path}", self.path, error) from error
+        return int(row[0])
 
     def submit(self, batch: Batch) -> None:
         """Hand over a batch; `batch.settled` tells when it is on disk or has failed."""
         self._queue.put(batch)
 
+    async def prune_events(self, before: datetime) -> int:
+        """Remove up to PRUNE_LIMIT of the events from before that time, and tell how many those were.
+
+        The newest event stays in any case, so that the numbers go on after it.
+        """
+        return await self._chore(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE time < ?"
+            " AND id < (SELECT max(id) FROM events) ORDER BY time LIMIT ?)",
+            before.isoformat(),
+            PRUNE_LIMIT,
+        )
+
+    async def prune_actions(self) -> int:
+        """Remove up to PRUNE_LIMIT of the rendered files whose jobs are gone, and tell how many those were."""
+        return await self._chore(
+            "DELETE FROM job_actions WHERE job IN"
+            " (SELECT job FROM job_actions WHERE job NOT IN (SELECT key FROM jobs) LIMIT ?)",
+            PRUNE_LIMIT,
+        )
+
+    async def _chore(self, sql: str, *values: Any) -> int:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def done(result: int, error: StoreError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        self._queue.put(Chore(lambda conn: conn.execute(sql, values).rowcount, done))
+        return await future
+
     # --- the writer thread ------------------------------------------------------------------------------------
 
     def _write_for_ever(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, last = [first], False
-            while not self._queue.empty() and len(group) < GROUP_LIMIT:
-                following = self._queue.get()
-                if following is None:
-                    last = True
-                    break
-                group.append(following)
-            self._write_group(group)
-            if last:
-                return
+        item = self._queue.get()
+        while item is not None:
+            if isinstance(item, Chore):
+                self._do(item)
+                item = self._queue.get()
+            else:
+                item = self._write_group(item)
 
-    def _write_group(self, group: list[Batch]) -> None:
+    def _write_group(self, first: Batch) -> Batch | Chore | None:
+        """Write this batch with those that wait behind it; returns what comes after them."""
+        group: list[Batch] = [first]
+        while not self._queue.empty() and len(group) < GROUP_LIMIT:
+            following = self._queue.get()
+            if not isinstance(following, Batch):
+                self._settle_group(group)
+                return following
+            group.append(following)
+        self._settle_group(group)
+        return self._queue.get()
+
+    def _settle_group(self, group: list[Batch]) -> None:
         stale = [batch for batch in group if batch.generation <= self._failed_generation]
         fresh = [batch for batch in group if batch.generation > self._failed_generation]
-        error = self._try_write(fresh) if fresh else None
+        error = self._try(lambda conn: _write_all(conn, fresh))[1] if fresh else None
         if error is not None:
             self._failed_generation = fresh[-1].generation
         outdated = StoreError("the store failed just before; nothing was changed, try again")
         self._loop.call_soon_threadsafe(_settle, [(b, error) for b in fresh] + [(b, outdated) for b in stale])
 
-    def _try_write(self, group: list[Batch]) -> StoreError | None:
+    def _do(self, chore: Chore) -> None:
+        result, error = self._try(chore.work)
+        self._loop.call_soon_threadsafe(chore.done, result, error)
+
+    def _try(self, work: Callable[[sqlite3.Connection], int]) -> tuple[int, StoreError | None]:
         conn = self._write_conn
         try:
             with conn:
-                for batch in group:
-                    for write in batch.writes:
-                        _write(conn, write)
-                conn.executemany(
-                    "INSERT INTO events (id, time, kind, machine, mac, key, by, data) VALUES (?,?,?,?,?,?,?,?)",
-                    [_event_row(event) for batch in group for event in batch.events],
-                )
-        except (sqlite3.Error, TypeError, ValueError) as error:
-            # A value that has no JSON or no UTF-8 must fail its batch, not end the only thread that writes.
-            return StoreError(f"cannot write to {self.path}: {error}; nothing was changed", object=str(self.path))
-        return None
+                return work(conn), None
+        except Exception as error:
+            # Whatever it is (a full disk, a value that has no JSON), it fails this work, not the only thread that writes.
+            return 0, _translated(f"cannot write to {self.path}", self.path, error, "; nothing was changed")
+        finally:
+            if conn.in_transaction:
+                conn.rollback()
 
     # --- the reader thread ------------------------------------------------------------------------------------
 
@@ -181,7 +242,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reads, work)
         except sqlite3.Error as error:
-            raise StoreError(f"cannot read {self.path}: {error}", object=str(self.path)) from error
+            raise _translated(f"cannot read {self.path}", self.path, error) from error
 
     def _select_events(self, query: EventQuery) -> Iterator[Event]:
         where, values = _event_conditions(query)
@@ -209,11 +270,35 @@ def _settle(results: list[tuple[Batch, StoreError | None]]) -> None:
         batch.settled(error)
 
 
+def _translated(what: str, path: Path, error: Exception, outcome: str = "") -> StoreError:
+    """What SQLite or the system said, for those who have to mend it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in DiskFull.ERRNOS:
+        return DiskFull(f"{what}: {error}{outcome}; make room on the disk, nothing else is needed", object=str(path))
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(f"{what}: {error}{outcome}; stop the server and restore a backup", object=str(path))
+    hint = "; can its folder be written to?" if code == sqlite3.SQLITE_CANTOPEN else ""
+    return StoreError(f"{what}: {error}{hint}{outcome}", object=str(path))
+
+
+def _write_all(conn: sqlite3.Connection, group: list[Batch]) -> int:
+    for batch in group:
+        for write in batch.writes:
+            _write(conn, write)
+    conn.executemany(
+        "INSERT INTO events (id, time, kind, machine, mac, key, by, data) VALUES (?,?,?,?,?,?,?,?)",
+        [_event_row(event) for batch in group for event in batch.events],
+    )
+    return len(group)
+
+
 def _write(conn: sqlite3.Connection, write: Write) -> None:
     if write.table == "job_actions":
         sql = "INSERT INTO job_actions (job, doc) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET doc = excluded.doc"
     elif write.value is None:
         conn.execute(f"DELETE FROM {write.table} WHERE key = ?", (write.key,))
+        if write.table == "jobs":
+            conn.execute("DELETE FROM job_actions WHERE job = ?", (write.key,))
         return
     else:
         sql = f"INSERT INTO {write.table} (key, doc) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc"

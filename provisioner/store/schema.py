@@ -14,8 +14,8 @@ from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
 
-# One table of JSON documents by key for each kind of object that the server itself changes.
-DOCUMENT_TABLES = (
+# What the first version had; it never changes again.
+_FIRST = (
     "machines",
     "jobs",
     "subnets",
@@ -31,11 +31,24 @@ DOCUMENT_TABLES = (
     "workflows",
     "bootenvs",
 )
+# One table of JSON documents by key for each kind of object that the server itself changes. A new kind gets its name
+# here and a migration `_documents("name")` at the end of MIGRATIONS.
+DOCUMENT_TABLES = (*_FIRST,)
+
+
+Migration = Callable[[Tables], None]
+
+
+def _documents(*names: str) -> Migration:
+    def create(tables: Tables) -> None:
+        for name in names:
+            tables.table(name).create({"key": str, "doc": str}, pk="key")
+
+    return create
 
 
 def _documents_and_events(tables: Tables) -> None:
-    for name in DOCUMENT_TABLES:
-        tables.table(name).create({"key": str, "doc": str}, pk="key")
+    _documents(*_FIRST)(tables)
     tables.table("job_actions").create({"job": str, "doc": str}, pk="job")
     events = tables.table("events").create(
         {"id": int, "time": str, "kind": str, "machine": str, "mac": str, "key": str, "by": str, "data": str},
@@ -45,8 +58,12 @@ def _documents_and_events(tables: Tables) -> None:
     events.create_index(["mac", "id"])
 
 
-Migration = Callable[[Tables], None]
-MIGRATIONS: tuple[Migration, ...] = (_documents_and_events,)
+def _events_by_time(tables: Tables) -> None:
+    """Old events are removed by their time."""
+    tables.table("events").create_index(["time"])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_documents_and_events, _events_by_time)
 
 
 def version(tables: Tables) -> int:

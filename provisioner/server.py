@@ -42,6 +42,7 @@ from provisioner.services.api import Api
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.http import App
+from provisioner.services.operations import routes
 from provisioner.services.ui import Ui
 from provisioner.services.work import Work
 from provisioner.shipped import tree
@@ -182,10 +183,10 @@ class Server:
             version=self._version,
         )
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
-        shared = [health, work.routes(), api.routes()]
+        shared = [health, routes([*work.operations(), *api.operations()])]
         facing_machines = App(parts.tokens, cookies=False).build([*shared, files.routes()])
         facing_people = App(parts.tokens, cookies=True, error_page=ui.error_page).build(
-            [*shared, api.login_routes(), ui.routes()]
+            [*shared, routes(api.login_operations()), ui.routes()]
         )
         return [("http", facing_machines), ("ui", facing_people)]
 

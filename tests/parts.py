@@ -54,6 +54,7 @@ from provisioner.model import (
 from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
 from provisioner.services.http import App
+from provisioner.services.operations import routes
 from provisioner.services.work import Work
 from provisioner.store.database import Database, EventQuery
 from provisioner.store.logs import JobLogs
@@ -171,19 +172,20 @@ class Parts:
         self.logs.close()
         self.tokens.close()
 
-    def _api(self) -> Api:
+    def api(self) -> Api:
+        """The operators' API."""
         parts = self.machines, self.jobs, self.actions, self.networks, self.database, self.tokens
         return Api(self.ledger, self.catalog, *parts)
 
     def agents_app(self) -> web.Application:
         """The application that faces the provisioning network."""
         work = Work(self.ledger, self.registrations, self.jobs, self.actions)
-        return App(self.tokens, cookies=False).build([work.routes(), self._api().routes()])
+        return App(self.tokens, cookies=False).build([routes([*work.operations(), *self.api().operations()])])
 
     def operators_app(self) -> web.Application:
         """The application that faces operators, without pages."""
-        api = self._api()
-        return App(self.tokens, cookies=True).build([api.routes(), api.login_routes()])
+        api = self.api()
+        return App(self.tokens, cookies=True).build([routes([*api.operations(), *api.login_operations()])])
 
     # --- secrets ----------------------------------------------------------------------------------------------
 

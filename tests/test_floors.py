@@ -22,11 +22,12 @@ FLOORS = (
 ORDER = {
     "wire": "error dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "schema database logs",
+    "store": "folders schema database logs",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger record tokens catalog orders jobs finding machine_changes registration machines actions networks boot"
-    " dhcp_replies lease_book addresses",
-    "services": "http listing files tftp_transfer tftp dhcp clock work api ui_words ui_events ui_boots ui_content"
+    "conductor": "ledger record tokens catalog orders jobs finding machine_changes registration machines actions"
+    " networks boot dhcp_replies lease_book addresses",
+    "services": "http listing files tftp_transfer tftp dhcp clock operations callers work api_access"
+    " api_machines api_params api_jobs api_content api_networks api_events api ui_words ui_events ui_boots ui_content"
     " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting jobs machines networks"
     " objects power version serve parser main",

@@ -33,6 +33,7 @@ from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
 from provisioner.services.http import App
+from provisioner.services.operations import routes
 from provisioner.services.ui import Ui
 from provisioner.shipped import tree
 from provisioner.store.database import Database
@@ -83,7 +84,7 @@ class Demo:
             version="0.1.0",
         )
         app = App(tokens, cookies=True, error_page=ui.error_page)
-        return app.build([api.routes(), api.login_routes(), ui.routes()])
+        return app.build([routes([*api.operations(), *api.login_operations()]), ui.routes()])
 
     async def open(self) -> None:
         """Begin with nothing but an administrator and a subnet."""

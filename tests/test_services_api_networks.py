@@ -1,0 +1,52 @@
+"""Subnets, reservations and leases through HTTP."""
+
+import pytest
+
+from tests.parts import MAC, opened, serving
+
+API = "/api/v1"
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def operator(parts):
+    return serving(parts.operators_app(), await parts.secret())
+
+
+async def problem(response, status):
+    body = await response.json()
+    assert (response.status, response.content_type) == (status, "application/problem+json"), body
+    return body
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("stages/mine", {"name": "yours"}, "name"),
+        ("stages/mine", {"tasks": "one"}, "tasks"),
+        ("subnets/mine", {"name": "yours", "cidr": "10.0.0.0/24"}, "name"),
+        ("subnets/mine", {"cidr": "10.0.0.0/240"}, "cidr"),
+        ("subnets/mine", {"cidr": "10.0.0.0/24", "options": {"router": "gate"}}, "options.router"),
+        ("subnets/mine", {"cidr": "10.0.0.0/24", "lease_seconds": "long"}, "lease_seconds"),
+        ("reservations/10.0.0.5", {"address": "10.0.0.6", "mac": MAC}, "address"),
+        ("reservations/10.0.0.5", {"mac": "x"}, "mac"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_object_names_its_field_and_is_not_saved(parts, path, body, field):
+    async with await operator(parts) as client:
+        answer = await problem(await client.put(f"{API}/{path}", json=body), 422)
+        assert [error["path"] for error in answer["errors"]] == [field]
+        await problem(await client.get(f"{API}/{path}"), 404)
+
+
+async def test_subnets_and_reservations_are_saved_under_their_address(parts):
+    async with await operator(parts) as client:
+        for path, body in (("subnets/mine", {"cidr": "10.0.0.0/24"}), ("reservations/10.0.0.5", {"mac": MAC})):
+            assert (await client.put(f"{API}/{path}", json=body)).status == 201
+            assert (await client.put(f"{API}/{path}", json=body)).status == 200
+            assert (await client.delete(f"{API}/{path}")).status == 200

@@ -114,7 +114,7 @@ class StoreError(ProvisionerError):
 
 
 class DiskFull(StoreError):
-    """There is no room on our disk (or the quota is used up); nothing was changed, and it goes on once there is room."""
+    """There is no room on our disk, or a quota is used up; nothing was changed, and it goes on once there is room."""
 
     code = "disk-full"
     ERRNOS = frozenset({ENOSPC, EDQUOT})

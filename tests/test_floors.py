@@ -22,7 +22,7 @@ FLOORS = (
 ORDER = {
     "wire": "error dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders schema database logs",
+    "store": "folders schema database logs assets",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger record tokens catalog orders jobs finding machine_changes registration machines actions"
     " networks boot dhcp_replies lease_book addresses",

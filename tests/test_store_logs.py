@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.errors import NotFound, StoreError, TooLarge
+from provisioner.errors import DiskFull, StoreError, TooLarge
 from provisioner.store.logs import JobLogs, LogGap
+from tests.small_disk import small_disk
 
 JOB = "1f0c5a44-0000-4000-8000-000000000001"
 
@@ -92,8 +93,8 @@ async def test_writes_at_the_same_time_do_not_mix(logs):
 
 async def test_a_deleted_log_is_gone_and_deleting_it_again_is_harmless(logs):
     await logs.append(JOB, 0, b"x")
-    await logs.delete(JOB)
-    await logs.delete(JOB)
+    logs.remove(JOB)
+    logs.remove(JOB)
     assert await logs.size(JOB) == 0
 
 
@@ -107,5 +108,32 @@ async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
 
 async def test_a_log_that_cannot_be_read_says_so(logs):
     logs.path(JOB).mkdir(parents=True)
-    with pytest.raises(NotFound, match="cannot be read"):
+    with pytest.raises(StoreError, match="cannot read the log"):
         await logs.read(JOB)
+
+
+async def test_the_jobs_that_have_logs_and_the_sizes_of_those_are_told(logs):
+    await logs.append(JOB, 0, b"abc")
+    assert list(logs.kept()) == [JOB]
+    assert (logs.size_now(JOB), logs.size_now("other")) == (3, 0)
+
+
+async def test_a_log_that_cannot_be_removed_is_a_store_error(logs):
+    logs.path(JOB).mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot remove the log"):
+        logs.remove(JOB)
+
+
+async def test_what_does_not_fit_on_the_disk_is_cut_off_again_and_can_be_sent_once_there_is_room(tmp_path):
+    data = bytes(range(256)) * 400
+    with small_disk(tmp_path / "disk") as disk:
+        logs = JobLogs(disk.folder)
+        await logs.append(JOB, 0, data)
+        disk.fill(leave_bytes=64 << 10)
+        with pytest.raises(DiskFull, match="cannot write the log .*make room on the disk"):
+            await logs.append(JOB, len(data), data)
+        assert await logs.read(JOB) == (data, len(data))
+        disk.free()
+        assert await logs.append(JOB, len(data), data) == 2 * len(data)
+        assert (await logs.read(JOB))[0] == data * 2
+        logs.close()

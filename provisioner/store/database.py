@@ -218,7 +218,7 @@ class Database:
             with conn:
                 return work(conn), None
         except Exception as error:
-            # Whatever it is (a full disk, a value that has no JSON), it fails this work, not the only thread that writes.
+            # Whatever it is (a full disk, a value without JSON), it fails this work, not the only thread that writes.
             return 0, _translated(f"cannot write to {self.path}", self.path, error, "; nothing was changed")
         finally:
             if conn.in_transaction:

@@ -1,16 +1,19 @@
 """Job logs: one append-only file a job, written at explicit offsets so that a repeated write is harmless.
 
-Files are 5 to 10 times cheaper to write than rows and far cheaper to read. A write returns only after fdatasync.
+Files are 5 to 10 times cheaper to write than rows and far cheaper to read. A write returns only after fdatasync, so
+what was acknowledged is there after a power cut; what could not be written whole is cut off again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from provisioner.errors import Conflict, NotFound, StoreError, TooLarge
+from provisioner.errors import Conflict, TooLarge
+from provisioner.store.folders import failed, make_folder, sync_folder
 
 
 class LogGap(Conflict):
@@ -50,9 +53,24 @@ class JobLogs:
         """The log's size in bytes, 0 when it has not begun."""
         return (await self.read(job, 0, 0))[1]
 
-    async def delete(self, job: str) -> None:
-        """Remove the log of a job that is being removed."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self.path(job).unlink(missing_ok=True))
+    def size_now(self, job: str) -> int:
+        """The log's size in bytes, for callers that are on a thread of their own."""
+        try:
+            return self.path(job).stat().st_size
+        except OSError:
+            return 0
+
+    def remove(self, job: str) -> None:
+        """Remove the log of a job that is gone, on the caller's thread; raises StoreError."""
+        try:
+            self.path(job).unlink(missing_ok=True)
+        except OSError as error:
+            raise failed(f"remove the log {self.path(job)}", error, job) from error
+
+    def kept(self) -> Iterator[str]:
+        """The jobs that there are logs of."""
+        for path in self._folder.glob("??/*.log"):
+            yield path.stem
 
     def close(self) -> None:
         """Finish what was begun."""
@@ -61,14 +79,14 @@ class JobLogs:
     def _append(self, job: str, offset: int, data: bytes) -> int:
         path = self.path(job)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         except OSError as error:
-            raise StoreError(f"cannot open the log {path}: {error.strerror}", object=job) from error
+            raise failed(f"open the log {path}", error, job) from error
         try:
             return self._write_new(descriptor, job, offset, data)
         except OSError as error:
-            raise StoreError(f"cannot write the log {path}: {error.strerror}", object=job) from error
+            raise failed(f"write the log {path}", error, job) from error
         finally:
             os.close(descriptor)
 
@@ -86,6 +104,8 @@ class JobLogs:
             while written < len(fresh):
                 written += os.pwrite(descriptor, fresh[written:], size + written)
             os.fdatasync(descriptor)
+            if not size:
+                sync_folder(self.path(job).parent)
         except OSError:
             os.ftruncate(descriptor, size)
             raise
@@ -100,4 +120,4 @@ class JobLogs:
         except FileNotFoundError:
             return b"", 0
         except OSError as error:
-            raise NotFound(f"the log of job {job} cannot be read: {error.strerror}", object=job) from error
+            raise failed(f"read the log {self.path(job)}", error, job) from error

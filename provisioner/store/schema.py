@@ -33,7 +33,8 @@ _FIRST = (
 )
 # One table of JSON documents by key for each kind of object that the server itself changes. A new kind gets its name
 # here and a migration `_documents("name")` at the end of MIGRATIONS.
-DOCUMENT_TABLES = (*_FIRST,)
+_CLASHES_AND_OPERATIONS = ("clashes", "operations")
+DOCUMENT_TABLES = (*_FIRST, *_CLASHES_AND_OPERATIONS)
 
 
 Migration = Callable[[Tables], None]
@@ -63,7 +64,11 @@ def _events_by_time(tables: Tables) -> None:
     tables.table("events").create_index(["time"])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_documents_and_events, _events_by_time)
+MIGRATIONS: tuple[Migration, ...] = (
+    _documents_and_events,
+    _events_by_time,
+    _documents(*_CLASHES_AND_OPERATIONS),
+)
 
 
 def version(tables: Tables) -> int:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lowest first. A folder stands on one floor; the order inside it is in ORDER.
 FLOORS = (
     ("errors", "model", "events"),
-    ("wire", "lifecycle", "plan", "access", "identity", "leases", "netboot", "params", "content"),
+    ("wire", "lifecycle", "plan", "access", "identity", "leases", "retention", "netboot", "params", "content"),
     ("config", "shipped", "packs", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),

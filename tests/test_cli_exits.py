@@ -4,7 +4,7 @@ from provisioner.cli.exits import MEANINGS, Exit, Failure
 
 
 def test_the_exit_codes_are_what_scripts_rely_on() -> None:
-    assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 130]
+    assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 130]
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -9,12 +9,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from provisioner.cli.client import Client
-from provisioner.cli.exits import Exit
+from provisioner.cli.client import PATIENCE_SECONDS, PAUSE_SECONDS, Client, is_away
+from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.output import Output
 from provisioner.cli.tokens import token_for
+
+T = TypeVar("T")
 
 DEFAULT_SERVER = "http://127.0.0.1:8092"
 SERVER_VARIABLE = "PROVISIONER_SERVER"
@@ -54,18 +56,31 @@ class Session:
         """A client with the login that is kept for the server."""
         return Client(self.server, token_for(self.server, self.terminal.environment))
 
+    def patiently(self, once: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
+        """What `once` returns, tried again for a while when the server is away."""
+        waited = 0.0
+        while True:
+            try:
+                return once()
+            except Failure as failure:
+                if not is_away(failure) or waited >= patience:
+                    raise
+            self.terminal.sleep(PAUSE_SECONDS)
+            waited += PAUSE_SECONDS
+
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument as argparse takes it."""
+    """One argument as argparse takes it; shells complete it with the names of the objects of kind `complete`."""
 
     names: tuple[str, ...]
     settings: Mapping[str, Any]
+    complete: str = ""
 
 
-def argument(*names: str, **settings: Any) -> Argument:
+def argument(*names: str, complete: str = "", **settings: Any) -> Argument:
     """A positional argument or a flag."""
-    return Argument(names, settings)
+    return Argument(names, settings, complete)
 
 
 @dataclass(frozen=True)
@@ -81,9 +96,11 @@ class Command:
     def fill(self, parser: ArgumentParser) -> None:
         """Give the parser this command's arguments."""
         for each in self.arguments:
-            parser.add_argument(*each.names, **each.settings)
+            action = parser.add_argument(*each.names, **each.settings)
+            setattr(action, "complete_kind", each.complete)  # noqa: B010 - argparse's actions have no field for it
         parser.set_defaults(command=self)
 
 
-MACHINE = argument("machine", metavar="MACHINE", help="name, id, or the first characters of an id")
-MACHINES = argument("machines", metavar="MACHINE", nargs="+", help="name, id, or the first characters of an id")
+_MACHINE_HELP = "name, id, or the first characters of an id"
+MACHINE = argument("machine", metavar="MACHINE", complete="machines", help=_MACHINE_HELP)
+MACHINES = argument("machines", metavar="MACHINE", complete="machines", nargs="+", help=_MACHINE_HELP)

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     DENIED = 4
     UNREACHABLE = 5
+    TIMED_OUT = 6
     # As shells report a program that Ctrl-C ended: 128 + SIGINT.
     INTERRUPTED = 130
 
@@ -26,6 +27,7 @@ MEANINGS = {
     Exit.NOT_FOUND: "there is no such machine, job or object",
     Exit.DENIED: "not logged in, or not allowed",
     Exit.UNREACHABLE: "the server does not answer",
+    Exit.TIMED_OUT: "the time given to wait was up",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }
 

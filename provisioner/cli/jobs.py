@@ -10,6 +10,7 @@ from provisioner.cli.decoding import job_of
 from provisioner.cli.exits import Exit
 from provisioner.cli.logs import follow_or_print
 from provisioner.cli.naming import find_job, find_machine, short
+from provisioner.cli.waiting import JOBS_WAIT
 from provisioner.model import FINAL_STATES, JobState
 from provisioner.services.ui_words import ago, duration, exact
 
@@ -119,7 +120,7 @@ def _cancel(session: Session) -> None:
 
 # --- the table ------------------------------------------------------------------------------------------------
 
-_JOB = argument("job", metavar="JOB", help="id of a job, or the first characters of it")
+_JOB = argument("job", metavar="JOB", complete="jobs", help="id of a job, or the first characters of it")
 
 COMMANDS = (
     Command(
@@ -127,7 +128,7 @@ COMMANDS = (
         "jobs, newest first",
         _list,
         (
-            argument("--machine", metavar="MACHINE", help="only those of this machine"),
+            argument("--machine", metavar="MACHINE", complete="machines", help="only those of this machine"),
             argument("--state", choices=[state.value for state in JobState], help="only those in this state"),
             argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)"),
         ),
@@ -138,7 +139,7 @@ COMMANDS = (
         "a job's log, or that of a machine's current job",
         follow_or_print,
         (
-            argument("what", metavar="JOB|MACHINE", help="a job's id, or a machine's name or id"),
+            argument("what", metavar="JOB|MACHINE", complete="machines", help="a job's id, or a machine's name or id"),
             argument(
                 "-f",
                 "--follow",
@@ -147,6 +148,7 @@ COMMANDS = (
             ),
         ),
     ),
+    JOBS_WAIT,
     Command("actions", "the files of a job exactly as they were rendered and run", _actions, (_JOB,)),
     Command(
         "cancel",

@@ -5,18 +5,16 @@ The log is read by byte offset, so a follower loses and doubles nothing when the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from provisioner.cli.client import ANSWER_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS, Client, at, is_away
+from provisioner.cli.client import ANSWER_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS, Client, at
 from provisioner.cli.command import Session
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_job, find_machine, short
 from provisioner.model import FINAL_STATES, JobState
 from provisioner.services.ui_machines import is_work
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
 _FINAL = {state.value for state in FINAL_STATES}
@@ -81,7 +79,7 @@ def _follow(reader: _Reader, machine: Json) -> Exit | None:
     seen = {job["id"] for job in reader.jobs(machine["id"])[1:]} - {machine["current_job"]}
     while True:
         # The machine first: when it is done by then, the jobs that are listed after it are all there will be.
-        machine = reader.patiently(partial(reader.client.get, at("machines", machine["id"])))
+        machine = reader.session.patiently(partial(reader.client.get, at("machines", machine["id"])))
         fresh = [job for job in reversed(reader.jobs(machine["id"])) if job["id"] not in seen]
         for job in fresh:
             seen.add(job["id"])
@@ -102,7 +100,7 @@ def _follow_one(reader: _Reader, machine: Json, job: Json) -> Exit | None:
     if ended is None:
         return None
     # A task may be tried again by itself; then the machine is still runnable.
-    now = reader.patiently(partial(reader.client.get, at("machines", machine["id"])))
+    now = reader.session.patiently(partial(reader.client.get, at("machines", machine["id"])))
     return None if now["runnable"] else ended
 
 
@@ -117,7 +115,7 @@ class _Reader:
         """The machine's jobs, newest first."""
         # A job that only records that a stage was entered is as old as the one after it.
         query = {"machine": machine, "sort": "-created_at,-index,-attempt", "limit": _NEWEST}
-        found: list[Json] = self.patiently(partial(self.client.get, at("jobs"), query))["items"]
+        found: list[Json] = self.session.patiently(partial(self.client.get, at("jobs"), query))["items"]
         return found
 
     def copy(self, job: Json, wait: bool) -> str:
@@ -137,21 +135,9 @@ class _Reader:
         """None for a job that finished; else says how it ended."""
         if state == JobState.FINISHED.value:
             return None
-        message = self.patiently(partial(self.client.get, at("jobs", job["id"])))["message"]
+        message = self.session.patiently(partial(self.client.get, at("jobs", job["id"])))["message"]
         self.session.output.remark(f"job {short(job['id'])} {state}{': ' + message if message else ''}")
         return Exit.FAILED
-
-    def patiently(self, once: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
-        """What `once` returns, tried again for a while when the server is away."""
-        waited = 0.0
-        while True:
-            try:
-                return once()
-            except Failure as failure:
-                if not is_away(failure) or waited >= patience:
-                    raise
-            self.session.terminal.sleep(PAUSE_SECONDS)
-            waited += PAUSE_SECONDS
 
     def _piece(self, job: str, offset: int, wait: bool) -> tuple[bytes, int, str]:
         """More of the log, its size, and the job's state."""
@@ -160,6 +146,6 @@ class _Reader:
             self.client.send, "GET", at("jobs", job, "log"), query=query, seconds=ANSWER_SECONDS + _WAIT_SECONDS
         )
         # Only a follower is patient: whoever wants to see the log now wants to know now that it cannot be had.
-        reply = self.patiently(send, PATIENCE_SECONDS if wait else 0.0)
+        reply = self.session.patiently(send, PATIENCE_SECONDS if wait else 0.0)
         state = reply.headers.get("x-job-state") or self.client.get(at("jobs", job))["state"]
         return reply.data, int(reply.headers.get("x-log-size", offset + len(reply.data))), state

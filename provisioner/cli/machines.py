@@ -11,6 +11,7 @@ from provisioner.cli.command import MACHINE, MACHINES, Argument, Command, Sessio
 from provisioner.cli.decoding import event_of, job_of, machine_of
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine, short
+from provisioner.cli.waiting import MACHINES_WAIT
 from provisioner.model import Job
 from provisioner.services.ui_events import tell
 from provisioner.services.ui_machines import Row, row
@@ -322,11 +323,12 @@ COMMANDS = (
         _set_workflow,
         (
             MACHINE,
-            argument("workflow", metavar="WORKFLOW", help="the workflow's name"),
+            argument("workflow", metavar="WORKFLOW", complete="workflows", help="the workflow's name"),
             argument("--erase", metavar="DISK", help="allow erasing this disk first: WWN, serial, path, or any"),
             _HOURS,
         ),
     ),
+    MACHINES_WAIT,
     Command("run", "let machines work: they become runnable", _run, (MACHINES,)),
     Command("pause", "hold machines: they get no new job", _pause, (MACHINES,)),
     Command(
@@ -341,7 +343,7 @@ COMMANDS = (
         _set_param,
         (
             MACHINE,
-            argument("param", metavar="PARAM", help="the param's name"),
+            argument("param", metavar="PARAM", complete="params", help="the param's name"),
             argument("value", metavar="VALUE", nargs="?", help="the value; for a secret use --file instead"),
             argument("--file", metavar="FILE", help="take the value from this file, - is standard input"),
             argument("--text", action="store_true", help="take the value as text even if it looks like JSON"),
@@ -351,7 +353,7 @@ COMMANDS = (
         "unset-param",
         "remove a param of a machine",
         _unset_param,
-        (MACHINE, argument("param", metavar="PARAM", help="the param's name")),
+        (MACHINE, argument("param", metavar="PARAM", complete="params", help="the param's name")),
     ),
     Command(
         "create",

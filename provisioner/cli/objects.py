@@ -56,7 +56,7 @@ def _commands(kind: str) -> tuple[Command, ...]:
             "show",
             f"one {one} as YAML",
             lambda session: _show(session, kind),
-            (argument("name", metavar="NAME", help=f"the {one}'s name"),),
+            (argument("name", metavar="NAME", complete=kind, help=f"the {one}'s name"),),
         ),
     )
 

@@ -49,6 +49,7 @@ GROUPS: dict[str, Group] = {
     "subnets": Group("the networks that DHCP answers on", "networks:SUBNETS"),
     "reservations": Group("addresses kept for one MAC each", "networks:RESERVATIONS"),
     "leases": Group("addresses that were given out", "networks:LEASES"),
+    "completion": Group("complete commands and names in your shell", "completion:COMMAND"),
     "version": Group("print the version", "version:COMMAND"),
 }
 
@@ -83,19 +84,35 @@ def top_parser() -> ArgumentParser:
 
 def group_parser(name: str) -> ArgumentParser:
     """The parser of what follows the group's name."""
-    commands = GROUPS[name].load()
     parser = ArgumentParser(f"{PROGRAM} {name}", description=_sentence(GROUPS[name].help))
+    _fill(parser, name)
+    return parser
+
+
+def whole_parser(group: str) -> ArgumentParser:
+    """All groups' names in one parser, and of one of them all commands: what shells complete from."""
+    parser = ArgumentParser(PROGRAM)
+    _add_common(parser, None, False)
+    groups = parser.add_subparsers()
+    for name, each in GROUPS.items():
+        inner = groups.add_parser(name, help=each.help)
+        if name == group:
+            _fill(inner, name)
+    return parser
+
+
+def _fill(parser: ArgumentParser, name: str) -> None:
+    commands = GROUPS[name].load()
     _add_common(parser, SUPPRESS, SUPPRESS)
     if isinstance(commands, Command):
         parser.description = _sentence(commands.details or commands.help)
         commands.fill(parser)
-        return parser
+        return
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
         verb = verbs.add_parser(command.name, help=command.help, description=_sentence(command.details or command.help))
         _add_common(verb, SUPPRESS, SUPPRESS)
         command.fill(verb)
-    return parser
 
 
 def _add_common(parser: ArgumentParser, server: object, as_json: object) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from provisioner.cli.command import Terminal
@@ -77,7 +77,7 @@ class CommandLine:
             err,
             ask_secret=lambda prompt: self.secret,
             sleep=self._sleep,
-            now=lambda: NOW,
+            now=lambda: NOW + timedelta(seconds=sum(self.sleeps)),
         )
         code = run(words, terminal)
         out.flush()

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from argcomplete import autocomplete, shellcode
+from argcomplete import autocomplete
+from argcomplete.shell_integration import shellcode
 
 from provisioner.cli.client import Client, at
 from provisioner.cli.command import DEFAULT_SERVER, SERVER_VARIABLE, Command, Session, argument

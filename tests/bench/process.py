@@ -86,8 +86,8 @@ def _tail(log: Path) -> str:
     return log.read_text()[-2000:]
 
 
-def real_server(folder: Path) -> list[str]:
-    """How the server under load is started: everything but DHCP and TFTP, machines without work of their own."""
+def real_server(folder: Path, workflow: str = "") -> list[str]:
+    """How the server under load is started: everything but DHCP and TFTP; what new machines are given to do."""
     argv = ["provisioner", "serve", "--data-dir", str(folder / "data"), "--log-format", "json"]
-    argv += ["--listen-http", "127.0.0.1:0", "--listen-ui", "127.0.0.1:0", "--machines-default-workflow", ""]
+    argv += ["--listen-http", "127.0.0.1:0", "--listen-ui", "127.0.0.1:0", "--machines-default-workflow", workflow]
     return [*argv, "--listen-dhcp", "off", "--listen-tftp", "off"]

@@ -308,12 +308,12 @@ async def test_rendered_files_go_with_their_job(store):
     assert await store.database.actions("j1") is None
 
 
-async def test_rendered_files_whose_job_is_gone_are_removed(store):
-    files = (RenderedFile("run", "x"),)
-    await store.give(Write("jobs", "j1", "job"), Write("job_actions", "j1", files), Write("job_actions", "j2", files))
-    assert await store.database.prune_actions() == 1
-    assert await store.database.actions("j1")
-    assert await store.database.actions("j2") is None
+async def test_jobs_that_are_gone_are_remembered_until_their_files_are_gone_too(store):
+    await store.give(Write("jobs", "j1", "job"), Write("jobs", "j2", "job"))
+    await store.give(Write("jobs", "j1", None), Write("jobs", "j2", None))
+    assert await store.database.removed_jobs(1) == ["j1"]
+    await store.database.forget_removed(["j1", "other"])
+    assert await store.database.removed_jobs(9) == ["j2"]
 
 
 async def test_upkeep_that_cannot_be_written_is_a_store_error(store):

@@ -154,13 +154,16 @@ class Database:
             PRUNE_LIMIT,
         )
 
-    async def prune_actions(self) -> int:
-        """Remove up to PRUNE_LIMIT of the rendered files whose jobs are gone, and tell how many those were."""
-        return await self._chore(
-            "DELETE FROM job_actions WHERE job IN"
-            " (SELECT job FROM job_actions WHERE job NOT IN (SELECT key FROM jobs) LIMIT ?)",
-            PRUNE_LIMIT,
+    async def removed_jobs(self, limit: int) -> list[str]:
+        """Jobs that are gone and whose files may still be there."""
+        rows = await self._read(
+            lambda: self._read_conn.execute("SELECT job FROM removed_jobs LIMIT ?", (limit,)).fetchall()
         )
+        return [row[0] for row in rows]
+
+    async def forget_removed(self, jobs: Sequence[str]) -> int:
+        """The files of these jobs are gone too."""
+        return await self._chore(f"DELETE FROM removed_jobs WHERE job IN ({','.join('?' * len(jobs))})", *jobs)
 
     async def _chore(self, sql: str, *values: Any) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -299,6 +302,7 @@ def _write(conn: sqlite3.Connection, write: Write) -> None:
         conn.execute(f"DELETE FROM {write.table} WHERE key = ?", (write.key,))
         if write.table == "jobs":
             conn.execute("DELETE FROM job_actions WHERE job = ?", (write.key,))
+            conn.execute("INSERT OR IGNORE INTO removed_jobs (job) VALUES (?)", (write.key,))
         return
     else:
         sql = f"INSERT INTO {write.table} (key, doc) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc"

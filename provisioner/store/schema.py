@@ -59,14 +59,15 @@ def _documents_and_events(tables: Tables) -> None:
     events.create_index(["mac", "id"])
 
 
-def _events_by_time(tables: Tables) -> None:
-    """Old events are removed by their time."""
+def _retention(tables: Tables) -> None:
+    """Old events are found by their time; jobs that are gone are remembered until their files are gone too."""
     tables.table("events").create_index(["time"])
+    tables.table("removed_jobs").create({"job": str}, pk="job")
 
 
 MIGRATIONS: tuple[Migration, ...] = (
     _documents_and_events,
-    _events_by_time,
+    _retention,
     _documents(*_CLASHES_AND_OPERATIONS),
 )
 

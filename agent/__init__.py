@@ -5,6 +5,7 @@
 
     service       `start` and `run`: from a boot to a session, and what that ends with done to the machine
     report        `inventory`: prints or sends it
+    asset         `asset`: keeps a file with a job
     param         `param`: what the helper commands of scripts do
 
     power         rebooting and powering off
@@ -12,7 +13,8 @@
     loop          the pure table: (standing, reply) -> (standing, action)
     registration  from a ticket to a token
     runner        one task from work order to ending
-    helpers       commands and shell functions for scripts, as files
+    helpers       commands, shell functions and a Python module for scripts, as files
+    provisioner_task  that module; it stands alone
     script        one script from start to exit, with timeout and cancellation
     heartbeat     tells the server that a job is alive and hears of cancellation
     logs          a job's log on its way to the server, by byte offset
@@ -37,6 +39,7 @@
     clock         time, as an argument
     interrupt     a reason to stop what is running
     backoff       pauses between tries
+    files         files by their contents
     errors        what can go wrong
     version       the version
 

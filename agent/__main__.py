@@ -16,6 +16,7 @@ VERBS = {
     "run": ("service:run", "serve an installed operating system"),
     "inventory": ("report:main", "print or send what this machine is made of"),
     "param": ("param:main", "read and set params of this machine"),
+    "asset": ("asset:main", "keep a file with the job that is running"),
     "version": ("__main__:version", "print the version"),
 }
 USAGE_EXIT = 2

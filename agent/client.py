@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Callable, Protocol
+from typing import IO, Any, Callable, Protocol, TypeVar
 
 from .backoff import pause_seconds
 from .clock import Clock
@@ -16,6 +16,7 @@ FOREVER = 0
 _TRY_AGAIN = frozenset({408, 425, 429})
 _REFUSALS: dict[int, type[Refused]] = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Missing}
 _LONGEST_RETRY_AFTER_SECONDS = 300.0
+_T = TypeVar("_T")
 
 
 class Transport(Protocol):
@@ -23,6 +24,9 @@ class Transport(Protocol):
 
     def send(self, request: Request) -> Reply:
         """Send and wait."""
+
+    def download(self, request: Request, target: IO[bytes]) -> Reply:
+        """Send, and save the body of a 200; the reply's is then its SHA-256 in hexadecimal."""
 
 
 class Client:
@@ -51,11 +55,22 @@ class Client:
 
         Raises `Refused` for a 4xx, `ServerAway` after `tries` tries, `Stopped` when told to stop between tries.
         """
+        return self._try(lambda: _decoded(request, self._once(request)), tries)
+
+    def save(self, request: Request, target: IO[bytes], tries: int = FOREVER) -> str:
+        """Save the body of a 200 into a file; its SHA-256 in hexadecimal. Raises as `call`, and `FileTrouble`."""
+
+        def once() -> str:
+            return self._check(request, self._transport.download(self._signed(request), target)).body.decode("ascii")
+
+        return self._try(once, tries)
+
+    def _try(self, once: Callable[[], _T], tries: int) -> _T:
         began = self._clock.now()
         failed = 0
         while True:
             try:
-                answer = self._once(request)
+                answer = once()
             except ServerAway as away:
                 failed += 1
                 if failed == tries:
@@ -68,18 +83,27 @@ class Client:
                 self._note(f"server is back after {self._clock.now() - began:.0f} s and {failed} failed tries")
             return answer
 
-    def _once(self, request: Request) -> Any:
-        if self._token:
-            request = replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
-        reply = self._transport.send(request)
+    def _once(self, request: Request) -> Reply:
+        return self._check(request, self._transport.send(self._signed(request)))
+
+    def _signed(self, request: Request) -> Request:
+        if not self._token:
+            return request
+        return replace(request, headers={**request.headers, "Authorization": f"Bearer {self._token}"})
+
+    def _check(self, request: Request, reply: Reply) -> Reply:
         if reply.status >= 500 or reply.status in _TRY_AGAIN:
             raise ServerAway(f"{request.method} {request.path}: {_refusal(reply)}", _retry_after(reply))
         if reply.status >= 300:
             raise _refusal(reply)
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise ServerAway(f"{request.method} {request.path}: the answer is not JSON") from error
+        return reply
+
+
+def _decoded(request: Request, reply: Reply) -> Any:
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise ServerAway(f"{request.method} {request.path}: the answer is not JSON") from error
 
 
 def _refusal(reply: Reply) -> Refused:

@@ -4,6 +4,7 @@
     ├── RenderError      a template is wrong: the job fails
     ├── TaskError        a task cannot be run as ordered: the job fails
     ├── ConfigError      the agent's own settings are wrong: it does not start
+    ├── FileTrouble      a file that is sent or saved cannot be read or written
     ├── Stopped          the agent was told to stop: wind up
     ├── Nonsense         the server's answer cannot be understood
     ├── ServerAway       no usable answer: the same request may be sent again
@@ -42,6 +43,10 @@ class TaskError(AgentError):
 
 class ConfigError(AgentError):
     """The agent's own settings are wrong or missing."""
+
+
+class FileTrouble(AgentError):
+    """A file of this machine that is being sent or saved cannot be read or written."""
 
 
 class Stopped(AgentError):

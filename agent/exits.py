@@ -26,6 +26,7 @@ REBOOT_EXIT = "reboot"
 POWEROFF_EXIT = "poweroff"
 STOP_EXIT = "stop"
 INCOMPLETE_EXIT = "incomplete"
+RESTART_EXIT = "restart"  # the agent was told to end while the job ran; the job goes on with the next agent
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class JobLog:
         self._oldest: Optional[float] = None
         self._at_line_start = True
         self._dropped = 0
+        self._lost = 0
         self._failures = 0
         self.urgent = Event()
         self.refusal: Optional[Refused] = None
@@ -58,6 +59,7 @@ class JobLog:
                 self._note_gap()
             if self._dropped or not self._keep(data):
                 self._dropped += len(data)
+                self._lost += len(data)
             else:
                 self._at_line_start = data.endswith(b"\n")
 
@@ -80,6 +82,19 @@ class JobLog:
         """Whether nothing is left to send: all is at the server, or the server wants none of it."""
         with self._lock:
             return self.refusal is not None or self._sent == self._spool.end
+
+    @property
+    def missing(self) -> str:
+        """Which part of the log was dropped on the way and why, for people; "" when all of it was kept."""
+        return f"{self._lost} bytes of its log were lost: {self._spool.trouble}" if self._lost else ""
+
+    def finish_gap(self) -> bool:
+        """At the end, say that bytes are missing if that is still unsaid; whether there is now more to send."""
+        with self._lock:
+            if not self._dropped or self.refusal:
+                return False
+            self._note_gap()
+            return not self._dropped
 
     def send(self) -> float:
         """Send one piece; the pause in seconds before the next try, 0 when this one was answered."""
@@ -153,7 +168,8 @@ class JobLog:
 
     def _note_gap(self) -> None:
         """Say in the log that bytes are missing, as soon as there is room for saying it."""
-        note = b"%s%d bytes of output were dropped: the server was away too long\n" % (PREFIX, self._dropped)
+        why = self._spool.trouble.encode("utf-8", "replace")
+        note = b"%s%d bytes of output were dropped: %s\n" % (PREFIX, self._dropped, why)
         if self._keep(note if self._at_line_start else b"\n" + note):
             self._dropped = 0
             self._at_line_start = True
@@ -187,7 +203,7 @@ class LogSender:
         while not self._abandoned.is_set():
             if not self._closing.is_set():
                 self._clock.wait(self._log.urgent, self._log.due_seconds())
-            elif self._log.is_delivered:
+            elif self._log.is_delivered and not self._log.finish_gap():
                 return
             pause = self._log.send()
             if pause:

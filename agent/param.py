@@ -8,16 +8,17 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from json import dumps, loads
-from typing import Any
+from typing import Any, Callable
 
 from .client import Client
 from .clock import SystemClock
-from .errors import ConfigError
+from .errors import ConfigError, Refused
 from .interrupt import Interrupt
-from .protocol import delete_param, get_params, set_param
+from .protocol import delete_param, get_params, set_param, set_params
 from .transport import HttpTransport
 
 NO_VALUE_EXIT = 1
+_NO_SUCH_ROUTE = frozenset({404, 405})  # a server of before several params could be set at once
 
 
 def as_text(value: Any) -> str:
@@ -53,23 +54,45 @@ def main(words: Sequence[str]) -> int:
     parser = ArgumentParser(prog="agent.pyz param", description="read and set params of this machine")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("get", help="print a value: text as it is, else JSON").add_argument("name")
-    setting = verbs.add_parser("set", help="set a value on the machine itself")
-    setting.add_argument("name")
-    setting.add_argument("value", help="JSON, or text when it is not JSON; - reads it from standard input")
-    verbs.add_parser("unset", help="take a value off the machine itself").add_argument("name")
+    setting = verbs.add_parser("set", help="set values on the machine itself, all in one go")
+    text = "name and value in turn; a value is JSON, or text when it is not JSON; - reads it from standard input"
+    setting.add_argument("words", nargs="+", metavar="NAME VALUE", help=text)
+    verbs.add_parser("unset", help="take values off the machine itself").add_argument("names", nargs="+")
     verbs.add_parser("all", help="print all values as JSON")
     chosen = parser.parse_args(words)
     client, machine = client_from(os.environ)
     if chosen.verb == "set":
-        text = sys.stdin.read() if chosen.value == "-" else chosen.value
-        client.call(set_param(machine, chosen.name, as_value(text)))
+        if len(chosen.words) % 2:
+            parser.error(f"{chosen.words[-1]!r} is a name without a value")
+        save(client, machine, pairs(chosen.words, sys.stdin.read))
     elif chosen.verb == "unset":
-        client.call(delete_param(machine, chosen.name))
+        for name in chosen.names:
+            client.call(delete_param(machine, name))
     elif chosen.verb == "all":
         print(dumps(client.call(get_params(machine)), ensure_ascii=False, sort_keys=True))
     else:
         return _print_param(client.call(get_params(machine)), chosen.name)
     return 0
+
+
+def pairs(words: Sequence[str], read: Callable[[], str]) -> list[tuple[str, Any]]:
+    """Names and values out of words that take turns; `read` gives standard input."""
+    turns = range(0, len(words), 2)
+    return [(words[turn], as_value(read() if words[turn + 1] == "-" else words[turn + 1])) for turn in turns]
+
+
+def save(client: Client, machine: str, values: Sequence[tuple[str, Any]]) -> None:
+    """Set params in one request, or one after the other where the server or a value does not take that."""
+    # In a merge patch null takes a param off; as a value it has to go by itself.
+    if len(values) > 1 and all(value is not None for _, value in values):
+        try:
+            client.call(set_params(machine, dict(values)))
+            return
+        except Refused as refusal:
+            if refusal.status not in _NO_SUCH_ROUTE:
+                raise
+    for name, value in values:
+        client.call(set_param(machine, name, value))
 
 
 def _print_param(params: Mapping[str, Any], name: str) -> int:

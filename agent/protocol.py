@@ -15,15 +15,21 @@ from urllib.parse import quote
 from .errors import Nonsense
 
 API = "/api/v1"
-LONG_POLL_SECONDS = 50  # below the minute after which many middle boxes drop a silent connection
+# A thousand idle agents cost little, and do not come back in step. The server waits for 110 s at most.
+LONG_POLL_SECONDS = (80, 105)
 USUAL_TIMEOUT_SECONDS = 30.0
 BMC_TIMEOUT_SECONDS = 90.0  # the server asks a BMC before it answers, and those are slow
+ASSET_TIMEOUT_SECONDS = 120.0  # between two signs of life; the server hashes and syncs the whole before it answers
+BYTES = "application/octet-stream"
 HEARTBEAT_TIMEOUT_SECONDS = 10.0  # one beat late is better than two beats stuck
 
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. `interruptible`: it may be cut off at any moment without loss."""
+    """One HTTP request. `interruptible`: it may be cut off at any moment without loss.
+
+    `body_file` is the path of a file that is sent as the body, from its beginning with each try.
+    """
 
     method: str
     path: str
@@ -32,6 +38,7 @@ class Request:
     timeout_seconds: float = USUAL_TIMEOUT_SECONDS
     interruptible: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    body_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,15 @@ class Work:
         return self.task_count == 0 or self.current_task >= self.task_count
 
 
-def look(machine: str, revision: Optional[int] = None) -> Request:
-    """Ask where the machine stands; with a revision, wait until it is another one."""
+def look(machine: str, revision: Optional[int] = None, jitter: float = 0.0) -> Request:
+    """Ask where the machine stands; with a revision, wait until it is another one. `jitter` is in [0, 1)."""
     path = f"{API}/machines/{machine}/work"
     if revision is None:
         return Request("GET", path)
-    query = f"?revision={revision}&wait={LONG_POLL_SECONDS}"
-    timeout = LONG_POLL_SECONDS + USUAL_TIMEOUT_SECONDS
-    return Request("GET", path + query, timeout_seconds=timeout, interruptible=True)
+    shortest, longest = LONG_POLL_SECONDS
+    wait = shortest + int((longest - shortest + 1) * jitter)
+    timeout = wait + USUAL_TIMEOUT_SECONDS
+    return Request("GET", f"{path}?revision={revision}&wait={wait}", timeout_seconds=timeout, interruptible=True)
 
 
 def read_work(answer: Any) -> Work:
@@ -267,7 +275,7 @@ def start_job(job: str, holder: Holder) -> Request:
 
 def append_log(job: str, offset: int, data: bytes) -> Request:
     """Add to the job's log at a byte offset; sending the same bytes again is harmless."""
-    return Request("PUT", f"{API}/jobs/{job}/log?offset={offset}", data, "application/octet-stream")
+    return Request("PUT", f"{API}/jobs/{job}/log?offset={offset}", data, BYTES)
 
 
 @dataclass(frozen=True)
@@ -289,8 +297,8 @@ def upload_actions(job: str, files: Sequence[RenderedFile]) -> Request:
     return _json_request("PUT", f"/jobs/{job}/actions", [file.as_json() for file in files])
 
 
-def heartbeat(job: str, holder: Holder, progress: Optional[float] = None) -> Request:
-    """Say that the job is alive, and how far it is (percent) when its script has told."""
+def heartbeat(job: str, holder: Holder, progress: Optional[int] = None) -> Request:
+    """Say that the job is alive, and how far it is (0 to 100 percent) when its script has told."""
     body = holder.as_json()
     if progress is not None:
         body["progress"] = progress
@@ -312,6 +320,30 @@ def report_result(
     return _json_request("POST", f"/jobs/{job}/result", result)
 
 
+def put_asset(job: str, name: str, path: str) -> Request:
+    """Keep a file with the job; sending it again replaces it."""
+    where = f"{API}/jobs/{job}/assets/{quote(name, safe='')}"
+    return Request("PUT", where, body_file=path, content_type=BYTES, timeout_seconds=ASSET_TIMEOUT_SECONDS)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """What the server says of a file that it keeps; `sha256` is "" where it does not tell."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def read_asset(answer: Any) -> Asset:
+    """Read the answer to `put_asset`."""
+    return _understand(
+        lambda reply: Asset(str(reply["name"]), int(reply["size"]), str(reply.get("sha256") or "")),
+        answer,
+        "account of a file",
+    )
+
+
 # --- what a machine tells and asks of itself ------------------------------------------------------------------
 
 
@@ -323,6 +355,13 @@ def put_inventory(machine: str, inventory: Mapping[str, Any]) -> Request:
 def get_params(machine: str) -> Request:
     """All params as resolved for the machine."""
     return Request("GET", f"{API}/machines/{machine}/params?aggregate=true")
+
+
+def set_params(machine: str, values: Mapping[str, Any]) -> Request:
+    """Set several params on the machine itself, all or none; a value of None takes the param off."""
+    return _json_request(
+        "PATCH", f"/machines/{machine}/params", dict(values), content_type="application/merge-patch+json"
+    )
 
 
 def set_param(machine: str, name: str, value: Any) -> Request:

@@ -11,21 +11,32 @@ import socket
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from tempfile import mkdtemp
+from dataclasses import dataclass, field, replace
+from tempfile import gettempdir, mkdtemp
 from typing import Any, Callable, Optional
 
 from .client import FOREVER, Client
 from .clock import Clock
 from .errors import Conflict, Missing, Nonsense, Refused, RenderError, ServerAway, Stopped, TaskError
-from .exits import COMPLETE_EXIT, FAILED, FAILED_EXIT, FINISHED, INCOMPLETE, INCOMPLETE_EXIT, Ending, after_script
+from .exits import (
+    COMPLETE_EXIT,
+    FAILED,
+    FAILED_EXIT,
+    FINISHED,
+    INCOMPLETE,
+    INCOMPLETE_EXIT,
+    RESTART_EXIT,
+    Ending,
+    after_script,
+)
 from .heartbeat import Heartbeat, interval_seconds
-from .helpers import PROGRESS_FILE
+from .helpers import FAILURE_FILE, MODULE_DIR, PROGRESS_FILE
 from .interrupt import CANCELLED, STOPPED, Interrupt
 from .logs import JobLog, LogSender
 from .protocol import (
     Holder,
     RenderedFile,
+    Request,
     TaskFile,
     WorkOrder,
     append_log,
@@ -37,9 +48,13 @@ from .protocol import (
 )
 from .render import Renderer
 from .script import GRACE_SECONDS, TIMED_OUT, Script, ScriptExit, command_line
+from .spool import Place as SpoolPlace
 from .spool import Spool
 
+UNPROCESSABLE = 422
 STOP_LOG_SECONDS = 5.0  # told to stop, we deliver the log for so long and leave the rest; the supervisor waits longer
+
+FAILURE_LETTERS = 1000  # of a script's own words on why it failed; the log has the rest
 
 # A service manager may leave these out, and scripts count on them.
 USUAL_ENV = {
@@ -51,7 +66,10 @@ USUAL_ENV = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where and as whom tasks run. `work_dir` "" is the system's place for temporary files."""
+    """Where and as whom tasks run. `work_dir` "" is the system's place for temporary files.
+
+    `spool` is where output waits for a server that is away; without a folder of its own it is `work_dir`.
+    """
 
     machine: str
     url: str
@@ -60,6 +78,11 @@ class Place:
     agent_path: str
     helper_dir: str
     work_dir: str = ""
+    spool: SpoolPlace = SpoolPlace()
+
+    def spool_place(self) -> SpoolPlace:
+        """Where a job's output is kept."""
+        return self.spool if self.spool.folder else replace(self.spool, folder=self.work_dir or None)
 
 
 @dataclass(frozen=True)
@@ -122,12 +145,16 @@ class Runner:
     def _run_started(self, order: WorkOrder, interrupt: Interrupt) -> Optional[Ending]:
         log = JobLog(
             lambda offset, data: self._append(order.job, offset, data),
-            Spool(order.log_size, self._place.work_dir or None),
+            Spool(order.log_size, self._place.spool_place()),
             self._clock,
             self._jitter,
         )
         sender = LogSender(log, self._clock)
-        folder = mkdtemp(prefix="task-", dir=self._place.work_dir or None)
+        try:
+            folder = mkdtemp(prefix="task-", dir=self._place.work_dir or None)
+        except OSError as error:
+            message = f"cannot make a folder for the task in {self._place.work_dir or gettempdir()}: {error.strerror}"
+            return self._report(order, Ending(FAILED, FAILED_EXIT, None, message))
         pulse = Heartbeat(
             lambda: self._client.call(heartbeat(order.job, self._place.holder, _read_progress(folder)), tries=1),
             interrupt,
@@ -142,7 +169,7 @@ class Runner:
             sender.close(self._patience())
             if log.refusal:
                 self._note(f"job {order.job}: the server does not take its log: {log.refusal}")
-            return self._report(order, ending)
+            return self._report(order, _with_note(ending, log.missing))
         finally:
             pulse.stop()
             log.close()
@@ -173,7 +200,7 @@ class Runner:
         except (RenderError, TaskError) as error:
             return Ending(FAILED, FAILED_EXIT, None, str(error))
         except Stopped:
-            return Ending(INCOMPLETE, INCOMPLETE_EXIT, None, "the agent was stopped")
+            return Ending(INCOMPLETE, RESTART_EXIT, None, "the agent was stopped")
         except Exception as error:  # whatever it is, the job must end and its log must say why
             return Ending(FAILED, FAILED_EXIT, None, f"the agent could not run it: {type(error).__name__}: {error}")
 
@@ -199,7 +226,7 @@ class Runner:
                 exited = self._run_script(order, step, folder, script)
                 if exited.ended_for:
                     return _interrupted(exited.ended_for, interrupt.detail, exited.code, order)
-                ending = after_script(exited.code, step.is_last_script)
+                ending = _with_failure(after_script(exited.code, step.is_last_script), folder)
                 if ending is not None and not (step.is_last_script and ending.state == FINISHED):
                     return _in_script(ending, step, steps)
         return ending or Ending(FINISHED, COMPLETE_EXIT, 0)
@@ -225,20 +252,12 @@ class Runner:
         env["PROVISIONER_TASK"] = order.task
         env["PROVISIONER_TASK_DIR"] = folder
         env["PROVISIONER_AGENT"] = place.agent_path
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (f"{place.helper_dir}/{MODULE_DIR}", env.get("PYTHONPATH"))))
         return env
 
     def _report(self, order: WorkOrder, ending: Ending) -> Optional[Ending]:
-        request = report_result(
-            order.job,
-            self._place.holder,
-            ending.state,
-            ending.exit_state,
-            ending.exit_code,
-            ending.message,
-            ending.runnable,
-        )
         try:
-            answer = self._client.call(request, tries=FOREVER)
+            answer = self._deliver(order.job, ending)
         except (Refused, ServerAway, Stopped) as error:
             self._note(f"job {order.job}: its result was not taken: {error}")
             return None
@@ -248,6 +267,22 @@ class Runner:
             self._note(f"job {order.job}: the server keeps it as {kept}")
             return None
         return ending
+
+    def _deliver(self, job: str, ending: Ending) -> Any:
+        try:
+            return self._client.call(_result(job, self._place.holder, ending), tries=FOREVER)
+        except Refused as refusal:
+            # A server of before this word was introduced.
+            if refusal.status != UNPROCESSABLE or ending.exit_state != RESTART_EXIT:
+                raise
+            older = replace(ending, exit_state=INCOMPLETE_EXIT)
+            return self._client.call(_result(job, self._place.holder, older), tries=FOREVER)
+
+
+def _result(job: str, holder: Holder, ending: Ending) -> Request:
+    return report_result(
+        job, holder, ending.state, ending.exit_state, ending.exit_code, ending.message, ending.runnable
+    )
 
 
 def render_steps(order: WorkOrder, renderer: Renderer, folder: str) -> list[Step]:
@@ -307,11 +342,27 @@ def _script_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name) or "script"
 
 
-def _read_progress(folder: str) -> Optional[float]:
-    """The percentage that a script wrote, if it did."""
+def _read_progress(folder: str) -> Optional[int]:
+    """The percentage that a script wrote, as a whole number from 0 to 100; None when it wrote none."""
     with suppress(OSError, ValueError), open(os.path.join(folder, PROGRESS_FILE), encoding="ascii") as file:
-        return min(100.0, max(0.0, float(file.read())))
+        return int(min(100.0, max(0.0, float(file.read()))))
     return None
+
+
+def _with_failure(ending: Optional[Ending], folder: str) -> Optional[Ending]:
+    """The ending with what a failed script itself said of why, by the word `fail`."""
+    if ending is None or ending.state != FAILED:
+        return ending
+    with suppress(OSError), open(os.path.join(folder, FAILURE_FILE), encoding="utf-8", errors="replace") as file:
+        said = file.read(FAILURE_LETTERS).strip()
+        if said:
+            return replace(ending, message=said)
+    return ending
+
+
+def _with_note(ending: Ending, note: str) -> Ending:
+    """The ending with one more thing to know of it."""
+    return replace(ending, message="; ".join(filter(None, (ending.message, note)))) if note else ending
 
 
 def _interrupted(reason: str, detail: str, code: Optional[int], order: WorkOrder) -> Ending:
@@ -319,7 +370,7 @@ def _interrupted(reason: str, detail: str, code: Optional[int], order: WorkOrder
         return Ending(FAILED, FAILED_EXIT, code, f"timed out after {order.timeout_seconds:g} s")
     if reason == CANCELLED:
         return Ending(FAILED, FAILED_EXIT, code, f"cancelled: {detail}")
-    return Ending(INCOMPLETE, INCOMPLETE_EXIT, code, f"the agent was stopped: {detail}")
+    return Ending(INCOMPLETE, RESTART_EXIT, code, f"the agent was stopped: {detail}")
 
 
 def _in_script(ending: Ending, step: Step, steps: list[Step]) -> Ending:

@@ -1,25 +1,51 @@
-"""Bytes that were written and not yet acknowledged, bounded, in memory while few and in temporary files when many."""
+"""Bytes that were written and not yet acknowledged, bounded, in memory while few and in temporary files when many.
+
+What does not fit is refused whole, and the spool says why: nothing is lost without a word.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
-from tempfile import TemporaryFile
-from typing import IO, Optional
+from tempfile import TemporaryFile, gettempdir
+from typing import IO, Callable, Optional
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 MEMORY_BYTES = 256 * 1024  # a segment below this size never touches a disk
 LIMIT_BYTES = 256 * 1024 * 1024  # on a netbooted machine temporary files are memory too
 
 
+OpenFile = Callable[[Optional[str]], IO[bytes]]
+
+
+def _temporary_file(folder: Optional[str]) -> IO[bytes]:
+    return TemporaryFile(dir=folder)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how much is kept.
+
+    `folder` None is the system's place for temporary files. Segments of up to `memory_bytes` stay in memory; with 0
+    every byte goes to disk.
+    """
+
+    folder: Optional[str] = None
+    limit_bytes: int = LIMIT_BYTES
+    memory_bytes: int = MEMORY_BYTES
+    segment_bytes: int = SEGMENT_BYTES
+
+
 class _Segment:
     """A run of bytes that starts at `start`."""
 
-    def __init__(self, start: int, folder: Optional[str]) -> None:
+    def __init__(self, start: int, place: Place, open_file: OpenFile) -> None:
         self.start = start
         self.size = 0
-        self._folder = folder
+        self._place = place
+        self._open_file = open_file
         self._file: IO[bytes] = BytesIO()
         self._is_on_disk = False
 
@@ -29,7 +55,7 @@ class _Segment:
 
     def append(self, data: bytes) -> None:
         """Raises OSError, and keeps none of it, when the disk is full."""
-        if self.size + len(data) > MEMORY_BYTES and not self._is_on_disk:
+        if self.size + len(data) > self._place.memory_bytes and not self._is_on_disk:
             self._move_to_disk()
         self._file.seek(self.size)
         self._file.write(data)
@@ -37,7 +63,7 @@ class _Segment:
         self.size += len(data)
 
     def _move_to_disk(self) -> None:
-        target = TemporaryFile(dir=self._folder)  # noqa: SIM115 (it lives as long as the segment)
+        target = self._open_file(self._place.folder)
         try:
             target.write(self.read(self.start, self.size))
             target.flush()
@@ -58,14 +84,15 @@ class _Segment:
 
 
 class Spool:
-    """A queue of bytes addressed by offset. Not safe for use by several threads at once."""
+    """A queue of bytes addressed by offset. Not safe for use by several threads at once.
 
-    def __init__(
-        self, start: int, folder: Optional[str] = None, limit: int = LIMIT_BYTES, segment_bytes: int = SEGMENT_BYTES
-    ) -> None:
-        self._folder = folder
-        self._limit = limit
-        self._segment_bytes = segment_bytes
+    `trouble` is why bytes were refused last, "" when none ever were.
+    """
+
+    def __init__(self, start: int, place: Place = Place(), open_file: OpenFile = _temporary_file) -> None:
+        self._place = place
+        self._open_file = open_file
+        self.trouble = ""
         self._segments: deque[_Segment] = deque()
         self._end = start
 
@@ -81,13 +108,16 @@ class Spool:
 
     def append(self, data: bytes) -> bool:
         """Keep the bytes; False when there is no room for them, then none is kept."""
-        if self._end - self.start + len(data) > self._limit:
+        place = self._place
+        if self._end - self.start + len(data) > place.limit_bytes:
+            self.trouble = f"the server was away too long, the spool's {place.limit_bytes} bytes are full"
             return False
-        if not self._segments or self._segments[-1].size >= self._segment_bytes:
-            self._segments.append(_Segment(self._end, self._folder))
+        if not self._segments or self._segments[-1].size >= place.segment_bytes:
+            self._segments.append(_Segment(self._end, place, self._open_file))
         try:
             self._segments[-1].append(data)
-        except OSError:
+        except OSError as error:
+            self.trouble = f"the spool in {place.folder or gettempdir()} takes no more: {error.strerror or error}"
             return False
         self._end += len(data)
         return True

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from agent import provisioner_task
 from agent.exits import CODES
-from agent.helpers import FUNCTIONS, install
+from agent.helpers import COMMANDS, FUNCTIONS, install
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     install(str(tmp_path / "bin"), "/usr/bin/python3")
-    param = tmp_path / "bin/provisioner-param"
-    param.write_text('#!/bin/sh\necho "$@"\n')
+    for name in COMMANDS:
+        (tmp_path / "bin" / name).write_text('#!/bin/sh\nprintf "%s|" "${0##*/}" "$@"\n')
     return tmp_path
 
 
@@ -45,13 +46,27 @@ def test_every_code_with_a_meaning_has_a_word() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("get_param a/b", "get a/b"),
-        ("set_param a/b 'x y'", "set a/b x y"),
-        ("unset_param a/b", "unset a/b"),
+        ("get_param a/b", "provisioner-param|get|a/b|"),
+        ("set_param a/b 'x y'", "provisioner-param|set|a/b|x y|"),
+        ("set_param a 1 b '' c '[2, 3]'", "provisioner-param|set|a|1|b||c|[2, 3]|"),
+        ("unset_param a/b c", "provisioner-param|unset|a/b|c|"),
+        ("attach 'a file'", "provisioner-asset|a file|"),
+        ("attach /var/log/x 'a name'", "provisioner-asset|/var/log/x|--name|a name|"),
     ],
 )
-def test_params_go_through_the_command(folder: Path, source: str, words: str) -> None:
-    assert sh(folder, source).stdout == f"{words}\n"
+def test_words_call_the_agent_once(folder: Path, source: str, words: str) -> None:
+    assert sh(folder, source).stdout == words
+
+
+def test_fail_tells_people_and_the_agent_why(folder: Path) -> None:
+    done = sh(folder, "fail 'no disk'; echo not reached")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no disk\n")
+    assert (folder / ".failure").read_text() == "no disk\n"
+
+
+def test_the_python_module_is_written_as_it_stands_here(tmp_path: Path) -> None:
+    install(str(tmp_path))
+    assert (tmp_path / "python/provisioner_task.py").read_text() == Path(provisioner_task.__file__).read_text()
 
 
 def test_progress_is_written_where_the_agent_looks(folder: Path) -> None:

@@ -11,7 +11,7 @@ from agent.clock import SystemClock
 from agent.errors import Conflict, Missing, Refused, ServerAway
 from agent.interrupt import Interrupt
 from agent.logs import FLUSH_BYTES, FLUSH_SECONDS, JobLog, LogSender
-from agent.spool import Spool
+from agent.spool import Place, Spool
 from tests.fakes.agent_parts import FakeClock, no_jitter
 
 
@@ -46,7 +46,7 @@ class ServerLog:
 
 
 def job_log(server: ServerLog, clock: FakeClock | None = None, **spool: int) -> JobLog:
-    return JobLog(server.append, Spool(len(server.log), **spool), clock or FakeClock(), no_jitter)
+    return JobLog(server.append, Spool(len(server.log), Place(**spool)), clock or FakeClock(), no_jitter)
 
 
 def deliver(log: JobLog) -> None:
@@ -189,8 +189,8 @@ def test_a_log_that_the_server_refuses_is_given_up(refusal: Refused) -> None:
 def test_output_beyond_the_limit_is_dropped_and_the_log_says_how_much() -> None:
     away = True
     server = ServerLog(go_wrong=lambda: "drop" if away else "")
-    log = job_log(server, limit=100, segment_bytes=50)
-    log.write(b"x" * 99 + b"\n")
+    log = job_log(server, limit_bytes=200, segment_bytes=50)
+    log.write(b"x" * 199 + b"\n")
     log.write(b"lost\n")
     log.write(b"lost too\n")
     log.send()
@@ -198,8 +198,8 @@ def test_output_beyond_the_limit_is_dropped_and_the_log_says_how_much() -> None:
     deliver(log)
     log.write(b"again\n")
     deliver(log)
-    note = b"[agent] 14 bytes of output were dropped: the server was away too long\n"
-    assert server.log == b"x" * 99 + b"\n" + note + b"again\n"
+    note = b"[agent] 14 bytes of output were dropped: the server was away too long, the spool's 200 bytes are full\n"
+    assert server.log == b"x" * 199 + b"\n" + note + b"again\n"
 
 
 # --- the thread
@@ -232,3 +232,24 @@ def test_the_sender_gives_up_when_told_to() -> None:
     log.write(b"x")
     sender.close(asked.is_set)
     assert not log.is_delivered
+
+
+def test_a_log_that_was_cut_at_its_end_says_so_too() -> None:
+    server = ServerLog()
+    log = job_log(server, limit_bytes=150, segment_bytes=50)
+    log.write(b"x" * 50)
+    log.write(b"y" * 200)
+    deliver(log)
+    assert log.finish_gap()
+    deliver(log)
+    assert not log.finish_gap()
+    why = "the server was away too long, the spool's 150 bytes are full"
+    assert server.log.decode() == "x" * 50 + f"\n[agent] 200 bytes of output were dropped: {why}\n"
+    assert log.missing == f"200 bytes of its log were lost: {why}"
+
+
+def test_a_whole_log_misses_nothing() -> None:
+    log = job_log(ServerLog())
+    log.write(b"all of it")
+    deliver(log)
+    assert (log.missing, log.finish_gap()) == ("", False)

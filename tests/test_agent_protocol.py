@@ -7,6 +7,7 @@ import pytest
 from agent.errors import Nonsense
 from agent.protocol import (
     LONG_POLL_SECONDS,
+    Asset,
     Holder,
     RenderedFile,
     Reply,
@@ -20,7 +21,9 @@ from agent.protocol import (
     look,
     next_stage,
     prepare_reboot,
+    put_asset,
     put_inventory,
+    read_asset,
     read_log_size,
     read_registration,
     read_stage_action,
@@ -29,6 +32,7 @@ from agent.protocol import (
     register,
     report_result,
     set_param,
+    set_params,
     start_job,
     upload_actions,
 )
@@ -44,14 +48,14 @@ ORDER = {"job": {"id": "j"}, "task": {"name": "t"}}
         (register({"macs": []}, "k"), "POST /api/v1/register", {"macs": []}),
         (hello("m", {"boot_id": "b"}), "POST /api/v1/machines/m/hello", {"boot_id": "b"}),
         (look("m"), "GET /api/v1/machines/m/work", None),
-        (look("m", 7), "GET /api/v1/machines/m/work?revision=7&wait=50", None),
+        (look("m", 7), "GET /api/v1/machines/m/work?revision=7&wait=80", None),
         (claim("m", HOLDER, "k"), "POST /api/v1/jobs", {"machine": "m", "boot_id": "boot", "instance": "process"}),
         (next_stage("m"), "POST /api/v1/machines/m/next-stage", {}),
         (prepare_reboot("m"), "POST /api/v1/machines/m/prepare-reboot", {}),
         (start_job("j", HOLDER), "POST /api/v1/jobs/j/start", {"boot_id": "boot", "instance": "process"}),
         (heartbeat("j", HOLDER), "POST /api/v1/jobs/j/heartbeat", {"boot_id": "boot", "instance": "process"}),
         (
-            heartbeat("j", HOLDER, 40.0),
+            heartbeat("j", HOLDER, 40),
             "POST /api/v1/jobs/j/heartbeat",
             {"boot_id": "boot", "instance": "process", "progress": 40.0},
         ),
@@ -95,8 +99,35 @@ def test_a_log_goes_as_bytes_at_an_offset() -> None:
 
 def test_only_the_long_poll_may_be_cut_off_and_it_outlasts_the_servers_wait() -> None:
     assert look("m", 1).interruptible
-    assert look("m", 1).timeout_seconds > LONG_POLL_SECONDS
+    assert look("m", 1, 0.999).timeout_seconds > LONG_POLL_SECONDS[1]
     assert not claim("m", HOLDER, "k").interruptible
+
+
+def test_waits_differ_from_agent_to_agent_and_stay_below_what_the_server_allows() -> None:
+    waits = {int(look("m", 1, step / 100).path.rpartition("=")[2]) for step in range(100)}
+    assert (min(waits), max(waits)) == LONG_POLL_SECONDS
+    assert len(waits) > 20
+
+
+def test_a_file_of_a_job_is_sent_from_disk() -> None:
+    request = put_asset("j", "a b.txt", "/tmp/x")
+    assert (request.method, request.path, request.body_file) == ("PUT", "/api/v1/jobs/j/assets/a%20b.txt", "/tmp/x")
+
+
+def test_what_the_server_keeps_of_a_file_is_read() -> None:
+    assert read_asset({"name": "a", "size": 3, "sha256": "ff", "created_at": "now"}) == Asset("a", 3, "ff")
+    with pytest.raises(Nonsense):
+        read_asset({"name": "a"})
+
+
+def test_several_params_go_as_a_merge_patch() -> None:
+    request = set_params("m", {"a/b": 1, "c": None})
+    assert (request.method, request.path, request.body) == (
+        "PATCH",
+        "/api/v1/machines/m/params",
+        b'{"a/b": 1, "c": null}',
+    )
+    assert request.content_type == "application/merge-patch+json"
 
 
 def test_claims_and_registrations_carry_the_key_of_all_their_tries() -> None:

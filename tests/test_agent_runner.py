@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from agent.interrupt import Interrupt
 from agent.protocol import Holder, Reply, WorkOrder, read_work_order
 from agent.render import Renderer
 from agent.runner import Place, Runner
+from agent.spool import Place as SpoolPlace
 from tests.fakes.agent_parts import Notes, RoutedTransport, client, no_jitter, reply
 
 
@@ -79,14 +81,18 @@ class Machine:
         self.is_stopping = False
         install(str(folder / "bin"))
 
-    def runner(self, server: JobServer) -> Runner:
+    def runner(
+        self,
+        server: JobServer,
+        grace_seconds: float = 5.0,
+        spool: SpoolPlace = SpoolPlace(),  # noqa: B008 (frozen)
+    ) -> Runner:
         clock = SystemClock(Interrupt())
-        place = Place(
-            "m", "http://server", "token", Holder("b", "i"), "/agent.pyz", str(self.folder / "bin"), str(self.work)
-        )
+        bin_dir, work = str(self.folder / "bin"), str(self.work)
+        place = Place("m", "http://server", "token", Holder("b", "i"), "/agent.pyz", bin_dir, work, spool)
         speaker = client(server.transport, clock, self.notes)
         self.last_runner = Runner(
-            speaker, place, clock, Renderer(), no_jitter, self.notes, lambda: self.is_stopping, grace_seconds=5.0
+            speaker, place, clock, Renderer(), no_jitter, self.notes, lambda: self.is_stopping, grace_seconds
         )
         return self.last_runner
 
@@ -332,7 +338,7 @@ def test_told_to_stop_the_job_is_incomplete(machine: Machine) -> None:
 
     server._log = stop  # type: ignore[method-assign]
     ending = runner.run(make_order("echo ready; exec tail -f /dev/null", "echo no"))
-    assert ending == Ending("incomplete", "incomplete", -15, "the agent was stopped: SIGTERM")
+    assert ending == Ending("incomplete", "restart", -15, "the agent was stopped: SIGTERM")
     assert server.output == "ready\n"
     assert server.result["runnable"] is False
 
@@ -368,6 +374,98 @@ def test_told_to_stop_while_the_server_is_away_it_does_not_wait_for_it(machine: 
     impatient = Impatient(stop)
     runner = Runner(speaker, place, impatient, Renderer(), no_jitter, machine.notes, lambda: True)
     assert runner.run(make_order("echo x")) is None
+
+
+def test_a_server_that_does_not_know_the_word_restart_is_told_incomplete(machine: Machine) -> None:
+    machine.is_stopping = True
+    server = JobServer(result=[reply(422, {"detail": "exit_state: invalid"})])
+    ending = machine.run(server, "echo no")
+    assert ending is not None
+    assert ending.exit_state == "restart"
+    assert server.result["exit_state"] == "incomplete"
+
+
+def test_another_result_that_the_server_does_not_understand_is_not_sent_again(machine: Machine) -> None:
+    server = JobServer(result=reply(422, {"detail": "?"}))
+    assert machine.run(server, "exit 1") is None
+    assert server.asked.count("result") == 1
+
+
+def test_a_script_says_in_words_why_it_failed(machine: Machine) -> None:
+    server = JobServer()
+    ending = machine.run(server, ". provisioner.sh; fail no disk is large enough; echo no")
+    assert ending == Ending("failed", "failed", 1, "no disk is large enough")
+    assert server.output == "no disk is large enough\n"
+
+
+def test_words_of_a_script_that_did_not_fail_are_no_reason(machine: Machine) -> None:
+    ending = machine.run(JobServer(), ". provisioner.sh; (fail it was nothing); exit 0")
+    assert ending == Ending("finished", "complete", 0)
+
+
+def test_a_script_in_python_finds_the_module(machine: Machine) -> None:
+    source = "#!/usr/bin/env python3\nfrom provisioner_task import fail\nfail('said in Python')\n"
+    assert machine.run(JobServer(), source) == Ending("failed", "failed", 1, "said in Python")
+
+
+def test_a_grandchild_that_became_a_daemon_does_not_hold_the_job_open(machine: Machine) -> None:
+    source = "setsid sh -c 'echo $$; exec tail -f /dev/null' &\necho done\n"
+    server = JobServer()
+    assert machine.run(server, source) == Ending("finished", "complete", 0)
+    daemon = [int(line) for line in server.output.split() if line.isdigit()]
+    for number in daemon:
+        os.kill(number, signal.SIGKILL)  # it goes on after the job, as daemons do
+    assert "done\n" in server.output
+
+
+def test_a_cancelled_script_that_ignores_term_is_killed_and_the_result_is_told(machine: Machine) -> None:
+    server = JobServer(heartbeat=reply(200, {"cancel": True, "state": "running"}))
+    runner = machine.runner(server, grace_seconds=0.2)
+    source = "trap '' TERM; echo begun; while :; do sleep 1 & wait $!; done"
+    ending = runner.run(make_order(source, task={"heartbeat_seconds": 0.1}))
+    assert ending == Ending("failed", "failed", -9, "cancelled: cancel was asked for")
+    assert server.result["exit_code"] == -9
+    assert server.output == "begun\n"
+
+
+def test_output_that_nobody_could_keep_is_told_with_the_result(machine: Machine) -> None:
+    server = JobServer()
+    runner = machine.runner(server, spool=SpoolPlace(limit_bytes=1000))
+    ending = runner.run(make_order("head -c 100000 /dev/zero"))
+    why = "the server was away too long, the spool's 1000 bytes are full"
+    assert ending is not None
+    assert (ending.state, ending.exit_code) == ("finished", 0)
+    assert re.fullmatch(rf"\d+ bytes of its log were lost: {re.escape(why)}", ending.message)
+
+
+def test_without_room_for_its_folder_the_job_fails_and_says_so(machine: Machine) -> None:
+    server = JobServer()
+    runner = machine.runner(server)
+    machine.work.rmdir()
+    ending = runner.run(make_order("echo no"))
+    assert ending is not None
+    assert ending.message == f"cannot make a folder for the task in {machine.work}: No such file or directory"
+    assert server.result["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "percent"), [("40", 40), ("33.9", 33), ("250", 100), ("-1", 0), ("nan", 0), ("x", None)]
+)
+def test_progress_is_a_whole_number_of_percent(machine: Machine, said: str, percent: int | None) -> None:
+    server = JobServer()
+    beats = machine.folder / "gate"
+    os.mkfifo(beats)
+
+    def beat(line: str, body: Any) -> Reply:
+        if not server.beats:
+            beats.write_text("go\n")
+        server.beats.append(body)
+        return reply(200, {"cancel": False, "state": "running"})
+
+    server._heartbeat = beat  # type: ignore[method-assign]
+    source = f". provisioner.sh; progress {said}; read word < {beats}"
+    machine.run(server, source, task={"heartbeat_seconds": 1})
+    assert server.beats[0].get("progress") == percent
 
 
 # --- what the server may say

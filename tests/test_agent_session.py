@@ -113,8 +113,8 @@ def test_a_machine_that_is_held_is_waited_for_and_the_reason_is_told_once() -> N
     assert server.asked[:4] == [
         "POST /jobs",
         "GET /work",
-        "GET /work?revision=1&wait=50",
-        "GET /work?revision=1&wait=50",
+        "GET /work?revision=1&wait=80",
+        "GET /work?revision=1&wait=80",
     ]
     assert [line for line in notes.lines if "held by" in line] == ["waiting: held by an operator"]
 
@@ -132,7 +132,7 @@ def test_a_step_that_the_server_refuses_is_waited_out() -> None:
     looks = [reply(200, {**WORK, "workflow": ""}), reply(200, {**WORK, "bootenv": "local"})]
     server = Server(jobs=reply(204), work=looks, next_stage=reply(409, {"detail": "tasks are left"}))
     assert session(server).work("discovery") is Outcome.REBOOT
-    assert server.asked[3] == "GET /work?revision=1&wait=50"
+    assert server.asked[3] == "GET /work?revision=1&wait=80"
 
 
 @pytest.mark.parametrize("answer", [reply(422, {"detail": "?"}), reply(200, {"job": "nonsense"})])

@@ -1,9 +1,14 @@
 """The spool: a queue of bytes by offset."""
 
+import os
+from errno import ENOSPC
+from io import BytesIO
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.spool import Spool
+from agent.spool import Place, Spool
 
 
 def test_bytes_come_out_as_they_went_in() -> None:
@@ -18,7 +23,7 @@ def test_it_begins_at_any_offset_and_empty() -> None:
 
 
 def test_room_is_freed_segment_by_segment() -> None:
-    spool = Spool(0, segment_bytes=4)
+    spool = Spool(0, Place(segment_bytes=4))
     for piece in (b"abcd", b"efgh", b"ij"):
         spool.append(piece)
     spool.forget(5)
@@ -26,14 +31,14 @@ def test_room_is_freed_segment_by_segment() -> None:
 
 
 def test_a_read_ends_where_a_segment_ends() -> None:
-    spool = Spool(0, segment_bytes=2)
+    spool = Spool(0, Place(segment_bytes=2))
     spool.append(b"abc")
     spool.append(b"def")
     assert (spool.read(1, 9), spool.read(3, 9)) == (b"bc", b"def")
 
 
 def test_what_does_not_fit_is_refused_whole_and_fits_again_when_room_was_freed() -> None:
-    spool = Spool(0, limit=6, segment_bytes=4)
+    spool = Spool(0, Place(limit_bytes=6, segment_bytes=4))
     assert spool.append(b"abcd")
     assert not spool.append(b"efg")
     spool.forget(4)
@@ -42,11 +47,55 @@ def test_what_does_not_fit_is_refused_whole_and_fits_again_when_room_was_freed()
 
 
 def test_a_folder_that_is_full_or_gone_refuses_too() -> None:
-    spool = Spool(0, folder="/nowhere")
+    spool = Spool(0, Place("/nowhere"))
     assert spool.append(b"fits into memory")
     assert not spool.append(bytes(1024 * 1024))
     assert spool.end == len(b"fits into memory")
+    assert spool.trouble == "the spool in /nowhere takes no more: No such file or directory"
     spool.close()
+
+
+def open_files(folder: Path) -> list[str]:
+    """Files of this process in a folder; temporary ones have no name there any more."""
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return [link for link in links if link.startswith(f"{folder}/")]
+
+
+def test_few_bytes_stay_in_memory_and_many_go_to_disk(tmp_path: Path) -> None:
+    spool = Spool(0, Place(str(tmp_path), memory_bytes=10))
+    spool.append(b"ten bytes.")
+    assert open_files(tmp_path) == []
+    spool.append(b"more")
+    assert len(open_files(tmp_path)) == 1
+    assert spool.read(0, 99) == b"ten bytes.more"
+    spool.close()
+    assert open_files(tmp_path) == []
+
+
+def test_without_memory_the_first_byte_goes_to_disk(tmp_path: Path) -> None:
+    spool = Spool(0, Place(str(tmp_path), memory_bytes=0))
+    spool.append(b"a")
+    assert len(open_files(tmp_path)) == 1
+    spool.close()
+
+
+def test_a_full_spool_says_that_the_server_was_away() -> None:
+    spool = Spool(0, Place(limit_bytes=3))
+    assert not spool.append(b"abcd")
+    assert spool.trouble == "the server was away too long, the spool's 3 bytes are full"
+
+
+def test_a_full_disk_refuses_the_piece_and_says_so() -> None:
+    spool = Spool(0, Place(memory_bytes=0), open_file=lambda folder: FullDisk())
+    assert not spool.append(b"abc")
+    assert (spool.start, spool.end) == (0, 0)
+    assert spool.trouble.endswith("takes no more: No space left on device")
+    spool.close()
+
+
+class FullDisk(BytesIO):
+    def write(self, data: object) -> int:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 @settings(deadline=None)
@@ -54,7 +103,7 @@ def test_a_folder_that_is_full_or_gone_refuses_too() -> None:
 def test_every_byte_is_where_it_was_written_until_forgotten(
     start: int, pieces: list[bytes], segment: int, data: st.DataObject
 ) -> None:
-    spool = Spool(start, segment_bytes=segment)
+    spool = Spool(start, Place(segment_bytes=segment))
     whole, offset = b"", start
     for piece in pieces:
         spool.append(piece)

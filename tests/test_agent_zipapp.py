@@ -145,7 +145,7 @@ def test_told_to_stop_in_the_middle_of_a_script_the_job_is_incomplete(zipapp: Pa
         server.wait_for(lambda: server.jobs and b"begun\n" in server.jobs[0].log)
         agent.process.send_signal(signal.SIGTERM)
         assert "stops: SIGTERM" in agent.end()
-        assert (server.jobs[0].state, server.jobs[0].exit_state) == ("incomplete", "incomplete")
+        assert (server.jobs[0].state, server.jobs[0].exit_state) == ("incomplete", "restart")
 
 
 def test_told_to_stop_while_it_waits_for_work_it_stops_at_once(zipapp: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from typing import Any
@@ -94,6 +95,10 @@ class FakeServer:
         self.revision = 1
         self.current_task = -1
         self.params: dict[str, Any] = {}
+        self.assets: dict[tuple[str, str], bytes] = {}
+        self.files: dict[str, bytes] = {}
+        self.offer: dict[str, str] = {}
+        self.kexec: dict[str, Any] = {}
         self.jobs: list[FakeJob] = []
         self.claims: dict[str, FakeJob] = {}
         self.registered: list[dict[str, Any]] = []
@@ -168,7 +173,7 @@ class FakeServer:
         for pattern, name in _ROUTES:
             match = re.fullmatch(pattern, f"{method} {path}")
             if match:
-                if name != "register" and headers.get("Authorization") != f"Bearer {TOKEN}":
+                if name not in ("register", "file") and headers.get("Authorization") != f"Bearer {TOKEN}":
                     return 401, _problem(401, "denied", "no valid token")
                 value = json.loads(body) if body and headers.get("Content-Type") == "application/json" else body
                 return getattr(self, f"_{name}")(value, query, headers, *match.groups())
@@ -206,6 +211,7 @@ class FakeServer:
             "current_task": self.current_task,
             "current_job": self.jobs[-1].id if self.jobs else "",
             "errors": [],
+            **({"agent": self.offer} if self.offer else {}),
             "claimable": self.runnable and self.current_task < len(self.entries),
             "reason": "" if self.runnable else "not runnable",
         }
@@ -306,9 +312,23 @@ class FakeServer:
         self.params.pop(unquote(name), None)
         return 204, None
 
+    def _patch_params(self, value: Any, query: Any, headers: Any) -> tuple[int, Any]:
+        changes = json.loads(value) if isinstance(value, bytes) else value
+        self.params = {k: v for k, v in {**self.params, **changes}.items() if v is not None}
+        return 200, self.params
+
+    def _asset(self, data: bytes, query: Any, headers: Any, ident: str, name: str) -> tuple[int, Any]:
+        self.assets[ident, unquote(name)] = data
+        return 200, {"name": unquote(name), "size": len(data), "sha256": sha256(data).hexdigest()}
+
+    def _file(self, value: Any, query: Any, headers: Any, path: str) -> tuple[int, Any]:
+        if path not in self.files:
+            return 404, _problem(404, "not-found", f"there is no file {path!r}")
+        return 200, self.files[path]
+
     def _prepare_reboot(self, value: Any, query: Any, headers: Any) -> tuple[int, Any]:
         self.reboots_prepared += 1
-        return 200, {"next_boot": "none", "message": "no BMC"}
+        return 200, {"next_boot": "none", "message": "no BMC", **({"kexec": self.kexec} if self.kexec else {})}
 
     def _next_stage(self, value: Any, query: Any, headers: Any) -> tuple[int, Any]:
         if not self.next_stages:
@@ -334,6 +354,9 @@ _ROUTES = [
     (f"POST{_JOB}/result", "result"),
     (f"PUT{_THIS}/inventory", "inventory"),
     (f"GET{_THIS}/params", "params"),
+    (f"PATCH{_THIS}/params", "patch_params"),
+    (f"PUT{_JOB}/assets/(.+)", "asset"),
+    ("GET (/agent.pyz|/files/.+)", "file"),
     (f"PUT{_THIS}/params/(.+)", "put_param"),
     (f"DELETE{_THIS}/params/(.+)", "delete_param"),
     (f"POST{_THIS}/prepare-reboot", "prepare_reboot"),
@@ -364,6 +387,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_POST(self) -> None:
+        self._serve()
+
+    def do_PATCH(self) -> None:
         self._serve()
 
     def do_DELETE(self) -> None:
@@ -403,7 +429,7 @@ class _Handler(BaseHTTPRequestHandler):
         return ""
 
     def _reply(self, status: int, answer: Any, cut: bool) -> None:
-        data = b"" if answer is None else json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
         if status >= 400:
             self.send_header("Content-Type", "application/problem+json")

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lowest first. A folder stands on one floor; the order inside it is in ORDER.
 FLOORS = (
     ("errors", "model", "events"),
-    ("wire", "lifecycle", "plan", "access", "identity", "leases", "retention", "netboot", "params", "content"),
-    ("config", "shipped", "packs", "store", "bus", "power", "sockets"),
+    ("wire", "lifecycle", "claims", "plan", "standing", "erase", "access", "identity", "leases", "retention", "netboot", "params", "expand", "masking", "content"),
+    ("config", "shipped", "packs", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),
     ("server", "cli", "__main__"),
@@ -24,12 +24,12 @@ ORDER = {
     "content": "located templating references faults stack whole",
     "store": "folders schema database logs assets",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger record tokens catalog orders jobs finding machine_changes registration machines actions"
+    "conductor": "ledger record tokens values catalog orders claiming jobs finding machine_changes registration machines actions"
     " networks boot dhcp_replies lease_book addresses",
     "services": "http listing files tftp_transfer tftp dhcp clock operations callers work api_access"
     " api_machines api_params api_jobs api_content api_networks api_events api ui_words ui_events ui_boots ui_content"
     " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
-    "cli": "exits client tokens output command decoding naming access completion content events logs waiting jobs machines networks"
+    "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing jobs machine_params machine_work machines networks"
     " objects power version serve parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.

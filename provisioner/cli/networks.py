@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from provisioner.cli.changing import done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
@@ -52,7 +53,7 @@ def _add_subnet(session: Session) -> None:
         "description": options.description,
     }
     made = session.client().send("POST", at("subnets"), {name: value for name, value in subnet.items() if value}).json()
-    _done(session, made, f"DHCP answers on {made['cidr']} as subnet {made['name']}")
+    done(session, made, f"DHCP answers on {made['cidr']} as subnet {made['name']}")
 
 
 def _pool(text: str) -> tuple[str, str]:
@@ -76,7 +77,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _delete_subnet(session: Session) -> None:
     name = session.options.name
     gone = session.client().send("DELETE", at("subnets", name)).json()
-    _done(session, gone, f"subnet {name} is removed; leases in it stay until they end")
+    done(session, gone, f"subnet {name} is removed; leases in it stay until they end")
 
 
 def _list_leases(session: Session) -> None:
@@ -140,20 +141,13 @@ def _add_reservation(session: Session) -> None:
     }
     body = {name: value for name, value in reservation.items() if value}
     made = session.client().send("POST", at("reservations"), body).json()
-    _done(session, made, f"{made['address']} is kept for {made['mac']}")
+    done(session, made, f"{made['address']} is kept for {made['mac']}")
 
 
 def _delete_reservation(session: Session) -> None:
     address = session.options.address
     gone = session.client().send("DELETE", at("reservations", address)).json()
-    _done(session, gone, f"{address} is kept for nobody any more")
-
-
-def _done(session: Session, value: Any, text: str) -> None:
-    if session.output.as_json:
-        session.output.json(value)
-    else:
-        session.output.line(text)
+    done(session, gone, f"{address} is kept for nobody any more")
 
 
 SUBNETS = (

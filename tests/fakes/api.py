@@ -147,6 +147,8 @@ class FakeApi:
                 web.patch(one, self._patch),
                 web.delete(one, self._delete),
                 web.post(f"{one}/grants", self._grant),
+                web.delete(one + "/grants/{disk:.+}", self._grant),
+                web.post(f"{one}/restart", self._grant),
                 web.get(f"{one}/params", self._params),
                 web.put(one + "/params/{name:.+}", self._put_param),
                 web.delete(one + "/params/{name:.+}", self._nothing),

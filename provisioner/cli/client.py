@@ -97,11 +97,12 @@ class Client:
         query: Mapping[str, object] | None = None,
         seconds: float = ANSWER_SECONDS,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request; raises Refusal for an error status and Unreachable when no answer comes within `seconds`."""
-        headers = {"Content-Type": content_type} if body is not None else {}
+        typed = {"Content-Type": content_type} if body is not None else {}
         data = json.dumps(body).encode() if body is not None else None
-        with self._open(method, path, query, headers, seconds, data) as response:
+        with self._open(method, path, query, {**typed, **(headers or {})}, seconds, data) as response:
             return Reply(_headers(response), self._read(response))
 
     def pages(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[Any]:

@@ -163,6 +163,7 @@ class FakeApi:
                 web.get(base + "/{kind}", self._list_objects),
                 web.post(base + "/{kind}", self._add_object),
                 web.get(base + "/{kind}/{name:.+}", self._get_object),
+                web.put(base + "/{kind}/{name:.+}", self._put_object),
                 web.delete(base + "/{kind}/{name:.+}", self._delete_object),
             ]
         )
@@ -336,7 +337,16 @@ class FakeApi:
         return self.objects[kind][name]
 
     async def _get_object(self, request: web.Request) -> web.Response:
-        return web.json_response(self._object(request))
+        return web.json_response(self._object(request), headers={"ETag": '"7"'})
+
+    async def _put_object(self, request: web.Request) -> web.Response:
+        if request.headers.get("If-Match", '"7"') != '"7"':
+            raise Problem(412, "precondition-failed", "it was changed meanwhile")
+        body = await request.json()
+        if body.get("tasks") == ["unknown"]:
+            raise Problem(422, "content-invalid", "unknown task 'unknown'; there is: hello")
+        self.objects.setdefault(request.match_info["kind"], {})[request.match_info["name"]] = body
+        return web.json_response(body)
 
     async def _delete_object(self, request: web.Request) -> web.Response:
         return web.json_response(self._object(request))

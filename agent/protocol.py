@@ -359,9 +359,7 @@ def get_params(machine: str) -> Request:
 
 def set_params(machine: str, values: Mapping[str, Any]) -> Request:
     """Set several params on the machine itself, all or none; a value of None takes the param off."""
-    return _json_request(
-        "PATCH", f"/machines/{machine}/params", dict(values), content_type="application/merge-patch+json"
-    )
+    return _json_request("PATCH", f"/machines/{machine}/params", dict(values))
 
 
 def set_param(machine: str, name: str, value: Any) -> Request:

@@ -25,7 +25,6 @@ FAILURE_FILE = ".failure"
 PROGRESS_FILE = ".progress"
 _TRY_AGAIN = frozenset({408, 425, 429})
 _NO_SUCH_ROUTE = frozenset({404, 405})
-_MERGE_PATCH = "application/merge-patch+json"
 _RAISE = object()
 
 
@@ -62,7 +61,7 @@ def set_params(values: Mapping[str, Any]) -> None:
     if not values:
         return
     try:
-        _call("PATCH", f"{_machine()}/params", dict(values), _MERGE_PATCH)
+        _call("PATCH", f"{_machine()}/params", dict(values))
     except TaskError as error:
         if error.status not in _NO_SUCH_ROUTE:
             raise
@@ -142,13 +141,13 @@ def _machine() -> str:
     return f"/api/v1/machines/{os.environ['PROVISIONER_MACHINE']}"
 
 
-def _call(method: str, path: str, value: Any = _RAISE, content_type: str = "application/json") -> Any:
+def _call(method: str, path: str, value: Any = _RAISE) -> Any:
     """The decoded answer; raises TaskError when the server refuses, and waits for one that is away."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         away = ""
         try:
-            with _open(method, path, value, content_type) as answer:
+            with _open(method, path, value) as answer:
                 body = answer.read()
             return json.loads(body) if body else None
         except HTTPError as error:
@@ -163,11 +162,11 @@ def _call(method: str, path: str, value: Any = _RAISE, content_type: str = "appl
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def _open(method: str, path: str, value: Any, content_type: str) -> Any:
+def _open(method: str, path: str, value: Any) -> Any:
     data: Optional[bytes] = None if value is _RAISE else json.dumps(value).encode()
     request = Request(os.environ["PROVISIONER_URL"].rstrip("/") + path, data, method=method)
     request.add_header("Authorization", f"Bearer {os.environ['PROVISIONER_TOKEN']}")
-    request.add_header("Content-Type", content_type)
+    request.add_header("Content-Type", "application/json")
     # As the agent itself: straight to the server, whatever proxy the environment names for other things.
     return build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from provisioner.model import TokenPurpose
 from tests.parts import opened, serving
 
 API = "/api/v1"
@@ -37,3 +38,25 @@ async def test_params_are_read_set_and_removed(parts):
             "count": 3,
         }
         await problem(await client.get(f"{params}/needed"), 404)
+
+
+async def test_several_params_are_set_at_once_or_none(parts):
+    machine = await parts.ready(params={"colour": "red"})
+    async with await operator(parts) as client:
+        params = f"{API}/machines/{machine}/params"
+        answer = await client.patch(params, json={"count": 5, "needed": "x", "colour": None})
+        assert (answer.status, await answer.json()) == (200, {"count": 5, "needed": "x"})
+        wrong = await problem(await client.patch(params, json={"count": 6, "needed": 1}), 422)
+        assert [error["path"] for error in wrong["errors"]] == ["params.needed"]
+        assert await (await client.get(params)).json() == {"count": 5, "needed": "x"}
+
+
+async def test_a_machine_sets_its_own_params_but_not_those_of_its_power(parts):
+    machine = await parts.ready(params={"power/address": "10.0.0.9"})
+    async with serving(parts.operators_app(), await parts.secret(TokenPurpose.MACHINE, machine)) as client:
+        params = f"{API}/machines/{machine}/params"
+        assert (await client.patch(params, json={"count": 5})).status == 200
+        await problem(await client.patch(params, json={"count": 6, "power/address": "10.0.0.66"}), 403)
+        await problem(await client.patch(params, json={"count": 6, "power/address": None}), 403)
+        await problem(await client.patch(f"{API}/machines/another/params", json={"count": 6}), 403)
+        assert (await (await client.get(params)).json())["count"] == 5

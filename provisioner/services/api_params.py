@@ -8,6 +8,7 @@ from aiohttp import web
 
 from provisioner.access import require_param
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.errors import NotFound
 from provisioner.params import redact, resolve
@@ -31,6 +32,7 @@ class ParamRoutes:
         """What can be done with the params of a machine."""
         return [
             Operation("GET", _PARAMS, self.get_params, "params", {200: dict[str, Any]}, (_AGGREGATE,)),
+            Operation("PATCH", _PARAMS, self.change_params, "params", {200: dict[str, Any]}, body=dict[str, Any]),
             Operation("GET", _PARAM, self.get_param, "params"),
             Operation("PUT", _PARAM, self.put_param, "params", {204: None}, body=Any),
             Operation("DELETE", _PARAM, self.delete_param, "params", {204: None}),
@@ -44,6 +46,16 @@ class ParamRoutes:
             return json(redact(machine.params, view))
         values = {name: found.value for name, found in resolve(machine, view).items()}
         return json(redact(values, view))
+
+    async def change_params(self, request: web.Request) -> web.Response:
+        """Set several params of the machine itself, all or none (merge-patch: null takes one off)."""
+        machine = machine_of(request, self._machines, "set params", itself=True)
+        values = await body(request, dict[str, Any])
+        known = resolve(machine, self._catalog.view)
+        for name, value in values.items():
+            require_param(principal(request), name, value is None or name in known)
+        changed = await self._machines.change(machine.id, MachineChange(params=values), principal(request))
+        return json(redact(changed.params, self._catalog.view))
 
     async def get_param(self, request: web.Request) -> web.Response:
         """The value the machine has for one param."""

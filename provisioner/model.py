@@ -252,7 +252,10 @@ class EraseGrant(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the machine's agent said of itself when it last said hello; `instance` is its process."""
+    """What the machine's agent said of itself when it last said hello.
+
+    `instance` is its process; `past_boots` are the last boots before this one.
+    """
 
     boot_id: str = ""
     instance: str = ""
@@ -262,6 +265,7 @@ class AgentInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     addresses: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     hello_at: datetime | None = None
+    past_boots: tuple[str, ...] = ()
 
 
 class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

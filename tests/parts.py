@@ -127,6 +127,7 @@ class SetClock:
 
     def __init__(self) -> None:
         self.now = START
+        self.passed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
@@ -134,6 +135,15 @@ class SetClock:
     def pass_seconds(self, seconds: float) -> None:
         """Go on by so much."""
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
+
+    def step(self, seconds: float) -> None:
+        """Be set to another time, as by NTP; no time passes."""
+        self.now += timedelta(seconds=seconds)
+
+    def seconds(self) -> float:
+        """How much time has passed, whatever the clock was set to."""
+        return self.passed
 
 
 class Parts:
@@ -148,7 +158,7 @@ class Parts:
         self.tokens = Tokens(self.ledger)
         self.machines = Machines(self.ledger, self.catalog)
         self.registrations = Registrations(self.ledger, self.catalog, self.tokens, "discover")
-        self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
+        self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer(), lambda: 0.0, self.clock.seconds)
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
         self.networks = Networks(self.ledger)

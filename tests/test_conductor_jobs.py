@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
-from provisioner.conductor.jobs import SERVER_BOOT_ID
+from provisioner.lifecycle import SERVER_BOOT_ID
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.lifecycle import Outcome

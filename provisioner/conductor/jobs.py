@@ -1,64 +1,68 @@
-"""Jobs: claimed by agents, started, logged, ended, lost. The claim is the scheduler."""
+"""Jobs: claimed by agents, started, logged, ended, cancelled, lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from random import random
+from time import monotonic
 from typing import Any
-from uuid import uuid4
-
-from msgspec.structs import replace
 
 from agent.render import Renderer
 from provisioner.access import SERVER, Principal
 from provisioner.bus import Bus
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.claiming import Claims, PerformAction
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.conductor.orders import Orders, Where, WorkOrder
-from provisioner.conductor.record import save_machine
-from provisioner.errors import FieldError, Invalid, NotFound, Refused, unknown
+from provisioner.conductor.orders import Where, WorkOrder
+from provisioner.conductor.record import save_job_end, save_machine
+from provisioner.errors import NotFound, Refused
 from provisioner.events import Event
-from provisioner.lifecycle import (
-    Answer,
-    Asked,
-    Claim,
-    Outcome,
-    after_job,
-    cancel_job,
-    claim,
-    end_job,
-    lose_job,
-    retriable,
-    start_job,
-)
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Retry, Task
-from provisioner.params import missing, resolve
-from provisioner.plan import set_bootenv
+from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
+from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
+from provisioner.standing import after_job
 from provisioner.store.logs import JobLogs
-
-SERVER_BOOT_ID = "server"
-PerformAction = Callable[[Machine, str, Job], None]
 
 
 class Jobs:
     """All that makes and changes jobs."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, logs: JobLogs, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        logs: JobLogs,
+        renderer: Renderer,
+        jitter: Callable[[], float] = random,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._logs = logs
-        self._orders = Orders(ledger, catalog, logs, renderer)
+        self._jitter = jitter
+        self._claims = Claims(ledger, catalog, logs, renderer, jitter)
         self._bus: Bus = ledger.bus
-        # When each running job was last heard of. Not durable: after a restart every agent gets its full window anew.
-        self._heard: dict[str, datetime] = {}
+        # When each running job was last heard of, by a clock that nobody sets. Not durable: after a restart every agent
+        # gets its full window anew.
+        self._heard: dict[str, float] = {}
+        self._seconds = seconds
         self._progress: dict[str, Any] = {}
         # Of jobs that have written to their log since the start of the server.
         self._log_sizes: dict[str, int] = {}
-        self._perform: PerformAction | None = None
+        ledger.observe(Job, self._forget)
+
+    def _forget(self, old: Job | None, new: Job | None) -> None:
+        """What is kept of a running job only is dropped when it does not run any more."""
+        if old is not None and (new is None or new.state is not JobState.RUNNING):
+            for kept in (self._heard, self._progress, self._log_sizes):
+                kept.pop(old.id, None)
 
     def use_actions(self, perform: PerformAction) -> None:
         """Say who carries out `action:` entries; called once, when the server is put together."""
-        self._perform = perform
+        self._claims.use_actions(perform)
+
+    async def claim(self, machine_id: str, boot_id: str, where: Where, by: Principal) -> WorkOrder | None:
+        """Give an agent its next work, None when there is none now; raises Refused with the reason to wait."""
+        return await self._claims.claim(machine_id, boot_id, where, by)
 
     def find(self, job_id: str) -> Job:
         """A job on disk; raises NotFound."""
@@ -73,147 +77,9 @@ class Jobs:
             raise NotFound(f"there is no job {job_id!r}", object=job_id)
         return job
 
-    def _machine(self, machine_id: str) -> Machine:
-        machine = self._ledger.get(Machine, machine_id)
-        if machine is None:
-            raise Invalid(f"there is no machine {machine_id!r}", object=machine_id, code="unknown-machine")
-        return machine
-
     def _task(self, name: str) -> Task | None:
         task: Task | None = self._catalog.view["tasks"].get(name)
         return task
-
-    # --- claiming ---------------------------------------------------------------------------------------------
-
-    async def claim(self, machine_id: str, boot_id: str, where: Where, by: Principal) -> WorkOrder | None:
-        """Give an agent its next work, None when there is none now; raises Refused with the reason to wait.
-
-        None also follows when an entry that the server itself carries out was applied: the agent looks again.
-        """
-        if boot_id == SERVER_BOOT_ID:
-            raise Invalid(f"boot_id: {boot_id!r} is no boot of a machine", fields=(FieldError("boot_id", boot_id),))
-        machine = self._machine(machine_id)
-        job = self._ledger.get(Job, machine.current_job)
-        tx = self._ledger.transaction(by=str(by))
-        if job is not None and job.boot_id == SERVER_BOOT_ID and not job.final:
-            raise Refused(f"the server is carrying out {job.task!r}", object=machine.id, code="not-now")
-        may_redo = job is not None and retriable(self._task(job.task), job)
-        decision = claim(Asked(machine, job, boot_id, tx.now, may_redo))
-        if decision.lost and job is not None:
-            job = self._lose(tx, job, "the machine came back from another boot")
-        if decision.answer is Answer.BUSY:
-            if decision.lost:
-                save_machine(tx, machine, replace(machine, runnable=False, waiting_for=decision.reason))
-            await tx.commit()
-            raise Refused(decision.reason, object=machine.id, code="not-now")
-        if decision.answer is Answer.NOTHING:
-            await self._finish_list(tx, machine)
-            return None
-        if decision.answer is Answer.SAME and job is not None:
-            return await self._same_again(machine, job, where)
-        if decision.answer is Answer.NEW:
-            return await self._new_job(tx, machine, job, decision, boot_id, where)
-        await self._server_entry(tx, machine, job, decision)
-        return None
-
-    async def _finish_list(self, tx: Transaction, machine: Machine) -> None:
-        if not machine.done:
-            save_machine(tx, machine, replace(machine, current_task=len(machine.tasks)))
-        await tx.commit()
-
-    async def _same_again(self, machine: Machine, job: Job, where: Where) -> WorkOrder:
-        task = self._task(job.task)
-        if task is None:
-            raise Refused(unknown("task", job.task, self._catalog.view["tasks"]), object=job.id)
-        return await self._orders.make(machine, job, task, where, resumed=job.state is JobState.INCOMPLETE)
-
-    def _make_job(self, tx: Transaction, machine: Machine, previous: Job | None, decision: Claim) -> Job:
-        again = previous is not None and (previous.index, previous.task) == (decision.index, decision.entry)
-        again = again and previous is not None and previous.state is not JobState.FINISHED
-        again = again and machine.current_task == decision.index
-        return Job(
-            id=str(uuid4()),
-            machine=machine.id,
-            task=decision.entry,
-            stage=machine.stage,
-            workflow=machine.workflow,
-            bootenv=machine.bootenv,
-            index=decision.index,
-            attempt=previous.attempt + 1 if again and previous is not None else 1,
-            previous=machine.current_job,
-            created_at=tx.now,
-        )
-
-    async def _new_job(
-        self, tx: Transaction, machine: Machine, previous: Job | None, decision: Claim, boot_id: str, where: Where
-    ) -> WorkOrder | None:
-        job = replace(self._make_job(tx, machine, previous, decision), boot_id=boot_id)
-        moved = replace(machine, current_job=job.id, current_task=job.index, not_before=None)
-        tx.event("job.create", machine=machine.id, key=job.id, task=job.task, stage=job.stage, attempt=job.attempt)
-        task = self._task(job.task)
-        problem = self._cannot_run(moved, job, task)
-        if problem or task is None:
-            await self._fail_at_once(tx, machine, moved, job, problem)
-            raise Refused(problem, object=job.id, code="job-cannot-run")
-        tx.put(job)
-        saved = save_machine(tx, machine, moved)
-        await tx.commit()
-        return await self._orders.make(saved, job, task, where)
-
-    def _cannot_run(self, machine: Machine, job: Job, task: Task | None) -> str:
-        if task is None:
-            return unknown("task", job.task, self._catalog.view["tasks"])
-        view = self._catalog.view
-        resolved = resolve(machine, view)
-        stage = view["stages"].get(machine.stage)
-        needs = missing(task.required_params, resolved, f"task {task.name!r}")
-        if stage is not None:
-            needs += missing(stage.required_params, resolved, f"stage {stage.name!r}")
-        return "; ".join(error.message for error in needs)
-
-    async def _fail_at_once(self, tx: Transaction, old: Machine, machine: Machine, job: Job, problem: str) -> None:
-        failed = end_job(job, Outcome(JobState.FAILED, ExitState.FAILED, None, problem), tx.now)
-        tx.put(failed)
-        tx.event("job.end", machine=machine.id, key=job.id, task=job.task, state="failed", message=problem)
-        save_machine(tx, old, after_job(machine, failed, Retry(), tx.now))
-        await tx.commit()
-        await self._logs.append(job.id, 0, f"[server] {problem}\n".encode())
-
-    async def _server_entry(self, tx: Transaction, machine: Machine, previous: Job | None, decision: Claim) -> None:
-        kind, _, name = decision.entry.partition(":")
-        job = replace(self._make_job(tx, machine, previous, decision), boot_id=SERVER_BOOT_ID, started_at=tx.now)
-        moved = replace(machine, current_job=job.id, current_task=job.index, not_before=None)
-        tx.event("job.create", machine=machine.id, key=job.id, task=job.task, stage=job.stage, attempt=job.attempt)
-        known = {"stage": "stages", "bootenv": "bootenvs"}.get(kind)
-        if kind == "action":
-            await self._begin_action(tx, machine, moved, job, name)
-        elif known is None or name not in self._catalog.view[known]:
-            choices = self._catalog.view[known] if known else ("stage:NAME", "bootenv:NAME", "action:NAME")
-            problem = unknown(kind if known else "kind of entry", name if known else decision.entry, choices)
-            await self._fail_at_once(tx, machine, moved, job, problem)
-        else:
-            changed = replace(moved, stage=name) if kind == "stage" else set_bootenv(moved, name)
-            await self._close_entry(tx, machine, changed, job, f"{kind} is now {name!r}")
-
-    async def _close_entry(self, tx: Transaction, old: Machine, machine: Machine, job: Job, line: str) -> None:
-        done = replace(
-            job, state=JobState.FINISHED, exit_state=ExitState.COMPLETE, ended_at=tx.now, message=line, exit_code=0
-        )
-        tx.put(done)
-        tx.event("job.end", machine=machine.id, key=job.id, task=job.task, state="finished", message=line)
-        save_machine(tx, old, after_job(machine, done, Retry(), tx.now))
-        await tx.commit()
-        await self._logs.append(job.id, 0, f"[server] {line}\n".encode())
-
-    async def _begin_action(self, tx: Transaction, old: Machine, machine: Machine, job: Job, name: str) -> None:
-        if self._perform is None:
-            await self._fail_at_once(tx, old, machine, job, f"this server carries out no actions such as {name!r}")
-            return
-        running = replace(job, state=JobState.RUNNING)
-        tx.put(running)
-        saved = save_machine(tx, old, machine)
-        await tx.commit()
-        self._perform(saved, name, running)
 
     # --- running ----------------------------------------------------------------------------------------------
 
@@ -225,23 +91,22 @@ class Jobs:
         machine = self._ledger.get(Machine, job.machine)
         if started is not job and (machine is None or machine.current_job != job.id):
             raise Refused(f"job {job.id} is no longer what its machine is to do", object=job.id, code="job-state")
-        self._heard[job.id] = tx.now
+        self._heard[job.id] = self._seconds()
         if started is not job:
             tx.put(started)
             tx.event("job.start", machine=job.machine, key=job.id, task=job.task, resumed=job.state.value)
         await tx.commit()
         return started
 
-    async def append_log(self, job_id: str, offset: int, data: bytes) -> int:
+    async def append_log(self, job_id: str, offset: int, content: bytes) -> int:
         """Add to the job's log at an offset; returns its size. Whoever watches is told without a durable event."""
         job = self._decide(job_id)
-        size = await self._logs.append(job_id, offset, data)
-        now = self._ledger.clock()
-        self._heard[job.id] = now
-        self._log_sizes[job.id] = size
-        self._bus.publish(
-            Event(time=now, kind="job.log", machine=job.machine, key=job.id, data={"size": size, "task": job.task})
-        )
+        size = await self._logs.append(job_id, offset, content)
+        if self._decide(job_id).state is JobState.RUNNING:
+            self._heard[job.id] = self._seconds()
+            self._log_sizes[job.id] = size
+        data = {"size": size, "task": job.task}
+        self._bus.publish(Event(time=self._ledger.clock(), kind="job.log", machine=job.machine, key=job.id, data=data))
         self._ledger.wake(Job, job_id)
         return size
 
@@ -266,8 +131,8 @@ class Jobs:
     def heartbeat(self, job_id: str, instance: str, progress: Any) -> Job:
         """The job is still being run; the answer tells the agent to go on or to stop."""
         job = self._decide(job_id)
-        if not job.final and job.instance in ("", instance):
-            self._heard[job.id] = self._ledger.clock()
+        if job.state is JobState.RUNNING and job.instance == instance:
+            self._heard[job.id] = self._seconds()
             if progress is not None:
                 self._progress[job.id] = progress
         return job
@@ -291,25 +156,11 @@ class Jobs:
 
     def _close(self, tx: Transaction, job: Job) -> Machine | None:
         """Save an ended job and what its end does to its machine."""
-        self._heard.pop(job.id, None)
-        self._progress.pop(job.id, None)
-        self._log_sizes.pop(job.id, None)
-        tx.put(job)
-        tx.event(
-            "job.end",
-            machine=job.machine,
-            key=job.id,
-            task=job.task,
-            state=job.state.value,
-            exit_state=job.exit_state.value,
-            exit_code=job.exit_code,
-            message=job.message,
-        )
+        save_job_end(tx, job)
         machine = self._ledger.get(Machine, job.machine)
         if machine is None:
             return None
-        task = self._task(job.task)
-        return save_machine(tx, machine, after_job(machine, job, task.retry if task else Retry(), tx.now))
+        return save_machine(tx, machine, after_job(machine, job, self._task(job.task), tx.now, self._jitter()))
 
     async def cancel(self, job_id: str, reason: str, by: Principal) -> Job:
         """Stop a job: its agent is told at the next heartbeat; one that nobody runs ends at once."""
@@ -326,13 +177,6 @@ class Jobs:
 
     # --- losing -----------------------------------------------------------------------------------------------
 
-    def _lose(self, tx: Transaction, job: Job, reason: str) -> Job:
-        lost = lose_job(job, reason, tx.now)
-        self._heard.pop(job.id, None)
-        tx.put(lost)
-        tx.event("job.end", machine=job.machine, key=job.id, task=job.task, state=lost.state.value, message=reason)
-        return lost
-
     async def drop_silent(self) -> None:
         """Abandon running jobs whose agents have not been heard of within their task's window."""
         tx = self._ledger.transaction(by="clock")
@@ -340,21 +184,15 @@ class Jobs:
             if job.state is not JobState.RUNNING or job.boot_id == SERVER_BOOT_ID:
                 continue
             task = self._task(job.task)
-            window = timedelta(seconds=task.heartbeat_seconds if task else 60)
-            if tx.now - self._heard.setdefault(job.id, tx.now) < window:
+            window = task.heartbeat_seconds if task else 60
+            now = self._seconds()
+            if now - self._heard.setdefault(job.id, now) < window:
                 continue
-            reason = f"nothing was heard of its agent for {window.total_seconds():.0f} s"
-            self._abandon(tx, job, task, reason)
+            reason = f"nothing was heard of its agent for {window:.0f} s"
+            machine = self._close(tx, lose_job(job, reason, tx.now))
+            key = machine.name if machine is not None else ""
+            tx.event("agent.lost", machine=job.machine, key=key, task=job.task, reason=reason)
         await tx.commit()
-
-    def _abandon(self, tx: Transaction, job: Job, task: Task | None, reason: str) -> None:
-        lost = self._lose(tx, job, reason)
-        machine = self._ledger.get(Machine, job.machine)
-        if machine is None:
-            return
-        tx.event("agent.lost", machine=machine.id, key=machine.name, task=job.task, reason=reason)
-        if not retriable(task, job):
-            save_machine(tx, machine, after_job(machine, lost, Retry(), tx.now))
 
     async def resume_actions(self) -> None:
         """At start: fail server actions that were under way when the server went down; nobody carries them out."""

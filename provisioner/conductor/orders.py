@@ -30,7 +30,10 @@ class WorkFile(Struct, frozen=True):
 
 
 class WorkOrder(Struct, frozen=True):
-    """All an agent needs to run a job: unrendered files, every template they reach, and the template context."""
+    """All an agent needs to run a job: unrendered files, every template they reach, and the template context.
+
+    `repeated`: the same job was given before; `resumed`: it has run before and goes on.
+    """
 
     job: Job
     task: Task
@@ -39,6 +42,7 @@ class WorkOrder(Struct, frozen=True):
     context: dict[str, Any]
     log_size: int = 0
     resumed: bool = False
+    repeated: bool = False
     machine_tasks_left: int = 0
 
 
@@ -58,7 +62,9 @@ class Orders:
         self._logs = logs
         self._renderer = renderer
 
-    async def make(self, machine: Machine, job: Job, task: Task, where: Where, *, resumed: bool = False) -> WorkOrder:
+    async def make(
+        self, machine: Machine, job: Job, task: Task, where: Where, *, resumed: bool = False, repeated: bool = False
+    ) -> WorkOrder:
         """The order for a job of this task, as things stand now."""
         view = self._catalog.view
         values = for_task(task, resolve(machine, view), view)
@@ -71,6 +77,7 @@ class Orders:
             context=self._context(machine, job, task, values, where),
             log_size=await self._logs.size(job.id),
             resumed=resumed,
+            repeated=repeated,
             machine_tasks_left=len(machine.tasks) - job.index - 1,
         )
 

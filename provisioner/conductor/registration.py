@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import random
 from typing import Any
 from uuid import uuid4
 
@@ -11,16 +13,15 @@ from msgspec.structs import replace
 from provisioner.access import Principal
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.finding import decided
-from provisioner.conductor.jobs import SERVER_BOOT_ID
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.machine_changes import is_machine_name
-from provisioner.conductor.record import save_machine
+from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Conflict, Denied, FieldError, Invalid
 from provisioner.identity import best_match, clean, normal_mac
-from provisioner.lifecycle import lose_job, lost_reason, may_run_after_boot
-from provisioner.model import LIVE_STATES, AgentInfo, Identity, Job, JobState, Machine, Token, TokenPurpose
+from provisioner.model import AgentInfo, Identity, Job, JobState, Machine, Token, TokenPurpose
 from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, set_stage, set_workflow
+from provisioner.standing import came_up
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -60,11 +61,19 @@ class Registered(Struct, frozen=True):
 class Registrations:
     """All that machines and their agents say outside of jobs."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, tokens: Tokens, default_workflow: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        tokens: Tokens,
+        default_workflow: str,
+        jitter: Callable[[], float] = random,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._tokens = tokens
         self._default_workflow = default_workflow
+        self._jitter = jitter
 
     async def register(self, asked: Registration, address: str) -> Registered:
         """Recognise a machine or make a new one, and give it a token bound to it."""
@@ -158,9 +167,9 @@ class Registrations:
         if not said.boot_id:
             raise Invalid("boot_id is empty", object=machine.id, fields=(FieldError("boot_id", "is empty"),))
         tx = self._ledger.transaction(by=str(by))
-        rebooted = said.boot_id != machine.agent.boot_id
         agent = AgentInfo(
             boot_id=said.boot_id,
+            instance=said.instance,
             version=said.version,
             bootenv=said.bootenv,
             hostname=said.hostname,
@@ -168,9 +177,11 @@ class Registrations:
             capabilities=said.capabilities,
             hello_at=tx.now,
         )
-        new = replace(machine, agent=agent)
-        if rebooted:
-            new = self._after_boot(tx, new)
+        job = self._ledger.get(Job, machine.current_job)
+        task = self._catalog.view["tasks"].get(job.task) if job is not None else None
+        up = came_up(machine, job, task, agent, tx.now, self._jitter())
+        if up.lost is not None:
+            save_job_end(tx, up.lost)
         tx.event(
             "agent.hello",
             machine=machine.id,
@@ -181,28 +192,9 @@ class Registrations:
             version=said.version,
             expected_bootenv=machine.bootenv,
         )
-        saved = save_machine(tx, machine, new)
+        saved = save_machine(tx, machine, up.machine)
         await tx.commit()
         return saved
-
-    def _after_boot(self, tx: Transaction, machine: Machine) -> Machine:
-        job = self._ledger.get(Job, machine.current_job)
-        tasks = self._catalog.view["tasks"]
-        may_run = may_run_after_boot(machine, job, machine.agent.bootenv, tasks)
-        if may_run:
-            machine = replace(machine, runnable=True, waiting_for="")
-        # A power action of the server may well be what caused this boot; it ends by itself.
-        if job is not None and job.state in LIVE_STATES and job.boot_id != SERVER_BOOT_ID:
-            reason = "the machine came back from another boot"
-            lost = lose_job(job, reason, tx.now)
-            tx.put(lost)
-            tx.event("job.end", machine=machine.id, key=job.id, task=job.task, state=lost.state.value, message=reason)
-            if not may_run:
-                why = f"task {job.task!r} cancelled: {job.message}" if job.cancel_requested else lost_reason(job)
-                machine = replace(machine, runnable=False, waiting_for=why)
-        if machine.agent.bootenv != machine.bootenv:
-            machine = replace(machine, runnable=False, waiting_for=f"boot of {machine.bootenv}")
-        return machine
 
     async def report_inventory(self, machine_id: str, inventory: dict[str, Any], by: Principal) -> None:
         """Save what the machine is made of."""

@@ -177,7 +177,7 @@ class Work:
         order = await self._jobs.claim(asked.machine, asked.boot_id, where(request), principal(request))
         if order is None:
             return web.Response(status=204)
-        return json(order, status=202 if order.resumed else 201)
+        return json(order, status=202 if order.repeated else 201)
 
     async def start(self, request: web.Request) -> web.Response:
         """The job begins or goes on."""

@@ -141,7 +141,8 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Param(Content, frozen=True, kw_only=True):
     """A named, typed value: `schema` is JSON Schema; `default` must satisfy it; `secure` values are never shown.
 
-    With `compose` the layers are put together (maps merged, lists joined) instead of the nearest one winning.
+    With `compose` the layers are put together (maps merged, lists joined) instead of the nearest one winning. With
+    `expand` texts in the value are templates, rendered for the machine when somebody asks for it.
     """
 
     kind: ClassVar[str] = "params"
@@ -149,6 +150,7 @@ class Param(Content, frozen=True, kw_only=True):
     default: Any | UnsetType = UNSET
     secure: bool = False
     compose: bool = False
+    expand: bool = False
 
 
 class Profile(Content, frozen=True, kw_only=True):

@@ -3,74 +3,225 @@
 Precedence, highest first: machine > its profiles in order (nested ones depth-first) > stage > the stage's profiles >
 profile `global` > the param's default. Params with `compose` are put together from all these layers instead.
 `content` is kind -> name -> object everywhere; a `ContentSet` is one.
+
+A secure value is kept sealed, as `{"$sealed": TEXT}`; nothing here can open it. A value once sealed counts as secure
+whatever its param says now, until it is set anew.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
-from msgspec import UNSET
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from provisioner.errors import FieldError, unknown
-from provisioner.model import GLOBAL_PROFILE, Machine, Param, Task
+from provisioner.model import GLOBAL_PROFILE, Content, Machine, Param, Profile, Stage
 
+T = TypeVar("T")
 ContentView = Mapping[str, Mapping[str, Any]]
 
 REDACTED = "********"
+SEAL = "$sealed"
 # A schema's complaint quotes the whole value, which may be a page long.
 MESSAGE_LIMIT = 300
+# Machines of a fleet share a few sets of profiles and stages; beyond that, working it out again is cheap.
+_SHARED_LIMIT = 1000
+_TEMPLATE_MARKS = ("{{", "{%", "{#")
+
+
+class Layer(NamedTuple):
+    """One layer's value for a param. `origin` is `machine`, `pack NAME` or `api edit`."""
+
+    source: str
+    origin: str
+    value: Any
 
 
 class Resolved(NamedTuple):
-    """A value and the layer it came from: `machine`, `profile:NAME`, `stage:NAME` or `default`."""
+    """A value and the layer it came from: `machine`, `profile:NAME`, `stage:NAME` or `default`.
+
+    `layers` are all that have a value, the nearest first. The value of a composed param with a sealed layer is that
+    of the nearest layer: it can be put together only by who can open it.
+    """
 
     value: Any
     source: str
+    layers: tuple[Layer, ...] = ()
+
+
+class WhyLayer(Struct, frozen=True):
+    """What a layer says, and what becomes of it: `used`, `composed` with others, or `overridden` by a nearer one."""
+
+    source: str
+    origin: str
+    effect: str
+    value: Any
+
+
+class Why(Struct, frozen=True):
+    """Why a machine has this value for a param; secure values are hidden. `error`: why it cannot be expanded."""
+
+    name: str
+    value: Any
+    source: str
+    origin: str
+    secure: bool
+    composed: bool
+    expanded: bool
+    layers: tuple[WhyLayer, ...]
+    error: str = ""
+
+
+class _Shared(NamedTuple):
+    """What machines with the same profiles and stage have in common: everything but their own params."""
+
+    layers: dict[str, tuple[Layer, ...]]
+    resolved: dict[str, Resolved]
+
+
+class Params:
+    """The params of one content in force; remembers what machines share, so that it is worked out once."""
+
+    def __init__(self, content: ContentView) -> None:
+        self.content = content
+        self.declared: Mapping[str, Param] = content.get("params", {})
+        self._shared: dict[tuple[tuple[str, ...], str], _Shared] = {}
+
+    def resolve(self, machine: Machine) -> dict[str, Resolved]:
+        """Every param that has a value for this machine, by name in order; secure values are sealed."""
+        shared = self._shared_by(machine)
+        found = dict(shared.resolved)
+        for name, value in machine.params.items():
+            layers = (Layer("machine", "machine", value), *shared.layers.get(name, ()))
+            found[name] = _settle(self.declared.get(name), layers)
+        if len(found) > len(shared.resolved):
+            return dict(sorted(found.items()))
+        return found
+
+    def _shared_by(self, machine: Machine) -> _Shared:
+        key = (machine.profiles, machine.stage)
+        known = self._shared.get(key)
+        if known is None:
+            if len(self._shared) >= _SHARED_LIMIT:
+                self._shared.clear()
+            known = self._shared[key] = self._work_out(*key)
+        return known
+
+    def _work_out(self, profiles: tuple[str, ...], stage: str) -> _Shared:
+        found: dict[str, tuple[Layer, ...]] = {}
+        for source, origin, values in _layers(profiles, stage, self.content):
+            for name, value in values.items():
+                found[name] = (*found.get(name, ()), Layer(source, origin, value))
+        settled = {name: _settle(self.declared.get(name), layers) for name, layers in sorted(found.items())}
+        return _Shared(found, settled)
+
+    def is_secure(self, name: str, found: Resolved) -> bool:
+        """Whether this value is hidden: its param is secure, or a layer that is in it is sealed."""
+        param = self.declared.get(name)
+        if param is not None and param.secure:
+            return True
+        counted = found.layers if param is not None and param.compose else found.layers[:1]
+        return is_sealed(found.value) or any(is_sealed(layer.value) for layer in counted)
 
 
 def resolve(machine: Machine, content: ContentView) -> dict[str, Resolved]:
-    """All params that have a value for this machine, secure ones included: for use inside the server only."""
-    found: dict[str, list[Resolved]] = {}
-    for source, values in _layers(machine, content):
-        for name, value in values.items():
-            found.setdefault(name, []).append(Resolved(value, source))
-    declared = content.get("params", {})
-    return {name: _settle(declared.get(name), along) for name, along in sorted(found.items())}
+    """All params that have a value for this machine, worked out from nothing."""
+    return Params(content).resolve(machine)
 
 
-def _layers(machine: Machine, content: ContentView) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each layer's source and values, highest precedence first; a profile counts where it is met first."""
+def why(machine: Machine, content: ContentView) -> dict[str, Why]:
+    """For each param the value as it is written, the layer and the pack it came from, and the layers below."""
+    params = Params(content)
+    return {name: explain(name, found, params) for name, found in params.resolve(machine).items()}
+
+
+def explain(name: str, found: Resolved, params: Params) -> Why:
+    """Why this is the value of a param, nothing expanded."""
+    param = params.declared.get(name)
+    secure = params.is_secure(name, found)
+    composes = param is not None and param.compose
+    effects = _effects(found.layers, composes)
+    layers = tuple(
+        WhyLayer(layer.source, layer.origin, effect, REDACTED if secure else layer.value)
+        for layer, effect in zip(found.layers, effects, strict=True)
+    )
+    return Why(
+        name=name,
+        value=REDACTED if secure else found.value,
+        source=found.source,
+        origin=found.layers[0].origin,
+        secure=secure,
+        composed="composed" in effects,
+        expanded=param is not None and param.expand and has_template(found.value),
+        layers=layers,
+    )
+
+
+def _effects(layers: tuple[Layer, ...], composes: bool) -> list[str]:
+    effects = ["used", *("overridden" for _ in layers[1:])]
+    if not composes:
+        return effects
+    value = layers[0].value
+    for place, lower in enumerate(layers[1:], 1):
+        # What is sealed does not show its shape; whoever declared it composable meant it so.
+        if is_sealed(value) or is_sealed(lower.value) or _fit_together(value, lower.value):
+            effects[0] = effects[place] = "composed"
+    return effects
+
+
+def _layers(
+    profiles: tuple[str, ...], stage: str, content: ContentView
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Source, origin and values of each layer below the machine, nearest first; a profile counts where first met."""
     seen: set[str] = set()
-    yield "machine", machine.params
-    yield from _profiles(machine.profiles, content, seen)
-    stage = content.get("stages", {}).get(machine.stage)
-    if stage is not None:
-        yield f"stage:{stage.name}", stage.params
-        yield from _profiles(stage.profiles, content, seen)
+    yield from _profiles(profiles, content, seen)
+    found = content.get("stages", {}).get(stage)
+    if found is not None:
+        yield f"stage:{found.name}", _origin(found), found.params
+        yield from _profiles(found.profiles, content, seen)
     yield from _profiles((GLOBAL_PROFILE,), content, seen)
-    declared = content.get("params", {}).values()
-    yield "default", {param.name: param.default for param in declared if param.default is not UNSET}
+    for param in content.get("params", {}).values():
+        if param.default is not UNSET:
+            yield "default", _origin(param), {param.name: param.default}
 
 
-def _profiles(names: Iterable[str], content: ContentView, seen: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _profiles(
+    names: Iterable[str], content: ContentView, seen: set[str]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for name in names:
         profile = content.get("profiles", {}).get(name)
         if profile is None or name in seen:
             continue
         seen.add(name)
-        yield f"profile:{name}", profile.params
+        yield f"profile:{name}", _origin(profile), profile.params
         yield from _profiles(profile.profiles, content, seen)
 
 
-def _settle(param: Param | None, along: list[Resolved]) -> Resolved:
-    if param is None or not param.compose or len(along) == 1:
-        return along[0]
-    value = along[0].value
-    for lower in along[1:]:
-        value = _compose(value, lower.value)
-    return Resolved(value, " + ".join(each.source for each in along))
+def _origin(value: Content) -> str:
+    return f"pack {value.pack}" if value.pack else "api edit"
+
+
+def _settle(param: Param | None, layers: tuple[Layer, ...]) -> Resolved:
+    nearest = layers[0]
+    if param is None or not param.compose or len(layers) == 1 or any(is_sealed(layer.value) for layer in layers):
+        return Resolved(nearest.value, nearest.source, layers)
+    return Resolved(compose(layer.value for layer in layers), " + ".join(layer.source for layer in layers), layers)
+
+
+def compose(values: Iterable[Any]) -> Any:
+    """Values put together, the nearest first: maps merged key by key, lists joined without repeating."""
+    ordered = iter(values)
+    value = next(ordered)
+    for lower in ordered:
+        value = _compose(value, lower)
+    return value
+
+
+def _fit_together(high: Any, low: Any) -> bool:
+    return (isinstance(high, dict) and isinstance(low, dict)) or (isinstance(high, list) and isinstance(low, list))
 
 
 def _compose(high: Any, low: Any) -> Any:
@@ -83,18 +234,67 @@ def _compose(high: Any, low: Any) -> Any:
     return high
 
 
-def for_task(task: Task, resolved: Mapping[str, Resolved], content: ContentView) -> dict[str, Any]:
-    """What a job of this task is given: all plain params, and only those secure ones that the task declares."""
+# --- secrets --------------------------------------------------------------------------------------------------
+
+
+def is_sealed(value: Any) -> bool:
+    """Whether a value is kept sealed."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(SEAL), str)
+
+
+def redact(values: Mapping[str, Any], content: ContentView) -> dict[str, Any]:
+    """The same params with every secure value hidden: for display."""
+    declared = content.get("params", {})
+
+    def hidden(name: str, value: Any) -> bool:
+        return is_sealed(value) or (name in declared and declared[name].secure)
+
+    return {name: REDACTED if hidden(name, value) else value for name, value in values.items()}
+
+
+def change_values(value: T, change: Callable[[str, Any], Any]) -> T:
+    """A machine, profile, stage or param with `change(name, value)` for each value in it; itself if none differs."""
+    if isinstance(value, Param):
+        if value.default is UNSET:
+            return value
+        default = change(value.name, value.default)
+        return value if default is value.default else replace(value, default=default)
+    if isinstance(value, Machine | Profile | Stage):
+        params = {name: change(name, old) for name, old in value.params.items()}
+        same = all(params[name] is old for name, old in value.params.items())
+        return value if same else replace(value, params=params)
+    return value
+
+
+def hide(value: T) -> T:
+    """A machine or content object with what is sealed in it hidden."""
+    return change_values(value, lambda name, each: REDACTED if is_sealed(each) else each)
+
+
+def has_template(value: Any) -> bool:
+    """Whether there is a template in the value: in a text, or in one inside of maps and lists."""
+    if isinstance(value, str):
+        return any(mark in value for mark in _TEMPLATE_MARKS)
+    if isinstance(value, dict):
+        return any(map(has_template, value.values()))
+    return isinstance(value, list) and any(map(has_template, value))
+
+
+def for_task(task: Any, resolved: Mapping[str, Resolved], content: ContentView) -> dict[str, Any]:
     declared = {*task.required_params, *task.optional_params}
-    return {name: value for name, (value, _) in resolved.items() if name in declared or not _is_secure(name, content)}
+    p = Params(content)
+    return {n: f.value for n, f in resolved.items() if n in declared or not p.is_secure(n, f)}
 
 
 def plain(resolved: Mapping[str, Resolved], content: ContentView) -> dict[str, Any]:
-    """All values without the secure ones: for boot files, which anybody on the network can read."""
-    return {name: value for name, (value, _) in resolved.items() if not _is_secure(name, content)}
+    p = Params(content)
+    return {n: f.value for n, f in resolved.items() if not p.is_secure(n, f)}
 
 
-def missing(required: Iterable[str], resolved: Mapping[str, Resolved], needed_by: str) -> list[FieldError]:
+# --- checking -------------------------------------------------------------------------------------------------
+
+
+def missing(required: Iterable[str], resolved: Iterable[str], needed_by: str) -> list[FieldError]:
     """One error for each required param without a value; `needed_by` as in `task image-write`."""
     return [
         FieldError(f"params.{name}", f"{needed_by} needs param {name!r}, which has no value on this machine")
@@ -103,21 +303,18 @@ def missing(required: Iterable[str], resolved: Mapping[str, Resolved], needed_by
     ]
 
 
-def redact(values: Mapping[str, Any], content: ContentView) -> dict[str, Any]:
-    """The same params with every secure value hidden: for display."""
-    return {name: REDACTED if _is_secure(name, content) else value for name, value in values.items()}
-
-
-def _is_secure(name: str, content: ContentView) -> bool:
-    param = content.get("params", {}).get(name)
-    return param is not None and param.secure
-
-
 def validate(name: str, value: Any, param: Param) -> list[FieldError]:
-    """What is wrong with `value`, each with the path to the wrong part. A secure value is never quoted."""
+    """What is wrong with `value`, each with the path to the wrong part. A secure value is never quoted.
+
+    What a param with `expand` will be is not known where it holds a template; that part is checked when it is expanded.
+    """
+    if is_sealed(value):
+        return [FieldError(name, f"a value may not be a map of {SEAL!r} alone: that is how sealed values are kept")]
     validator = Draft202012Validator(param.schema, registry=Registry())
     try:
         errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+        if param.expand:
+            errors = [error for error in errors if not has_template(error.instance)]
     except Unresolvable as error:
         return [FieldError(name, f"its schema points to something that is not there: {error}")]
     except RecursionError:

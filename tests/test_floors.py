@@ -12,7 +12,27 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lowest first. A folder stands on one floor; the order inside it is in ORDER.
 FLOORS = (
     ("errors", "model", "events"),
-    ("wire", "lifecycle", "claims", "plan", "standing", "erase", "access", "identity", "leases", "retention", "netboot", "params", "expand", "masking", "content"),
+    (
+        "arch",
+        "wire",
+        "lifecycle",
+        "claims",
+        "plan",
+        "standing",
+        "availability",
+        "erase",
+        "access",
+        "identity",
+        "leases",
+        "retention",
+        "netboot",
+        "bodies",
+        "patches",
+        "params",
+        "expand",
+        "masking",
+        "content",
+    ),
     ("config", "shipped", "packs", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),
@@ -22,14 +42,14 @@ FLOORS = (
 ORDER = {
     "wire": "error dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders schema database logs assets",
+    "store": "folders schema database logs log_search assets",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger record tokens values catalog orders claiming jobs finding machine_changes registration machines actions"
+    "conductor": "ledger record retention assets tokens values catalog orders claiming jobs finding clashes recognition machine_changes registration machines actions"
     " networks boot dhcp_replies lease_book addresses",
-    "services": "http listing files tftp_transfer tftp dhcp clock operations callers work api_access"
-    " api_machines api_params api_jobs api_content api_networks api_events api ui_words ui_events ui_boots ui_content"
+    "services": "http filters listing files tftp_transfer tftp dhcp clock operations callers preconditions resources"
+    " machine_documents effective work api_access api_machines api_params api_jobs api_content api_networks api_events api ui_words ui_events ui_boots ui_content"
     " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
-    "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing jobs machine_params machine_work machines networks"
+    "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing archive jobs machine_params machine_work machines networks"
     " objects power version serve parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.

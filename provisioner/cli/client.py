@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from provisioner.cli.exits import Exit, Failure
@@ -22,6 +22,7 @@ PAGE_LIMIT = 1000
 # A server that is restarted is back within this; whoever follows something waits for it instead of giving up.
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 1.0
+_PIECE_BYTES = 1 << 20
 # What a server that is starting says, or a proxy in front of one that is not there yet.
 _AWAY = frozenset({502, 503, 504})
 _EXITS = {401: Exit.DENIED, 403: Exit.DENIED, 404: Exit.NOT_FOUND}
@@ -121,6 +122,20 @@ class Client:
         # The server sends a sign of life every 15 s.
         with self._open("GET", path, query, headers, 60.0) as response:
             yield self._lines(response)
+
+    def copy(self, path: str, to: BinaryIO, query: Mapping[str, object] | None = None) -> int:
+        """Copy an answer of any size to a file; its size. Raises Unreachable when it ends too early."""
+        with self._open("GET", path, query, {}, ANSWER_SECONDS) as response:
+            size = 0
+            while True:
+                try:
+                    piece = response.read(_PIECE_BYTES)
+                except (OSError, HTTPException) as error:
+                    raise Unreachable(self.server, "the connection broke in the middle of an answer") from error
+                if not piece:
+                    return size
+                to.write(piece)
+                size += len(piece)
 
     @contextmanager
     def _open(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from provisioner.cli.archive import JOBS as ARCHIVE
 from provisioner.cli.client import Client, Refusal, at
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.decoding import job_of
@@ -149,6 +150,7 @@ COMMANDS = (
         ),
     ),
     JOBS_WAIT,
+    *ARCHIVE,
     Command("actions", "the files of a job exactly as they were rendered and run", _actions, (_JOB,)),
     Command(
         "cancel",

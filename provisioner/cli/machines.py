@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provisioner.cli.archive import MACHINES as ARCHIVE
 from provisioner.cli.changing import change, confirmed, done, pair, value_of
 from provisioner.cli.client import Client, at
 from provisioner.cli.command import MACHINE, Command, Session, argument
@@ -190,6 +191,7 @@ COMMANDS = (
     ),
     *WORK,
     *PARAMS,
+    *ARCHIVE,
     Command(
         "create",
         "make a machine known before it is seen",

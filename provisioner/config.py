@@ -20,6 +20,7 @@ from provisioner.model import Subnet
 PREFIX = "PROVISIONER_"
 OFF = "off"
 _HIGHEST_PORT = 65535
+LONGEST_DAYS = 36_500
 # Variables that are no settings: the file of settings, and what the command line's clients read.
 _NO_SETTINGS = ("CONFIG", "SERVER", "TOKEN", "PASSWORD")
 
@@ -71,6 +72,15 @@ def _choice(*choices: str) -> Callable[[str], str]:
         if text not in choices:
             raise ValueError(f"is not one of {', '.join(choices)}")
         return text
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 18) or not low <= int(text) <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}")
+        return int(text)
 
     return parse
 
@@ -139,6 +149,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dhcp.subnets", "", "subnets to make: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),
     Setting("boot.unknown_bootenv", "discovery", "what machines boot that nobody knows; `local`: their own disk", str),
     Setting("machines.default_workflow", "discover", "the workflow of newly registered machines; empty: none", str),
+    Setting("jobs.keep_days", "0", "remove jobs that ended so many days ago; 0: never", _whole(0, LONGEST_DAYS)),
+    Setting("jobs.keep_per_machine", "0", "keep so many of each machine's newest jobs; 0: all", _whole(0, 1_000_000)),
+    Setting("jobs.asset_limit_mb", "100", "MB that the files handed in by one job may have", _whole(1, 1_000_000)),
+    Setting("events.keep_days", "0", "remove events older than so many days; 0: never", _whole(0, LONGEST_DAYS)),
     Setting("admin.password", "", "the administrator's password; without one it is made up at the first start", str),
     Setting("admin.password_file", "", "a file with the administrator's password", _readable_file),
     Setting("run_as", "", "the user to become once all sockets are bound; empty: stay who we are", str),

@@ -103,6 +103,12 @@ class Assets:
 
     def sweep(self) -> int:
         """At start, before anything comes in: remove what a crash left half done; tells how many files those were."""
+        try:
+            return self._sweep()
+        except OSError as error:
+            raise failed(f"clean up {self._folder}", error) from error
+
+    def _sweep(self) -> int:
         left = list(self._folder.glob(f"*/{_PART}*"))
         for job in self.kept():
             left += _outdated(self._folder / job)

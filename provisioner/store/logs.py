@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,17 +59,9 @@ class JobLogs:
         except OSError:
             return 0
 
-    def remove(self, job: str) -> None:
-        """Remove the log of a job that is gone, on the caller's thread; raises StoreError."""
-        try:
-            self.path(job).unlink(missing_ok=True)
-        except OSError as error:
-            raise failed(f"remove the log {self.path(job)}", error, job) from error
-
-    def kept(self) -> Iterator[str]:
-        """The jobs that there are logs of."""
-        for path in self._folder.glob("??/*.log"):
-            yield path.stem
+    async def delete(self, job: str) -> None:
+        """Remove the log of a job that is gone, after all that was still to be written to it; raises StoreError."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._delete, job)
 
     def close(self) -> None:
         """Finish what was begun."""
@@ -110,6 +101,12 @@ class JobLogs:
             os.ftruncate(descriptor, size)
             raise
         return size + len(fresh)
+
+    def _delete(self, job: str) -> None:
+        try:
+            self.path(job).unlink(missing_ok=True)
+        except OSError as error:
+            raise failed(f"remove the log {self.path(job)}", error, job) from error
 
     def _read(self, job: str, offset: int, limit: int) -> tuple[bytes, int]:
         try:

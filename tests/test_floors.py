@@ -42,7 +42,7 @@ FLOORS = (
 ORDER = {
     "wire": "error dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders schema database logs log_search assets",
+    "store": "folders schema rows database logs log_search assets",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger record retention assets tokens values catalog orders claiming jobs finding clashes recognition machine_changes registration machines actions"
     " networks boot dhcp_replies lease_book addresses",

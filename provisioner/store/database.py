@@ -29,12 +29,15 @@ from sqlite_utils import Database as Tables
 
 from provisioner.errors import DiskFull, StoreError
 from provisioner.events import Event
+from provisioner.store.rows import delete, insert, put
 from provisioner.store.schema import DOCUMENT_TABLES, migrate
 
 # A group larger than this makes its first writer wait noticeably for its last.
 GROUP_LIMIT = 512
 # Rows removed in one go: a few milliseconds during which no change is written.
 PRUNE_LIMIT = 1000
+
+_EVENT_COLUMNS = ("id", "time", "kind", "machine", "mac", "key", "by", "data")
 
 
 class Write(Struct, frozen=True):
@@ -285,28 +288,28 @@ def _translated(what: str, path: Path, error: Exception, outcome: str = "") -> S
 
 
 def _write_all(conn: sqlite3.Connection, group: list[Batch]) -> int:
-    for batch in group:
-        for write in batch.writes:
-            _write(conn, write)
-    conn.executemany(
-        "INSERT INTO events (id, time, kind, machine, mac, key, by, data) VALUES (?,?,?,?,?,?,?,?)",
-        [_event_row(event) for batch in group for event in batch.events],
-    )
+    """Write a group; of a document that it writes several times, only what that is in the end."""
+    last = {(write.table, write.key): write.value for batch in group for write in batch.writes}
+    documents: dict[str, list[tuple[str, str]]] = {}
+    gone: dict[str, list[str]] = {}
+    for (table, key), value in last.items():
+        if value is None:
+            gone.setdefault(table, []).append(key)
+        else:
+            documents.setdefault(table, []).append((key, msgspec.json.encode(value).decode()))
+    for table, rows in documents.items():
+        put(conn, table, "job" if table == "job_actions" else "key", rows)
+    for table, keys in gone.items():
+        delete(conn, table, "key", keys)
+    _forget_work_of(conn, gone.get("jobs", []))
+    insert(conn, "events", _EVENT_COLUMNS, [_event_row(event) for batch in group for event in batch.events])
     return len(group)
 
 
-def _write(conn: sqlite3.Connection, write: Write) -> None:
-    if write.table == "job_actions":
-        sql = "INSERT INTO job_actions (job, doc) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET doc = excluded.doc"
-    elif write.value is None:
-        conn.execute(f"DELETE FROM {write.table} WHERE key = ?", (write.key,))
-        if write.table == "jobs":
-            conn.execute("DELETE FROM job_actions WHERE job = ?", (write.key,))
-            conn.execute("INSERT OR IGNORE INTO removed_jobs (job) VALUES (?)", (write.key,))
-        return
-    else:
-        sql = f"INSERT INTO {write.table} (key, doc) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc"
-    conn.execute(sql, (write.key, msgspec.json.encode(write.value).decode()))
+def _forget_work_of(conn: sqlite3.Connection, jobs: list[str]) -> None:
+    """What belongs to jobs that are gone; their files are removed later, from this list."""
+    delete(conn, "job_actions", "job", jobs)
+    conn.executemany("INSERT OR IGNORE INTO removed_jobs (job) VALUES (?)", [(job,) for job in jobs])
 
 
 def _event_row(event: Event) -> tuple[Any, ...]:

@@ -14,6 +14,10 @@ from pathlib import Path
 from provisioner.errors import Conflict, TooLarge
 from provisioner.store.folders import failed, make_folder, sync_folder
 
+# They wait for the disk most of the time, which takes several writes in the time of one; more than this gained nothing.
+WRITERS = 4
+READERS = 2
+
 
 class LogGap(Conflict):
     """Bytes before this offset are missing: send again from `size`."""
@@ -26,12 +30,16 @@ class LogGap(Conflict):
 
 
 class JobLogs:
-    """The logs below `folder`. All file work happens on one thread, so writes to one log never race."""
+    """The logs below `folder`. A log is always written by the same thread, so writes to one log never race.
+
+    Reading has threads of its own: it waits for nobody's write to reach the disk.
+    """
 
     def __init__(self, folder: Path, limit_bytes: int = 1 << 30) -> None:
         self._folder = folder
         self._limit = limit_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-logs")
+        self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"job-logs-{number}") for number in range(WRITERS)]
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="job-logs-read")
 
     def path(self, job: str) -> Path:
         """Where the log of a job is; job ids are UUIDs, so the name is safe."""
@@ -42,11 +50,11 @@ class JobLogs:
 
         Raises LogGap when the offset is beyond the end, StoreError when the disk fails.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._append, job, offset, data)
+        return await asyncio.get_running_loop().run_in_executor(self._writer(job), self._append, job, offset, data)
 
     async def read(self, job: str, offset: int = 0, limit: int = 1 << 20) -> tuple[bytes, int]:
         """Bytes from `offset` on, at most `limit`, and the whole log's size; a log not begun is empty."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, job, offset, limit)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job, offset, limit)
 
     async def size(self, job: str) -> int:
         """The log's size in bytes, 0 when it has not begun."""
@@ -61,11 +69,15 @@ class JobLogs:
 
     async def delete(self, job: str) -> None:
         """Remove the log of a job that is gone, after all that was still to be written to it; raises StoreError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._delete, job)
+        await asyncio.get_running_loop().run_in_executor(self._writer(job), self._delete, job)
 
     def close(self) -> None:
         """Finish what was begun."""
-        self._thread.shutdown()
+        for each in (*self._writers, self._readers):
+            each.shutdown()
+
+    def _writer(self, job: str) -> ThreadPoolExecutor:
+        return self._writers[hash(job) % WRITERS]
 
     def _append(self, job: str, offset: int, data: bytes) -> int:
         path = self.path(job)

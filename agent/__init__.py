@@ -9,6 +9,8 @@
     param         `param`: what the helper commands of scripts do
 
     power         rebooting and powering off
+    update        the server's agent in the place of ours
+    kexec         a kernel to go on with instead of a reboot
     session       performs the loop's actions through client and runner
     loop          the pure table: (standing, reply) -> (standing, action)
     registration  from a ticket to a token

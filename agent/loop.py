@@ -3,13 +3,15 @@
 A standing is where the loop is: its phase and the little it remembers. An action is something to perform that brings
 one reply; performing is `session`'s work. A reply that `TABLE` lacks for the phase raises and changes nothing.
 
-    LOOKING    asked where the machine stands    -> CLAIMING  STAGING  WAITING  PREPARING  OVER
+    LOOKING    asked where the machine stands    -> CLAIMING  STAGING  WAITING  UPDATING  PREPARING  OVER
     CLAIMING   asked for a job                   -> RUNNING  LOOKING
     RUNNING    does a job                        -> CLAIMING  LOOKING  PREPARING  OVER
     STAGING    asked for the change-stage step   -> LOOKING  WAITING  PREPARING  OVER
     WAITING    waits for the machine to change   -> as LOOKING
     RESTING    pauses after a refusal            -> LOOKING
-    PREPARING  has the next boot device set      -> OVER
+    UPDATING   takes over the server's agent     -> LOOKING  OVER
+    PREPARING  has the next boot device set      -> LOADING  OVER
+    LOADING    loads a kernel to go on with      -> OVER
     OVER       ends; nothing follows
 """
 
@@ -20,7 +22,7 @@ from enum import Enum
 from typing import Any, Callable, Optional, Union
 
 from .exits import COMPLETE_EXIT, POWEROFF_EXIT, REBOOT_EXIT, STOP_EXIT
-from .protocol import Work, WorkOrder
+from .protocol import AgentFile, Kernel, Work, WorkOrder
 
 REST_SECONDS = 30.0  # after a refusal that time alone may cure
 INSTALL_SUFFIX = "-install"  # in such an environment an installer runs, which does its own reboot
@@ -35,7 +37,9 @@ class Phase(Enum):
     STAGING = "staging"
     WAITING = "waiting"
     RESTING = "resting"
+    UPDATING = "updating"
     PREPARING = "preparing"
+    LOADING = "loading"
     OVER = "over"
 
 
@@ -44,6 +48,8 @@ class Outcome(Enum):
 
     EXIT = "exit"
     REBOOT = "reboot"
+    KEXEC = "kexec"
+    UPDATED = "updated"
     POWEROFF = "poweroff"
     DENIED = "denied"
 
@@ -81,6 +87,20 @@ class PrepareReboot:
 
 
 @dataclass(frozen=True)
+class LoadKernel:
+    """Load a kernel to start instead of a reboot. Brings `Loaded`."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class Update:
+    """Put the server's agent in our place. Brings `Updated`."""
+
+    agent: AgentFile
+
+
+@dataclass(frozen=True)
 class Rest:
     """Let time pass. Brings `Rested`."""
 
@@ -94,7 +114,7 @@ class Finish:
     outcome: Outcome
 
 
-Action = Union[Look, Claim, RunJob, AskNextStage, PrepareReboot, Rest, Finish]
+Action = Union[Look, Claim, RunJob, AskNextStage, PrepareReboot, LoadKernel, Update, Rest, Finish]
 
 
 # --- replies --------------------------------------------------------------------------------------------------
@@ -147,7 +167,23 @@ class Staged:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The next boot device is set, as far as it can be."""
+    """The next boot device is set, as far as it can be; `kernel` is one to go on with instead of a reboot."""
+
+    kernel: Optional[Kernel] = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Whether the kernel is loaded."""
+
+    is_loaded: bool
+
+
+@dataclass(frozen=True)
+class Updated:
+    """Whether the server's agent has taken our place on disk."""
+
+    is_updated: bool
 
 
 @dataclass(frozen=True)
@@ -169,7 +205,21 @@ class NotAdmitted:
     reason: str
 
 
-Reply = Union[Seen, Ordered, NothingToDo, Conflicted, Ended, Dropped, Staged, Prepared, Rested, Rejected, NotAdmitted]
+Reply = Union[
+    Seen,
+    Ordered,
+    NothingToDo,
+    Conflicted,
+    Ended,
+    Dropped,
+    Staged,
+    Prepared,
+    Loaded,
+    Updated,
+    Rested,
+    Rejected,
+    NotAdmitted,
+]
 
 
 # --- the table ------------------------------------------------------------------------------------------------
@@ -181,6 +231,9 @@ class Standing:
 
     `revision` is the machine's as last seen; `claimed_at` and `staged_at` are revisions at which the server had nothing
     for us, so that we wait for the machine to change instead of asking in a circle.
+
+    `agent` is the file that we run from, None when it is not ours to replace; `declined` is the SHA-256 of the server's
+    that we tried to put in its place.
     """
 
     bootenv: str
@@ -189,6 +242,8 @@ class Standing:
     revision: Optional[int] = None
     claimed_at: Optional[int] = None
     staged_at: Optional[int] = None
+    agent: Optional[AgentFile] = None
+    declined: str = ""
 
     @property
     def in_installer(self) -> bool:
@@ -203,9 +258,12 @@ class UnexpectedReply(Exception):
     """A reply that cannot follow what was asked: an error in the agent itself."""
 
 
-def begin(bootenv: str, once: bool = False) -> Step:
-    """The first standing and action."""
-    return Standing(bootenv, once), Claim()
+def begin(
+    bootenv: str, once: bool = False, agent: Optional[AgentFile] = None, offered: Optional[AgentFile] = None
+) -> Step:
+    """The first standing and action; `offered` is the server's agent as told in its answer to our hello."""
+    standing = Standing(bootenv, once, agent=agent)
+    return _update(standing, offered) or (standing, Claim())
 
 
 def step(standing: Standing, reply: Reply) -> Step:
@@ -251,11 +309,34 @@ def _on_seen(standing: Standing, reply: Seen) -> Step:
     standing = replace(standing, revision=work.revision)
     if work.bootenv != standing.bootenv:
         return _reboot(standing)
+    update = _update(standing, work.agent)
+    if update is not None:
+        return update
     if work.claimable and work.revision != standing.claimed_at:
         return _claim(standing)
-    if work.runnable and work.is_done and not work.workflow and work.revision != standing.staged_at:
+    at_end = work.runnable and work.is_done and not work.workflow and work.map_leads is not False
+    if at_end and work.revision != standing.staged_at:
         return replace(standing, phase=Phase.STAGING, staged_at=work.revision), AskNextStage()
     return _wait(standing)
+
+
+def _update(standing: Standing, offered: Optional[AgentFile]) -> Optional[Step]:
+    """Taking over the server's agent, tried once for each of them; None when ours is to stay. Only between jobs."""
+    if standing.once or standing.agent is None or offered is None or offered.sha256 == standing.declined:
+        return None
+    if not offered.succeeds(standing.agent):
+        return None
+    return replace(standing, phase=Phase.UPDATING, declined=offered.sha256), Update(offered)
+
+
+def _on_updated(standing: Standing, reply: Updated) -> Step:
+    return _finish(standing, Outcome.UPDATED) if reply.is_updated else _look(standing)
+
+
+def _on_prepared(standing: Standing, reply: Prepared) -> Step:
+    if reply.kernel is None:
+        return _finish(standing, Outcome.REBOOT)
+    return replace(standing, phase=Phase.LOADING), LoadKernel(reply.kernel)
 
 
 def _on_ordered(standing: Standing, reply: Ordered) -> Step:
@@ -300,7 +381,11 @@ TABLE: dict[tuple[Phase, type], Callable[[Standing, Any], Step]] = {
     (Phase.STAGING, Staged): _on_staged,
     (Phase.STAGING, Conflicted): lambda standing, reply: _wait(standing),
     (Phase.RESTING, Rested): lambda standing, reply: _look(standing),
-    (Phase.PREPARING, Prepared): lambda standing, reply: _finish(standing, Outcome.REBOOT),
+    (Phase.UPDATING, Updated): _on_updated,
+    (Phase.PREPARING, Prepared): _on_prepared,
+    (Phase.LOADING, Loaded): lambda standing, reply: _finish(
+        standing, Outcome.KEXEC if reply.is_loaded else Outcome.REBOOT
+    ),
     **{
         (phase, Rejected): lambda standing, reply: _rest(standing)
         for phase in (Phase.LOOKING, Phase.WAITING, Phase.CLAIMING, Phase.RUNNING, Phase.STAGING)

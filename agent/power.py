@@ -21,13 +21,16 @@ class Push:
 
 
 # SysRq: s writes caches out, u makes file systems read-only, b reboots, o powers off.
+_REBOOT = (
+    Push(("systemctl", "reboot"), seconds=180.0),
+    Push(("systemctl", "--force", "reboot")),
+    Push(("reboot", "-f")),
+    Push(sysrq="sub"),
+)
 PUSHES: dict[Outcome, tuple[Push, ...]] = {
-    Outcome.REBOOT: (
-        Push(("systemctl", "reboot"), seconds=180.0),
-        Push(("systemctl", "--force", "reboot")),
-        Push(("reboot", "-f")),
-        Push(sysrq="sub"),
-    ),
+    Outcome.REBOOT: _REBOOT,
+    # The kernel is loaded. Where it does not start, the firmware does.
+    Outcome.KEXEC: (Push(("systemctl", "kexec"), seconds=180.0), Push(("kexec", "--exec")), *_REBOOT),
     Outcome.POWEROFF: (
         Push(("systemctl", "poweroff"), seconds=180.0),
         Push(("systemctl", "--force", "poweroff")),

@@ -20,6 +20,7 @@ LONG_POLL_SECONDS = (80, 105)
 USUAL_TIMEOUT_SECONDS = 30.0
 BMC_TIMEOUT_SECONDS = 90.0  # the server asks a BMC before it answers, and those are slow
 ASSET_TIMEOUT_SECONDS = 120.0  # between two signs of life; the server hashes and syncs the whole before it answers
+DOWNLOAD_TIMEOUT_SECONDS = 60.0  # between two pieces
 BYTES = "application/octet-stream"
 HEARTBEAT_TIMEOUT_SECONDS = 10.0  # one beat late is better than two beats stuck
 
@@ -100,12 +101,47 @@ def hello(machine: str, greeting: Mapping[str, Any]) -> Request:
     return _json_request("POST", f"/machines/{machine}/hello", greeting)
 
 
+@dataclass(frozen=True)
+class AgentFile:
+    """An agent as one file: its version, and its SHA-256 in hexadecimal."""
+
+    version: str
+    sha256: str
+
+    def succeeds(self, other: AgentFile) -> bool:
+        """Whether this is another agent and not an older one. Versions that are no numbers count as new."""
+        return self.sha256 != other.sha256 and not _numbers(self.version) < _numbers(other.version)
+
+
+def _numbers(version: str) -> tuple[float, ...]:
+    """A version to compare with others."""
+    parts = version.split(".")
+    return tuple(float(part) if part.isdigit() else float("inf") for part in parts)
+
+
+def read_agent(answer: Any) -> Optional[AgentFile]:
+    """The server's agent as told in its answer to `hello` or `look`; None when it does not tell."""
+    told = answer.get("agent") if isinstance(answer, Mapping) else None
+    if not isinstance(told, Mapping) or not told.get("sha256"):
+        return None
+    return AgentFile(str(told.get("version") or ""), str(told["sha256"]))
+
+
+def fetch_agent() -> Request:
+    """The server's agent."""
+    return Request("GET", "/agent.pyz", timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS)
+
+
 # --- looking for work -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Work:
-    """Where the machine stands. `task_count` entries, `current_task` is the index of the one being or last done."""
+    """Where the machine stands. `task_count` entries, `current_task` is the index of the one being or last done.
+
+    `map_leads` says whether the change-stage map has a step for it, None when the server does not say; `agent` is the
+    server's agent.
+    """
 
     revision: int
     runnable: bool
@@ -116,6 +152,8 @@ class Work:
     current_task: int
     claimable: bool
     reason: str = ""
+    map_leads: Optional[bool] = None
+    agent: Optional[AgentFile] = None
 
     @property
     def is_done(self) -> bool:
@@ -152,6 +190,8 @@ def _read_work(reply: Mapping[str, Any]) -> Work:
         current_task=reply.get("current_task", -1),
         claimable=reply.get("claimable", reply["runnable"]),
         reason=reply.get("reason") or "",
+        map_leads=reply.get("map_leads"),
+        agent=read_agent(reply),
     )
 
 
@@ -191,9 +231,31 @@ def next_stage(machine: str) -> Request:
     return _json_request("POST", f"/machines/{machine}/next-stage", {})
 
 
-def prepare_reboot(machine: str) -> Request:
-    """Have the server set the BMC's next boot device."""
-    return _json_request("POST", f"/machines/{machine}/prepare-reboot", {}, timeout_seconds=BMC_TIMEOUT_SECONDS)
+def prepare_reboot(machine: str, kexec: bool = False) -> Request:
+    """Have the server set the BMC's next boot device; `kexec` says that we can start a kernel ourselves."""
+    body = {"kexec": True} if kexec else {}
+    return _json_request("POST", f"/machines/{machine}/prepare-reboot", body, timeout_seconds=BMC_TIMEOUT_SECONDS)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to go on with instead of a reboot: URLs of it and its initrds, and its command line."""
+
+    kernel: str
+    initrds: tuple[str, ...]
+    cmdline: str = field(repr=False)  # it carries a ticket
+
+
+def read_kernel(answer: Any) -> Optional[Kernel]:
+    """The kernel in the answer to `prepare_reboot`; None when the machine is to reboot."""
+    told = answer.get("kexec") if isinstance(answer, Mapping) else None
+    if not told:
+        return None
+    return _understand(
+        lambda reply: Kernel(str(reply["kernel"]), tuple(map(str, reply["initrds"])), str(reply["cmdline"])),
+        told,
+        "kernel to go on with",
+    )
 
 
 # --- doing a job ----------------------------------------------------------------------------------------------

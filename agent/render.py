@@ -116,8 +116,10 @@ def _make_environment() -> Environment:
     return environment
 
 
-def _param_lookup(params: Mapping[str, Any]) -> Callable[..., Any]:
+def _param_lookup(params: Mapping[str, Any], errors: Mapping[str, str]) -> Callable[..., Any]:
     def param(name: str, default: Any = _MISSING) -> Any:
+        if name in errors:
+            raise UndefinedError(errors[name])
         value = params.get(name, default)
         if value is _MISSING:
             raise UndefinedError(f"param {name!r} has no value for this machine and no default")
@@ -136,9 +138,10 @@ class Renderer:
     def render(self, name: str, templates: Mapping[str, str], context: Mapping[str, Any]) -> str:
         """The text of template `name`; it may include, import and extend others of `templates`.
 
-        `context["params"]` is what `param()` looks into. Raises `RenderError` with template and line.
+        `context["params"]` is what `param()` looks into; `context["param_errors"]` maps params that have a value which
+        cannot be used to the reason. Raises `RenderError` with template and line.
         """
-        names = {"param": _param_lookup(context.get("params") or {}), **context}
+        names = {"param": _param_lookup(context.get("params") or {}, context.get("param_errors") or {}), **context}
         environment = self._environment.overlay(loader=_Loader(templates, self._codes))
         try:
             # As globals, not as variables, because imported macros see the globals of their importer only.

@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import mkdtemp
 from types import FrameType
 from typing import Callable, Optional
@@ -27,18 +27,25 @@ from .helpers import install
 from .host import boot_id, greeting, registration_card
 from .interrupt import STOPPED, Interrupt
 from .inventory import collect
+from .kexec import PROGRAM as KEXEC
+from .kexec import KernelLoader
 from .loop import Outcome
 from .power import SYSRQ_PATH, perform
 from .protocol import Holder, put_inventory
 from .registration import join
 from .render import Renderer
 from .runner import Place, Runner
-from .session import Session
+from .session import Session, Talents
+from .spool import LIMIT_BYTES
+from .spool import Place as SpoolPlace
 from .transport import HttpTransport
+from .update import Updater, current_agent
 
 DENIED_PAUSE_SECONDS = 60.0  # before booting again for a new ticket, or asking again: time to read the console
 INVENTORY_TRIES = 3  # the inventory task sends it again; work must not wait for it
 COMMAND_TIMEOUT_SECONDS = 30.0
+PROGRAM_TIMEOUT_SECONDS = 120.0
+MIB = 1024 * 1024
 
 
 def note(text: str) -> None:
@@ -48,13 +55,33 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
+def run_for_output(words: Sequence[str]) -> Optional[str]:
+    """A program's output, None when it fails, is not there or takes too long."""
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PROGRAM_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        note(f"{words[0]}: {error}")
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
 @dataclass(frozen=True)
 class Options:
-    """How to serve. `once`: exit when there is nothing to do; `root` is where /sys and /proc are."""
+    """How to serve. `once`: exit when there is nothing to do; `root` is where /sys and /proc are.
+
+    `agent_path` is the file that we run from; `output` gives a program's output, None when it fails, and `which` tells
+    where a program is.
+    """
 
     once: bool = False
     work_dir: str = ""
     root: str = "/"
+    spool: SpoolPlace = SpoolPlace()
+    agent_path: str = field(default_factory=lambda: os.path.abspath(sys.argv[0]))
+    output: Callable[[Sequence[str]], Optional[str]] = run_for_output
+    which: Callable[[str], Optional[str]] = shutil.which
 
 
 class Service:
@@ -82,7 +109,7 @@ class Service:
         try:
             try:
                 settings = _known(state_path, words) or self._register(state_path, words)
-                outcome = self._serve(settings)
+                outcome = self._serve(settings, updates=False)  # each boot fetches the server's
             except Denied as denial:
                 note(f"the server does not accept our ticket: {denial}")
                 outcome = Outcome.DENIED
@@ -98,7 +125,7 @@ class Service:
         settings = read(config_path)
         try:
             while True:
-                outcome = self._serve(settings)
+                outcome = self._serve(settings, updates=True)
                 if outcome is not Outcome.DENIED:
                     return self._leave(outcome)
                 self._clock.sleep(DENIED_PAUSE_SECONDS * (0.5 + self._jitter()))
@@ -106,7 +133,7 @@ class Service:
             return _stopped(stopped)
 
     def _register(self, state_path: str, words: BootWords) -> Config:
-        client = Client(HttpTransport(words.url), self._clock, self._jitter, note)
+        client = self._client_for(words.url)
         root = self._options.root
         card = registration_card(words.ticket, words.mac, words.bootenv, words.url, identity.read(root), root)
         known = join(client, self._clock, card, words.url, _new_key(), note)
@@ -114,16 +141,16 @@ class Service:
         write(state_path, settings)
         return settings
 
-    def _serve(self, settings: Config) -> Outcome:
+    def _serve(self, settings: Config, updates: bool) -> Outcome:
         """One session, in a folder of its own that holds the helper commands."""
         folder = mkdtemp(prefix="provisioner-", dir=self._options.work_dir or None)
         try:
             install(os.path.join(folder, "bin"))
-            return self._work(settings, folder)
+            return self._work(settings, folder, updates)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _work(self, settings: Config, folder: str) -> Outcome:
+    def _work(self, settings: Config, folder: str, updates: bool) -> Outcome:
         root = self._options.root
         transport = HttpTransport(settings.url)
         client = Client(transport, self._clock, self._jitter, note, settings.token)
@@ -132,17 +159,31 @@ class Service:
             url=settings.url,
             token=settings.token,
             holder=Holder(boot_id(root), self._instance),
-            agent_path=os.path.abspath(sys.argv[0]),
+            agent_path=self._options.agent_path,
             helper_dir=os.path.join(folder, "bin"),
             work_dir=folder,
+            spool=self._options.spool,
         )
         runner = Runner(client, place, self._clock, Renderer(), self._jitter, note, lambda: bool(self._stop.reason))
-        session = Session(client, runner, self._clock, settings.machine, place.holder, _new_key, note)
+        talents = self._talents(client, folder, updates)
+        session = Session(
+            client, runner, self._clock, settings.machine, place.holder, _new_key, note, self._jitter, talents
+        )
         self._on_stop = (lambda: runner.interrupt(self._stop.detail), transport.interrupt)
         if not session.greet(greeting(place.holder, settings.bootenv, settings.url, root)):
             return Outcome.DENIED
         self._send_inventory(client, settings.machine)
         return session.work(settings.bootenv, self._options.once)
+
+    def _talents(self, client: Client, folder: str, updates: bool) -> Talents:
+        options = self._options
+        current = current_agent(options.agent_path) if updates else None
+        updater = Updater(client, options.agent_path, current, sys.executable, options.output) if current else None
+        loader = KernelLoader(self._client_for, options.output, folder) if options.which(KEXEC) else None
+        return Talents(updater, loader)
+
+    def _client_for(self, url: str) -> Client:
+        return Client(HttpTransport(url), self._clock, self._jitter, note)
 
     def _send_inventory(self, client: Client, machine: str) -> None:
         try:
@@ -212,6 +253,12 @@ def _run_command(words: Sequence[str]) -> int:
         return 1
 
 
+def _become_new() -> None:
+    """Run the file that has taken our place, as the same process."""
+    words = getattr(sys, "orig_argv", [sys.executable, *sys.argv])
+    os.execv(sys.executable, words)
+
+
 def _press_sysrq(key: str) -> None:
     with open(SYSRQ_PATH, "w", encoding="ascii") as file:
         file.write(key)
@@ -239,7 +286,27 @@ def _parser(verb: str, text: str) -> ArgumentParser:
     parser.add_argument("--once", action="store_true", help="exit when there is nothing to do, instead of waiting")
     parser.add_argument("--keep-power", action="store_true", help="exit instead of rebooting or powering off")
     parser.add_argument("--work-dir", default="", help="where tasks get their folders")
+    text = "keep output that waits for the server in this folder instead of in memory while it is little"
+    parser.add_argument("--spool-dir", default="", help=text)
+    text = f"how much output waits for the server at most, for one job (usually {LIMIT_BYTES // MIB})"
+    parser.add_argument("--spool-mb", type=_megabytes, default=LIMIT_BYTES // MIB, help=text)
     return parser
+
+
+def _megabytes(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number of MiB from 1 on")
+    return int(text)
+
+
+def _spool(folder: str, megabytes: int) -> SpoolPlace:
+    if not folder:
+        return SpoolPlace(limit_bytes=megabytes * MIB)
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot keep output in {folder}: {error.strerror}") from error
+    return SpoolPlace(folder, megabytes * MIB, memory_bytes=0)
 
 
 def _service(chosen: Namespace) -> Service:
@@ -247,10 +314,12 @@ def _service(chosen: Namespace) -> Service:
     clock = SystemClock(stop)
 
     def act(outcome: Outcome) -> None:
-        if not chosen.keep_power:
+        if outcome is Outcome.UPDATED:
+            _become_new()
+        elif not chosen.keep_power:
             perform(outcome, _run_command, _press_sysrq, clock.sleep, note)
 
-    options = Options(once=chosen.once, work_dir=chosen.work_dir)
+    options = Options(chosen.once, chosen.work_dir, spool=_spool(chosen.spool_dir, chosen.spool_mb))
     service = Service(options, stop, clock, random.SystemRandom().random, act)
     service.obey_signals()
     return service

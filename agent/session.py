@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
 from . import protocol
@@ -18,6 +19,8 @@ from .loop import (
     Dropped,
     Ended,
     Finish,
+    Loaded,
+    LoadKernel,
     Look,
     NotAdmitted,
     NothingToDo,
@@ -31,6 +34,8 @@ from .loop import (
     RunJob,
     Seen,
     Staged,
+    Update,
+    Updated,
     begin,
     step,
 )
@@ -45,6 +50,32 @@ class JobRunner(Protocol):
         """None: nothing follows from it."""
 
 
+class Replacer(Protocol):
+    """Puts the server's agent in the place of `current`, the file that we run from."""
+
+    @property
+    def current(self) -> protocol.AgentFile:
+        """What we run from."""
+
+    def replace(self, agent: protocol.AgentFile) -> str:
+        """Do it; why it could not be done, or ""."""
+
+
+class Loader(Protocol):
+    """Loads kernels to go on with instead of a reboot."""
+
+    def load(self, kernel: protocol.Kernel) -> str:
+        """Do it; why it could not be done, or ""."""
+
+
+@dataclass(frozen=True)
+class Talents:
+    """What not every agent can: to replace itself, and to start a kernel without a reboot."""
+
+    replacer: Optional[Replacer] = None
+    loader: Optional[Loader] = None
+
+
 class Session:
     """`machine` and `holder` are whom the agent speaks for; `new_key` makes a fresh word for each claim."""
 
@@ -57,6 +88,8 @@ class Session:
         holder: protocol.Holder,
         new_key: Callable[[], str],
         note: Callable[[str], None],
+        jitter: Callable[[], float] = lambda: 0.0,
+        talents: Talents = Talents(),
     ) -> None:
         self._client = client
         self._runner = runner
@@ -65,12 +98,15 @@ class Session:
         self._holder = holder
         self._new_key = new_key
         self._note = note
+        self._jitter = jitter
+        self._talents = talents
+        self._offered: Optional[protocol.AgentFile] = None
         self._last_reason = ""
 
     def greet(self, greeting: Mapping[str, Any]) -> bool:
         """Say hello; False when the server does not know us."""
         try:
-            self._client.call(protocol.hello(self._machine, greeting))
+            self._offered = protocol.read_agent(self._client.call(protocol.hello(self._machine, greeting)))
         except (Denied, Missing) as refusal:
             self._note(f"the server does not know us: {refusal}")
             return False
@@ -80,7 +116,8 @@ class Session:
 
     def work(self, bootenv: str, once: bool = False) -> Outcome:
         """Work until there is a reason to end; `once`: having nothing to do is one. Raises `Stopped` when told to."""
-        standing, action = begin(bootenv, once)
+        replacer = self._talents.replacer
+        standing, action = begin(bootenv, once, replacer.current if replacer else None, self._offered)
         while not isinstance(action, Finish):
             self._clock.sleep(0)  # told to stop while it was busy, it stops here
             standing, action = step(standing, self._perform(action))
@@ -114,6 +151,10 @@ class Session:
         if isinstance(action, Rest):
             self._clock.sleep(action.seconds)
             return Rested()
+        if isinstance(action, Update):
+            return self._update(action.agent)
+        if isinstance(action, LoadKernel):
+            return self._load(action.kernel)
         return self._prepare_reboot()
 
     def _claim(self) -> Reply:
@@ -124,19 +165,34 @@ class Session:
         return Ordered(protocol.read_work_order(order))
 
     def _look(self, revision: Optional[int]) -> Reply:
-        work = protocol.read_work(self._client.call(protocol.look(self._machine, revision)))
+        work = protocol.read_work(self._client.call(protocol.look(self._machine, revision, self._jitter())))
         if work.reason:
             self._tell(f"waiting: {work.reason}")
         return Seen(work)
 
     def _prepare_reboot(self) -> Reply:
+        request = protocol.prepare_reboot(self._machine, kexec=self._talents.loader is not None)
         try:
-            answer = self._client.call(protocol.prepare_reboot(self._machine), tries=PREPARE_TRIES) or {}
-        except (Refused, ServerAway) as error:
+            answer = self._client.call(request, tries=PREPARE_TRIES) or {}
+            kernel = protocol.read_kernel(answer)
+        except (Refused, ServerAway, Nonsense) as error:
             self._note(f"the next boot device was not set: {error}")
-        else:
-            self._note(f"next boot: {answer.get('next_boot', 'none')} {answer.get('message', '')}".rstrip())
-        return Prepared()
+            return Prepared()
+        self._note(f"next boot: {answer.get('next_boot', 'none')} {answer.get('message', '')}".rstrip())
+        return Prepared(kernel)
+
+    def _load(self, kernel: protocol.Kernel) -> Reply:
+        reason = self._talents.loader.load(kernel) if self._talents.loader else "there is no program for it"
+        if reason:
+            self._note(f"reboots by the firmware, the kernel cannot be started from here: {reason}")
+        return Loaded(not reason)
+
+    def _update(self, agent: protocol.AgentFile) -> Reply:
+        self._note(f"the server has another agent, version {agent.version}; takes it over")
+        reason = self._talents.replacer.replace(agent) if self._talents.replacer else "it is not ours to replace"
+        if reason:
+            self._note(f"goes on with the agent as it is: {reason}")
+        return Updated(not reason)
 
     def _tell(self, text: str) -> None:
         """Note something once, not each time it is found again."""

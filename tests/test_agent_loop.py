@@ -15,6 +15,8 @@ from agent.loop import (
     Dropped,
     Ended,
     Finish,
+    Loaded,
+    LoadKernel,
     Look,
     NotAdmitted,
     NothingToDo,
@@ -31,10 +33,12 @@ from agent.loop import (
     Staged,
     Standing,
     UnexpectedReply,
+    Update,
+    Updated,
     begin,
     step,
 )
-from agent.protocol import Work, WorkOrder
+from agent.protocol import AgentFile, Kernel, Work, WorkOrder
 
 ORDER = WorkOrder("j", "t", "s", "w", 1, 0, 0, 0, (), {}, {}, {})
 WORK = Work(7, True, "w", "s", "discovery", 3, 1, True)
@@ -265,3 +269,98 @@ def test_while_nothing_changes_it_comes_to_a_wait_or_an_end_in_a_few_steps(work:
         kind = data.draw(st.sampled_from(sorted(kinds, key=lambda each: each.__name__)))
         standing, action = step(standing, Seen(work) if kind is Seen else data.draw(REPLIES[kind]))
     raise AssertionError(f"still busy: {standing} {action}")
+
+
+# --- a kernel to go on with, and another agent
+
+KERNEL = Kernel("http://s/k", ("http://s/i",), "quiet")
+OURS, THEIRS = AgentFile("1.2", "aa"), AgentFile("1.10", "bb")
+
+
+def plays(*replies: Any, ours: AgentFile | None = OURS, offered: AgentFile | None = None, once: bool = False) -> Any:
+    """As `play`, for an agent that may replace itself."""
+    standing, action = begin("local", once, ours, offered)
+    actions = [action]
+    for reply in replies:
+        standing, action = step(standing, reply)
+        actions.append(action)
+    return actions
+
+
+def test_a_kernel_that_the_server_names_is_loaded_and_started_instead_of_a_reboot() -> None:
+    assert play(Ordered(ORDER), Ended("reboot"), Prepared(KERNEL), Loaded(True))[-2:] == [
+        LoadKernel(KERNEL),
+        Finish(Outcome.KEXEC),
+    ]
+
+
+def test_a_kernel_that_does_not_load_is_an_ordinary_reboot() -> None:
+    assert last(Ordered(ORDER), Ended("reboot"), Prepared(KERNEL), Loaded(False)) == Finish(Outcome.REBOOT)
+
+
+def test_a_newer_agent_is_taken_over_before_the_first_job() -> None:
+    assert plays(Updated(True), offered=THEIRS) == [Update(THEIRS), Finish(Outcome.UPDATED)]
+
+
+def test_a_newer_agent_that_turns_up_later_is_taken_over_when_no_job_runs() -> None:
+    seen = Seen(replace(IDLE, bootenv="local", agent=THEIRS))
+    assert plays(NothingToDo(), seen) == [Claim(), Look(), Update(THEIRS)]
+    assert plays(NothingToDo(), Seen(replace(IDLE, bootenv="local")), seen)[-1] == Update(THEIRS)
+
+
+def test_an_agent_that_cannot_take_our_place_is_not_tried_again() -> None:
+    seen = Seen(replace(IDLE, bootenv="local", agent=THEIRS))
+    assert plays(Updated(False), seen, seen, offered=THEIRS) == [Update(THEIRS), Look(), Look(7), Look(7)]
+
+
+def test_yet_another_agent_is_tried_again() -> None:
+    third = AgentFile("1.10", "cc")
+    assert plays(Updated(False), Seen(replace(IDLE, agent=third, bootenv="local")), offered=THEIRS)[-1] == Update(third)
+
+
+@pytest.mark.parametrize(
+    ("ours", "offered", "once"),
+    [
+        (None, THEIRS, False),  # a netbooted machine, or a source tree
+        (OURS, None, False),  # a server that does not tell
+        (OURS, OURS, False),
+        (OURS, AgentFile("1.1", "bb"), False),  # an older server
+        (OURS, THEIRS, True),
+    ],
+)
+def test_otherwise_it_stays_as_it_is(ours: AgentFile | None, offered: AgentFile | None, once: bool) -> None:
+    assert plays(ours=ours, offered=offered, once=once) == [Claim()]
+
+
+def test_a_boot_environment_that_changed_comes_before_another_agent() -> None:
+    assert plays(NothingToDo(), Seen(replace(IDLE, agent=THEIRS)))[-1] == PrepareReboot()
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_no_job_is_ever_interrupted_by_an_update(data: st.DataObject) -> None:
+    works = [replace(work, bootenv="local", agent=THEIRS) for work in (WORK, IDLE, NO_WORKFLOW)]
+    replies = [Ordered(ORDER), NothingToDo(), Ended("complete"), Ended("failed"), Dropped(), *map(Seen, works)]
+    standing, action = begin("local", False, OURS)
+    for _ in range(20):
+        known = [
+            reply for reply in [*replies, Updated(False), Staged("wait")] if (standing.phase, type(reply)) in TABLE
+        ]
+        if not known:
+            return
+        before = standing.phase
+        standing, action = step(standing, data.draw(st.sampled_from(known)))
+        assert not (before is Phase.RUNNING and isinstance(action, Update))
+
+
+def test_a_map_that_leads_nowhere_is_not_asked() -> None:
+    assert last(NothingToDo(), Seen(replace(NO_WORKFLOW, map_leads=False))) == Look(7)
+    assert last(NothingToDo(), Seen(replace(NO_WORKFLOW, map_leads=True))) == AskNextStage()
+
+
+@pytest.mark.parametrize(
+    ("other", "follows"),
+    [("1.2", True), ("1.10", True), ("2.0", True), ("1.1.9", False), ("0.9", False), ("1.2.dev1", True), ("", True)],
+)
+def test_an_agent_succeeds_one_that_is_not_newer(other: str, follows: bool) -> None:
+    assert AgentFile(other, "bb").succeeds(OURS) is follows

@@ -7,8 +7,8 @@ import pytest
 from agent.errors import ServerAway, Stopped
 from agent.exits import Ending
 from agent.loop import Outcome
-from agent.protocol import Holder, Reply, WorkOrder
-from agent.session import Session
+from agent.protocol import AgentFile, Holder, Kernel, Reply, WorkOrder
+from agent.session import Session, Talents
 from tests.fakes.agent_parts import FakeClock, Notes, RoutedTransport, client, in_turn, reply
 
 GREETING = {"boot_id": "b", "bootenv": "discovery"}
@@ -58,11 +58,23 @@ class Server:
         return [line.replace("/api/v1", "").replace("/machines/m", "") for line, _ in self.transport.requests]
 
 
-def session(server: Server, runner: Any = None, clock: Any = None, notes: Any = None) -> Session:
+def session(
+    server: Server, runner: Any = None, clock: Any = None, notes: Any = None, jitter: float = 0.0, **talents: Any
+) -> Session:
     clock = clock or FakeClock()
     speaker = client(server.transport, clock, notes)
     keys = in_turn(f"key-{number}" for number in range(99))
-    return Session(speaker, runner or PlayedRunner(), clock, "m", Holder("b", "i"), keys, notes or Notes())
+    return Session(
+        speaker,
+        runner or PlayedRunner(),
+        clock,
+        "m",
+        Holder("b", "i"),
+        keys,
+        notes or Notes(),
+        lambda: jitter,
+        Talents(**talents),
+    )
 
 
 def test_hello_comes_first_and_says_which_boot_this_is() -> None:
@@ -175,3 +187,75 @@ def test_told_to_stop_it_stops_before_the_next_step() -> None:
 def test_once_it_ends_when_there_is_nothing_to_do() -> None:
     server = Server(jobs=reply(204), work=reply(200, WORK))
     assert session(server).work("discovery", once=True) is Outcome.EXIT
+
+
+def test_the_wait_is_longer_or_shorter_by_chance() -> None:
+    looks = [reply(200, WORK), reply(200, {**WORK, "bootenv": "local"})]
+    server = Server(jobs=reply(204), work=looks)
+    session(server, jitter=0.99).work("discovery")
+    assert server.asked[2] == "GET /work?revision=1&wait=105"
+
+
+# --- what not every agent can
+
+KEXEC = {"kernel": "http://s/k", "initrds": ["http://s/i"], "cmdline": "quiet"}
+OFFER = {"version": "9.9", "sha256": "bb"}
+
+
+class Talent:
+    """Loads kernels and replaces agents, in so far as there is no reason against it."""
+
+    current = AgentFile("0.1", "aa")
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        self.asked: list[Any] = []
+
+    def load(self, kernel: Kernel) -> str:
+        self.asked.append(kernel)
+        return self.reason
+
+    replace = load
+
+
+@pytest.mark.parametrize(("reason", "outcome"), [("", Outcome.KEXEC), ("no memory", Outcome.REBOOT)])
+def test_a_kernel_that_the_server_names_is_loaded_else_the_machine_reboots(reason: str, outcome: Outcome) -> None:
+    server = Server(jobs=reply(201, ORDER), prepare_reboot=reply(200, {"next_boot": "none", "kexec": KEXEC}))
+    loader, notes = Talent(reason), Notes()
+    ended = session(server, PlayedRunner(Ending("finished", "reboot")), notes=notes, loader=loader).work("discovery")
+    assert ended is outcome
+    assert loader.asked == [Kernel("http://s/k", ("http://s/i",), "quiet")]
+    assert server.transport.requests[-1] == ("POST /api/v1/machines/m/prepare-reboot", {"kexec": True})
+    assert (not reason) or reason in notes
+
+
+def test_without_the_program_no_kernel_is_asked_for() -> None:
+    server = Server(jobs=reply(201, ORDER))
+    session(server, PlayedRunner(Ending("finished", "reboot"))).work("discovery")
+    assert server.transport.requests[-1][1] == {}
+
+
+def test_a_kernel_that_makes_no_sense_is_an_ordinary_reboot() -> None:
+    server = Server(jobs=reply(201, ORDER), prepare_reboot=reply(200, {"kexec": {"kernel": "k"}}))
+    runner = PlayedRunner(Ending("finished", "reboot"))
+    assert session(server, runner, loader=Talent()).work("discovery") is Outcome.REBOOT
+
+
+def test_an_agent_that_the_answer_to_hello_offers_is_taken_over() -> None:
+    server, replacer = Server(hello=reply(200, {"agent": OFFER})), Talent()
+    made = session(server, replacer=replacer)
+    made.greet(GREETING)
+    assert made.work("local") is Outcome.UPDATED
+    assert replacer.asked == [AgentFile("9.9", "bb")]
+    assert server.asked == ["POST /hello"]
+
+
+def test_an_agent_that_cannot_be_taken_over_is_told_of_once() -> None:
+    work = {**WORK, "agent": OFFER}
+    server = Server(jobs=reply(204), work=[reply(200, work)] * 5 + [reply(200, {**work, "bootenv": "local"})])
+    replacer, notes = Talent("Read-only file system"), Notes()
+    assert session(server, notes=notes, replacer=replacer).work("discovery") is Outcome.REBOOT
+    assert len(replacer.asked) == 1
+    assert [line for line in notes.lines if "Read-only" in line] == [
+        "goes on with the agent as it is: Read-only file system"
+    ]

@@ -16,10 +16,10 @@ from provisioner.model import Job
 
 
 class Limits(Struct, frozen=True):
-    """How long jobs are kept, in days since their end, and how many of each machine; 0 is no limit."""
+    """How long jobs are kept, in days since their end, and how many of each machine; None is no limit."""
 
-    keep_days: int = 0
-    keep_per_machine: int = 0
+    keep_days: float | None = None
+    keep_per_machine: int | None = None
 
 
 def removable(job: Job, current: Collection[str]) -> bool:
@@ -32,13 +32,13 @@ def outlived(jobs: Iterable[Job], current: Collection[str], now: datetime, limit
 
     `jobs` come oldest first. Jobs that have to stay count among a machine's newest too.
     """
-    before = now - timedelta(days=limits.keep_days)
+    before = now - timedelta(days=limits.keep_days) if limits.keep_days is not None else None
     newer: Counter[str] = Counter()
     found = []
     for job in reversed(list(jobs)):
         newer[job.machine] += 1
-        old = bool(limits.keep_days) and (job.ended_at or job.created_at) <= before
-        surplus = bool(limits.keep_per_machine) and newer[job.machine] > limits.keep_per_machine
+        old = before is not None and (job.ended_at or job.created_at) <= before
+        surplus = limits.keep_per_machine is not None and newer[job.machine] > limits.keep_per_machine
         if (old or surplus) and removable(job, current):
             found.append(job)
     return found[::-1]

@@ -18,6 +18,9 @@ from tests.parts import OPERATOR, START, opened
 DAY = timedelta(days=1)
 
 
+NONE_GO = Limits(keep_days=99_999)
+
+
 @pytest.fixture
 async def parts(tmp_path):
     async with opened(tmp_path) as parts:
@@ -80,7 +83,7 @@ async def test_jobs_that_something_can_still_come_of_stay(parts):
 
 
 async def test_nothing_to_remove_changes_nothing(parts):
-    assert await parts.retention.prune(Limits(1, 1), OPERATOR) == await parts.retention.prune(Limits(), OPERATOR)
+    assert await parts.retention.prune(NONE_GO, OPERATOR) == await parts.retention.prune(Limits(), OPERATOR)
     assert await parts.events("job.prune") == []
 
 

@@ -35,6 +35,11 @@ def test_a_job_that_has_no_end_is_as_old_as_its_beginning():
     assert gone([job("a", days=11, ended=False)], keep_days=10) == ["a"]
 
 
+def test_no_days_and_none_of_each_machine_are_limits_too():
+    assert gone([job("a")], keep_days=0) == ["a"]
+    assert gone([job("a")], keep_per_machine=0) == ["a"]
+
+
 def test_the_newest_jobs_of_each_machine_stay():
     jobs = [job("a"), job("b", machine="m2"), job("c"), job("d"), job("e", machine="m2")]
     assert gone(jobs, keep_per_machine=1) == ["a", "b", "c"]

@@ -41,7 +41,7 @@ class Pruned(Struct, frozen=True):
 
 
 class Retention:
-    """Removes jobs, their files, and old events; `limits` and `event_days` are the settings (0: for ever)."""
+    """Removes jobs, their files, and old events; `limits` and `event_days` (0: for ever) are the settings."""
 
     def __init__(
         self, ledger: Ledger, logs: JobLogs, assets: Assets, limits: Limits = Limits(), event_days: int = 0

@@ -286,6 +286,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     revision: int = 0
     created_at: datetime
     updated_at: datetime
+    registered_at: datetime | None = None
     description: str = ""
     macs: tuple[str, ...] = ()
     address: str = ""
@@ -375,6 +376,65 @@ class RenderedFile(Struct, frozen=True, forbid_unknown_fields=True):
     mode: str = ""
 
 
+class Clash(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A newcomer that looks like known machines and cannot be one of them: held until an operator says who it is.
+
+    `mac` is the one it booted from when it was first seen; `machines` are the ids of those that it looks like.
+    """
+
+    kind: ClassVar[str] = "clashes"
+    mac: str
+    macs: tuple[str, ...]
+    identity: Identity = Identity()
+    machines: tuple[str, ...] = ()
+    reason: str = ""
+    address: str = ""
+    arch: str = "amd64"
+    firmware: str = ""
+    bootenv: str = ""
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class OperationState(StrEnum):
+    """Where a long action stands; the last two are final."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class ItemResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """What came of an action for one machine; `status` and `code` are those of a request for it alone."""
+
+    machine: str
+    name: str
+    status: int
+    code: str = "ok"
+    detail: str = ""
+
+
+class Operation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A long action that goes on after its request was answered, on `total` machines. `error` is why it failed."""
+
+    kind: ClassVar[str] = "operations"
+    id: str
+    action: str
+    machines: tuple[str, ...]
+    state: OperationState = OperationState.RUNNING
+    total: int = 0
+    results: tuple[ItemResult, ...] = ()
+    error: str = ""
+    started_by: str = ""
+    started_at: datetime
+    ended_at: datetime | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether it can never change again."""
+        return self.state is not OperationState.RUNNING
+
+
 # --- addresses ------------------------------------------------------------------------------------------------
 
 
@@ -456,3 +516,18 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None = None
     description: str = ""
+
+
+class Reply(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What was answered to a request that carried an Idempotency-Key; `status` 0 while it is being carried out.
+
+    `key` is a digest of caller and key, `fingerprint` one of the request.
+    """
+
+    kind: ClassVar[str] = "replies"
+    key: str
+    fingerprint: str
+    begun_at: datetime
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""

@@ -24,19 +24,23 @@ from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Build, Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.registration import Registrations
+from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.values import holds_sealed, sealed_packs, unopenable
 from provisioner.config import Config
 from provisioner.content import whole
 from provisioner.errors import SettingError, unknown
-from provisioner.model import Content, Subnet
+from provisioner.model import CONTENT_KINDS, Content, Machine, Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.params import ContentView
 from provisioner.power.registry import PowerDrivers, installed_drivers
+from provisioner.retention import Limits
 from provisioner.services import dhcp, tftp
 from provisioner.services.api import Api
 from provisioner.services.clock import Clock
@@ -47,8 +51,10 @@ from provisioner.services.ui import Ui
 from provisioner.services.work import Work
 from provisioner.shipped import tree
 from provisioner.sockets import bind, inherited, notify, tcp
+from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
+from provisioner.vault import Vault, open_vault
 
 log = structlog.get_logger(__name__)
 
@@ -69,11 +75,14 @@ class Parts:
     database: Database
     ledger: Ledger
     logs: JobLogs
+    assets: Assets
     catalog: Catalog
     tokens: Tokens
+    clashes: Clashes
     machines: Machines
     registrations: Registrations
     jobs: Jobs
+    retention: Retention
     drivers: PowerDrivers
     actions: Actions
     networks: Networks
@@ -124,10 +133,14 @@ class Server:
             await parts.drivers.close()
             await parts.database.close()
             parts.logs.close()
+            parts.assets.close()
             parts.tokens.close()
 
     async def _prepare(self, announce: Callable[[str], None]) -> None:
         parts = self.parts
+        sealed = await parts.catalog.seal_saved()
+        if sealed:
+            log.info("secrets.sealed", objects=sealed)
         password = await parts.tokens.ensure_admin(self.config.admin_password)
         if password:
             announce(f"First start: log in as admin with password {password}\n(shown only this once)")
@@ -135,6 +148,7 @@ class Server:
         for subnet in self.config["dhcp.subnets"]:
             if subnet.name not in known:
                 await parts.networks.put_subnet(subnet, SERVER)
+        await parts.machines.refresh()
         await parts.jobs.resume_actions()
         parts.addresses.follow()
         tx = parts.ledger.transaction(by="server")
@@ -145,7 +159,7 @@ class Server:
         parts = self.parts
         services: list[Coroutine[Any, Any, None]] = [
             parts.actions.run(),
-            Clock(parts.ledger, parts.jobs, parts.tokens).run(),
+            Clock(parts.ledger, parts.jobs, parts.tokens, parts.retention).run(),
         ]
         if "dhcp" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]
@@ -255,23 +269,31 @@ def _become(user: str) -> None:
 def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Callable[[], datetime]) -> Parts:
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
-    catalog = Catalog(ledger, *_content_builders(config))
+    vault = _vault(config, ledger)
+    renderer = Renderer()
+    catalog = Catalog(ledger, *_content_builders(config, vault), vault=vault, renderer=renderer)
     catalog.load()
     _check_names(config, catalog.view)
     tokens = Tokens(ledger)
-    renderer = Renderer()
     logs = JobLogs(config["data_dir"] / "logs")
+    assets = Assets(config["data_dir"] / "assets", config["jobs.asset_limit_mb"] * 1_000_000)
+    assets.sweep()
+    limits = Limits(config["jobs.keep_days"] or None, config["jobs.keep_per_machine"] or None)
     jobs = Jobs(ledger, catalog, logs, renderer)
-    boot = Boot(ledger, catalog, tokens, renderer, config["boot.unknown_bootenv"])
+    clashes = Clashes(ledger)
+    boot = Boot(ledger, catalog, tokens, clashes, renderer, config["boot.unknown_bootenv"])
     return Parts(
         database=database,
         ledger=ledger,
         logs=logs,
+        assets=assets,
         catalog=catalog,
         tokens=tokens,
-        machines=Machines(ledger, catalog),
-        registrations=Registrations(ledger, catalog, tokens, config["machines.default_workflow"]),
+        clashes=clashes,
+        machines=Machines(ledger, catalog, clashes),
+        registrations=Registrations(ledger, catalog, tokens, clashes, config["machines.default_workflow"]),
         jobs=jobs,
+        retention=Retention(ledger, logs, assets, limits, config["events.keep_days"]),
         drivers=drivers,
         actions=Actions(ledger, catalog, jobs, drivers),
         networks=Networks(ledger),
@@ -280,16 +302,29 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
     )
 
 
-def _content_builders(config: Config) -> tuple[Build, Build]:
-    packs = [*load_shipped(), *map(load, config["content"])]
+def _vault(config: Config, ledger: Ledger) -> Vault:
+    kept = [value for cls in (Machine, *CONTENT_KINDS.values()) for value in ledger.all(cls)]
+    vault = open_vault(config.key_file, needed=holds_sealed(kept))
+    lost = unopenable(kept, vault)
+    if lost:
+        raise SettingError(
+            f"the key file {config.key_file} lacks the key of secure values in {', '.join(lost[:10])}"
+            f"{f' and {len(lost) - 10} more' if len(lost) > 10 else ''}; put back the key file of this database",
+            object="secrets.key_file",
+        )
+    return vault
+
+
+def _content_builders(config: Config, vault: Vault) -> tuple[Build, Build]:
+    packs = sealed_packs([*load_shipped(), *map(load, config["content"])], vault)
 
     def build_saved(edits: Iterable[Content]) -> ContentView:
-        content, left_out = whole.build_without_bad_edits(packs, edits)
+        content, left_out = whole.build_without_bad_edits(packs, edits, vault.opened)
         for problem in left_out:
             log.error("content.edit_left_out", problem=str(problem))
         return content
 
-    return lambda edits: whole.build(packs, edits), build_saved
+    return lambda edits: whole.build(packs, edits, vault.opened), build_saved
 
 
 def _check_names(config: Config, view: ContentView) -> None:

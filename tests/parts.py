@@ -17,8 +17,10 @@ from agent.render import Renderer
 from provisioner.access import Principal, Who
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange
@@ -26,7 +28,9 @@ from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registered, Registration, Registrations
+from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.values import sealed_packs
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import build
 from provisioner.identity import normal_mac
@@ -56,8 +60,10 @@ from provisioner.services.api import Api
 from provisioner.services.http import App
 from provisioner.services.operations import routes
 from provisioner.services.work import Work
+from provisioner.store.assets import Assets
 from provisioner.store.database import Database, EventQuery
 from provisioner.store.logs import JobLogs
+from provisioner.vault import Vault
 from tests.fakes.power import FakePower
 
 OPERATOR = Principal(Who.USER, "admin", "admin")
@@ -88,6 +94,7 @@ _OBJECTS: tuple[Content, ...] = (
         contents="#!ipxe\nkernel {{ kernel_url }} {{ boot_params }}\n"
         "{% for url in initrd_urls %}initrd {{ url }}\n{% endfor %}boot\n",
     ),
+    Template(name="boot/held", contents="#!ipxe\necho {{ mac }} looks like {{ machines | join }}: {{ reason }}\nsleep 60\n"),
     Template(name="boot/local", contents="#!ipxe\necho {{ machine.name if machine else mac }}\nexit 1\n"),
     task("one"),
     task("two"),
@@ -154,15 +161,26 @@ class Parts:
         self.database = Database(folder / "parts.db")
         self.ledger = Ledger(self.database, Bus(), self.clock)
         self.logs = JobLogs(folder / "logs")
-        self.catalog = Catalog(self.ledger, lambda edits: build([PACK], edits))
+        self.assets = Assets(folder / "assets", 1_000_000)
+        self.vault = Vault([bytes(32)])
+        packs = sealed_packs([PACK], self.vault)
+        self.catalog = Catalog(
+            self.ledger,
+            lambda edits: build(packs, edits, self.vault.opened),
+            vault=self.vault,
+            renderer=Renderer(),
+        )
         self.tokens = Tokens(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog)
-        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, "discover")
+        self.clashes = Clashes(self.ledger)
+        self.machines = Machines(self.ledger, self.catalog, self.clashes)
+        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, self.clashes, "discover")
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer(), lambda: 0.0, self.clock.seconds)
+        self.retention = Retention(self.ledger, self.logs, self.assets)
+        self.job_assets = JobAssets(self.ledger, self.assets)
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
         self.networks = Networks(self.ledger)
-        self.boot = Boot(self.ledger, self.catalog, self.tokens, Renderer(), "discovery")
+        self.boot = Boot(self.ledger, self.catalog, self.tokens, self.clashes, Renderer(), "discovery")
 
     async def open(self) -> None:
         """Begin with an administrator and the content of PACK."""
@@ -180,6 +198,7 @@ class Parts:
         """End all threads."""
         await self.database.close()
         self.logs.close()
+        self.assets.close()
         self.tokens.close()
 
     def api(self) -> Api:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from provisioner.access import Who
-from provisioner.conductor.machine_changes import MachineChange
+from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.model import Job, JobState, TokenPurpose
@@ -19,17 +19,17 @@ async def parts(tmp_path):
 
 
 async def test_a_machine_made_by_hand_is_recognised_by_its_macs(parts):
-    made = await parts.machines.create("n1", (MAC.upper(),), "made by hand", OPERATOR)
+    made = await parts.machines.create(NewMachine("n1", macs=(MAC.upper(),)), OPERATOR)
     assert not (done := await parts.register()).created and done.machine.id == made.id
 
 
 async def test_names_and_macs_belong_to_one_machine(parts):
-    await parts.machines.create("n1", (MAC,), "", OPERATOR)
+    await parts.machines.create(NewMachine("n1", macs=(MAC,)), OPERATOR)
     for name, macs, code in (("n1", (), "name-taken"), ("n2", (MAC,), "mac-taken")):
         with pytest.raises(Conflict) as caught:
-            await parts.machines.create(name, macs, "", OPERATOR)
+            await parts.machines.create(NewMachine(name, macs=macs), OPERATOR)
         assert caught.value.code == code
-    second = await parts.machines.create("n2", (OTHER_MAC,), "", OPERATOR)
+    second = await parts.machines.create(NewMachine("n2", macs=(OTHER_MAC,)), OPERATOR)
     for change, code in (({"name": "n1"}, "name-taken"), ({"macs": (MAC,)}, "mac-taken")):
         with pytest.raises(Conflict) as caught:
             await parts.change(second.id, **change)

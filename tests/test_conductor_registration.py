@@ -4,10 +4,10 @@ import pytest
 
 from provisioner.access import Principal, Who
 from provisioner.conductor.registration import outcome_of
-from provisioner.errors import Conflict, Denied, Invalid, NotFound
-from provisioner.identity import normal_mac
-from provisioner.model import Identity, JobState, Machine, Reservation, TokenPurpose
-from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
+from provisioner.errors import Conflict, Denied, Invalid, NotFound, Refused
+from provisioner.identity import SWAP_TIME, normal_mac
+from provisioner.model import Clash, Identity, JobState, Machine, Reservation, TokenPurpose
+from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, START, opened
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ async def test_a_known_machine_keeps_its_work_when_it_registers_again(parts):
 
 async def test_a_machine_with_other_network_cards_is_recognised_by_its_serial_numbers(parts):
     first = (await parts.register(MAC)).machine.id
+    parts.clock.pass_seconds(SWAP_TIME.total_seconds())
     done = await parts.register(OTHER_MAC)
     assert done.machine.id == first and parts.machine(first).macs == (OTHER_MAC,)
     assert parts.ledger.machine_by_mac(MAC) is None
@@ -125,6 +126,82 @@ async def test_a_ticket_of_another_mac_is_refused_and_nothing_changes(parts):
     assert list(parts.ledger.read_all(Machine)) == []
 
 
+async def test_a_newcomer_that_clashes_is_held_and_the_known_machine_goes_on_undisturbed(parts):
+    known = (await parts.register(MAC)).machine
+    with pytest.raises(Conflict, match="heard of less than a minute ago.*until an operator says who it is"):
+        await parts.register(OTHER_MAC)
+    clash = parts.clashes.find(OTHER_MAC)
+    assert (clash.mac, clash.macs, clash.machines, clash.identity) == (OTHER_MAC, (OTHER_MAC,), (known.id,), IDENTITY)
+    assert parts.machine(known.id) == known
+    assert [key for key, _ in await parts.events("machine.clash")] == [OTHER_MAC]
+
+
+async def test_a_newcomer_that_tries_again_is_told_of_once(parts):
+    await parts.register(MAC)
+    for _ in range(3):
+        parts.clock.pass_seconds(60)
+        with pytest.raises(Conflict):
+            await parts.register(OTHER_MAC)
+    clash = parts.clashes.find(OTHER_MAC)
+    assert (clash.last_seen_at - clash.first_seen_at).total_seconds() == 120
+    assert len(await parts.events("machine.clash")) == 1
+
+
+async def test_a_clash_resolved_as_a_known_machine_moves_the_macs_there_and_is_believed(parts):
+    known = (await parts.register(MAC)).machine
+    board = Identity(dmi_uuid="11111111-2222-3333-4444-555555555555", serial="SN0002")
+    with pytest.raises(Conflict):
+        await parts.register(MAC, OTHER_MAC, identity=board)
+    resolved = await parts.registrations.resolve(MAC, known.name, OPERATOR)
+    assert resolved.id == known.id and resolved.macs == (MAC, OTHER_MAC) and resolved.identity == board
+    assert list(parts.ledger.read_all(Clash)) == []
+    assert (await parts.register(MAC, OTHER_MAC, identity=board)).machine.id == known.id
+
+
+async def test_a_clash_resolved_as_a_new_machine_is_told_apart_by_its_macs_from_then_on(parts):
+    known = (await parts.register(MAC)).machine
+    with pytest.raises(Conflict):
+        await parts.register(OTHER_MAC)
+    twin = await parts.registrations.resolve(OTHER_MAC, "", OPERATOR)
+    assert twin.id != known.id and twin.workflow == "discover" and parts.machine(known.id).macs == (MAC,)
+    assert (await parts.register(OTHER_MAC)).machine.id == twin.id
+    assert (await parts.register(MAC)).machine.id == known.id
+    third = await parts.register("52:54:00:00:00:03")
+    assert third.created, "serial numbers that two known machines share count for nothing"
+
+
+async def test_a_network_card_that_moved_into_a_new_machine_moves_with_the_resolution(parts):
+    known = (await parts.register(MAC, OTHER_MAC)).machine
+    other = Identity(dmi_uuid="11111111-2222-3333-4444-555555555555", serial="SN0002")
+    with pytest.raises(Conflict, match="say that this is another machine"):
+        await parts.register(OTHER_MAC, identity=other)
+    new = await parts.registrations.resolve(OTHER_MAC, "", OPERATOR)
+    assert new.macs == (OTHER_MAC,) and parts.machine(known.id).macs == (MAC,)
+
+
+async def test_a_clash_is_resolved_with_a_machine_that_exists_and_is_not_locked(parts):
+    known = (await parts.register(MAC)).machine
+    with pytest.raises(Conflict):
+        await parts.register(OTHER_MAC)
+    with pytest.raises(Invalid, match="there is no machine 'ghost'") as caught:
+        await parts.registrations.resolve(OTHER_MAC, "ghost", OPERATOR)
+    assert [field.path for field in caught.value.fields] == ["machine"]
+    await parts.change(known.id, locked=True)
+    with pytest.raises(Refused, match="is locked"):
+        await parts.registrations.resolve(OTHER_MAC, known.id, OPERATOR)
+    assert parts.clashes.find(OTHER_MAC).machines == (known.id,)
+
+
+async def test_a_machine_says_its_arch_and_address_in_any_way(parts):
+    machine = (await parts.register(arch="x86_64", address="nonsense")).machine
+    assert (machine.arch, machine.address) == ("amd64", "10.0.0.50")
+
+
+async def test_macs_that_say_nothing_are_not_counted(parts):
+    machine = (await parts.register(MAC, "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")).machine
+    assert machine.macs == (MAC,)
+
+
 # --- coming up --------------------------------------------------------------------------------------------------------
 
 
@@ -142,10 +219,10 @@ async def test_a_machine_that_comes_up_elsewhere_waits_for_its_boot(parts):
     assert not saved.runnable and saved.waiting_for == "boot of discovery"
 
 
-async def test_a_paused_machine_stays_paused_when_its_agent_only_starts_again(parts):
+async def test_a_paused_machine_stays_paused_when_its_agent_starts_again_or_it_boots(parts):
     machine = await parts.ready(runnable=False)
     assert not (await parts.hello(machine)).runnable
-    assert (await parts.hello(machine, boot_id="boot-2")).runnable
+    assert not (await parts.hello(machine, boot_id="boot-2")).runnable
 
 
 async def test_a_hello_without_a_boot_id_is_refused(parts):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from provisioner.identity import MATCH, best_match, clean, score
-from provisioner.model import Identity, Machine
+from provisioner.identity import MATCH, SWAP_TIME, best_match, clean, marks, says_something, score, twin_reason
+from provisioner.model import AgentInfo, Identity, Machine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FULL = Identity(dmi_uuid="u-1", serial="S1", board_serial="B1", chassis_serial="C1")
@@ -57,3 +60,86 @@ def test_the_best_of_several_is_chosen():
 
 def test_without_any_machine_there_is_no_match():
     assert best_match([], ["a"], FULL) is None
+
+
+TEXTS = st.text(alphabet="AB01-. xX", max_size=6)
+IDENTITIES = st.builds(Identity, dmi_uuid=TEXTS, serial=TEXTS, board_serial=TEXTS, chassis_serial=TEXTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Not Specified", "System Serial Number", "Base Board Serial Number", "Chassis Serial", "Default string"),
+        *("O.E.M.", "Filled By O.E.M.", "INVALID", "Empty", "N/A", "XXXXXXXX", "....", "1234567890", "0x00000000"),
+        *("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "03000200-0400-0500-0006-000700080009", "Not Settable"),
+    ],
+)
+def test_a_placeholder_is_no_identity(text):
+    assert clean(Identity(dmi_uuid=text, serial=text, board_serial=text)) == Identity()
+
+
+@pytest.mark.parametrize("text", ["SN0001", "7", "CZ3012ABCD", "VMware-56 4d 1f", "ABC123456789", "PF-0000-1"])
+def test_a_serial_number_is_no_placeholder(text):
+    assert clean(Identity(serial=text)).serial == text
+
+
+@given(identity=IDENTITIES)
+def test_cleaning_twice_changes_nothing(identity):
+    assert clean(clean(identity)) == clean(identity)
+
+
+@given(identity=IDENTITIES, known=st.lists(IDENTITIES, max_size=4))
+def test_the_order_in_which_machines_are_known_does_not_matter(identity, known):
+    machines = [machine(f"m{place}", clean(each)) for place, each in enumerate(known)]
+    assert best_match(machines, [], clean(identity)) == best_match(reversed(machines), [], clean(identity))
+
+
+@given(seen=IDENTITIES, known=IDENTITIES)
+def test_a_value_that_several_machines_share_counts_neither_for_nor_against(seen, known):
+    seen, known = clean(seen), clean(known)
+    shared = {*marks((), seen), *marks((), known)}
+    assert score(machine("m1", known), frozenset(), seen, shared) == 0
+
+
+@given(identity=IDENTITIES)
+def test_identical_full_numbers_are_the_same_machine_and_any_known_one_fits_itself_best(identity):
+    known = machine("m1", clean(identity), ("a",))
+    assert best_match([known, machine("m2", Identity(), ("b",))], ["a"], clean(identity)).machine is known
+
+
+def test_serial_numbers_that_two_known_machines_share_recognise_neither():
+    known = [machine("m1", FULL, ("a",)), machine("m2", FULL, ("b",))]
+    shared = set(marks((), FULL))
+    assert best_match(known, ["z"], FULL, shared) is None
+    assert best_match(known, ["b"], FULL, shared).machine.id == "m2"
+
+
+@pytest.mark.parametrize("mac", ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"])
+def test_a_mac_of_no_card_says_nothing(mac):
+    assert not says_something(mac) and says_something("52:54:00:00:00:01")
+
+
+def heard(ago):
+    return replace(machine("m1", FULL, ("a",)), registered_at=NOW - ago)
+
+
+def test_a_machine_with_a_mac_in_common_is_the_machine_itself():
+    assert twin_reason(heard(timedelta(0)), ["a", "z"], True, NOW) == ""
+    assert twin_reason(replace(heard(timedelta(0)), macs=()), ["z"], False, NOW) == ""
+
+
+def test_a_machine_at_work_or_heard_of_a_moment_ago_has_a_twin():
+    assert "running a job at this moment" in twin_reason(heard(SWAP_TIME), ["z"], True, NOW)
+    assert "heard of 3 minutes ago" in twin_reason(heard(timedelta(minutes=3)), ["z"], False, NOW)
+    assert "heard of 1 minute ago" in twin_reason(heard(timedelta(seconds=80)), ["z"], False, NOW)
+    agent = AgentInfo(hello_at=NOW - timedelta(seconds=20))
+    assert "less than a minute ago" in twin_reason(replace(heard(SWAP_TIME), agent=agent), ["z"], False, NOW)
+
+
+def test_a_machine_not_heard_of_for_a_while_may_have_got_new_network_cards():
+    assert twin_reason(heard(SWAP_TIME), ["z"], False, NOW) == ""
+    assert twin_reason(machine("m1", FULL, ("a",)), ["z"], False, NOW) == ""
+
+
+def test_a_clock_that_was_set_back_makes_no_twins():
+    assert twin_reason(heard(timedelta(hours=-1)), ["z"], False, NOW) == ""

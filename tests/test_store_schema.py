@@ -8,7 +8,19 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
-from provisioner.model import CONTENT_KINDS, Clash, Job, Lease, Machine, Operation, Reservation, Subnet, Token, User
+from provisioner.model import (
+    CONTENT_KINDS,
+    Clash,
+    Job,
+    Lease,
+    Machine,
+    Operation,
+    Reply,
+    Reservation,
+    Subnet,
+    Token,
+    User,
+)
 from provisioner.store.schema import DOCUMENT_TABLES, MIGRATIONS, migrate, version
 
 
@@ -34,7 +46,7 @@ def _add_a_table_and_fail(tables):
 
 
 def test_every_kind_of_object_has_a_table():
-    stored = (Machine, Job, Subnet, Reservation, Lease, User, Token, Clash, Operation, *CONTENT_KINDS.values())
+    stored = (Machine, Job, Subnet, Reservation, Lease, User, Token, Clash, Operation, Reply, *CONTENT_KINDS.values())
     assert sorted(cls.kind for cls in stored) == sorted(DOCUMENT_TABLES)
 
 

@@ -10,16 +10,17 @@ from msgspec import Struct
 from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Invalid
-from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Lease, Machine
-from provisioner.params import plain, resolve
+from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Clash, Lease, Machine
 
 log = structlog.get_logger(__name__)
 
 IPXE_TEMPLATE = "boot/ipxe"
 LOCAL_TEMPLATE = "boot/local"
+HELD_TEMPLATE = "boot/held"
 
 
 class Reached(Struct, frozen=True):
@@ -33,11 +34,18 @@ class Boot:
     """Decides and renders boot scripts."""
 
     def __init__(
-        self, ledger: Ledger, catalog: Catalog, tokens: Tokens, renderer: Renderer, unknown_bootenv: str
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        tokens: Tokens,
+        clashes: Clashes,
+        renderer: Renderer,
+        unknown_bootenv: str,
     ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._tokens = tokens
+        self._clashes = clashes
         self._renderer = renderer
         self._unknown_bootenv = unknown_bootenv
 
@@ -55,6 +63,9 @@ class Boot:
 
     async def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
         """The iPXE script for a MAC. One that boots an environment carries a registration ticket, good for once."""
+        clash = self._clashes.held(mac)
+        if clash is not None:
+            return await self._held_script(clash, mac, reached, protocol, client)
         machine = self._ledger.machine_by_mac(mac)
         bootenv = self.bootenv_of(machine)
         tx = self._ledger.transaction(by=f"address:{client}")
@@ -69,6 +80,25 @@ class Boot:
             raise Invalid(f"boot script for {mac}: {error}", object=mac, code="boot-script") from error
         kind = "boot.render" if bootenv.netboots else "boot.local"
         tx.event(kind, **whose, key=bootenv.name, protocol=protocol, bytes=len(text))
+        await tx.commit()
+        return text.encode()
+
+    async def _held_script(self, clash: Clash, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
+        """What a newcomer boots that looks like another machine: an explanation, and the next try in a minute."""
+        known = [self._ledger.get(Machine, machine) for machine in clash.machines]
+        context = {
+            "server": {"url": reached.url, "address": reached.address},
+            "mac": mac,
+            "mac_dashed": mac.replace(":", "-"),
+            "machines": [machine.name for machine in known if machine is not None],
+            "reason": clash.reason,
+        }
+        try:
+            text = self._renderer.render(HELD_TEMPLATE, self._templates(), context)
+        except RenderError as error:
+            raise Invalid(f"boot script for {mac}: {error}", object=mac, code="boot-script") from error
+        tx = self._ledger.transaction(by=f"address:{client}")
+        tx.event("boot.held", mac=mac, key=clash.mac, protocol=protocol, reason=clash.reason)
         await tx.commit()
         return text.encode()
 
@@ -110,14 +140,16 @@ class Boot:
     def _context(
         self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, ticket: str
     ) -> dict[str, Any]:
-        view = self._catalog.view
         who = machine or _stranger(mac, self._ledger)
+        server = {"url": reached.url, "address": reached.address}
+        given = self._catalog.values.of(who, server).plain()
         shown = {"id": who.id, "name": who.name, "arch": who.arch, "firmware": who.firmware}
         return {
-            "server": {"url": reached.url, "address": reached.address},
+            "server": server,
             "bootenv": {"name": bootenv.name, "os": {"family": bootenv.os.family, "version": bootenv.os.version}},
             "machine": shown if machine else None,
-            "params": plain(resolve(who, view), view),
+            "params": given.params,
+            "param_errors": given.errors,
             "mac": mac,
             "mac_dashed": mac.replace(":", "-"),
             "ticket": ticket,

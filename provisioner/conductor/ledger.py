@@ -24,10 +24,13 @@ from provisioner.events import KINDS, Event
 from provisioner.model import (
     CONTENT_KINDS,
     LIVE_STATES,
+    Clash,
     Job,
     Lease,
     Machine,
+    Operation,
     RenderedFile,
+    Reply,
     Reservation,
     Subnet,
     Token,
@@ -47,6 +50,9 @@ _PRIMARY: dict[type, Callable[[Any], str]] = {
     Lease: lambda lease: lease.address,
     User: lambda user: user.name,
     Token: lambda token: token.digest,
+    Clash: lambda clash: clash.mac,
+    Operation: lambda operation: operation.id,
+    Reply: lambda reply: reply.key,
     **{cls: (lambda content: content.name) for cls in CONTENT_KINDS.values()},
 }
 
@@ -95,6 +101,7 @@ class Ledger:
         self._observers: dict[type, list[Observer]] = {cls: [] for cls in _PRIMARY}
         self._generation = 0
         self._next_event = 1
+        self._durable_event = 0
         self._machine_names = self._index(Machine, lambda machine: (machine.name,))
         self._machine_macs = self._index(Machine, lambda machine: machine.macs)
         self._machine_addresses = self._index(Machine, lambda machine: (machine.address,) if machine.address else ())
@@ -103,6 +110,7 @@ class Ledger:
         self._lease_macs = self._index(Lease, lambda lease: (lease.mac,))
         self._live_jobs = self._index(Job, lambda job: (job.machine,) if job.state in LIVE_STATES else ())
         self._watchers: dict[tuple[type, str], list[asyncio.Future[None]]] = {}
+        self._clash_macs = self._index(Clash, lambda clash: clash.macs)
         self._token_subjects = self._index(Token, lambda token: (token.subject,))
 
     def _index(self, cls: type, key: Key) -> Index:
@@ -120,7 +128,8 @@ class Ledger:
             for value in objects:
                 self._apply(cls, primary(value), value)
             self._durable[cls] = dict(self._current[cls])
-        self._next_event = self.database.last_event_id() + 1
+        self._durable_event = self.database.last_event_id()
+        self._next_event = self._durable_event + 1
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -171,6 +180,10 @@ class Ledger:
     def tokens_of(self, subject: str) -> list[Token]:
         """Tokens given to this user, machine or MAC."""
         return self._found(Token, self._token_subjects.keys(subject))
+
+    def clash_by_mac(self, mac: str) -> Clash | None:
+        """The newcomer with this MAC that is held."""
+        return self._first(Clash, self._clash_macs.keys(mac))
 
     def _first(self, cls: type[T], keys: tuple[str, ...]) -> T | None:
         return self._current[cls][keys[0]] if keys else None
@@ -263,12 +276,15 @@ class Ledger:
                 del self._pending[cls, key]
             self.wake(cls, key)
         for event in events:
+            self._durable_event = event.id
             self.bus.publish(event)
 
     def _roll_back(self, generation: int) -> None:
         if generation != self._generation:
             return
         self._generation += 1
+        # Nobody has seen the numbers after this one, and readers count on there being no gap.
+        self._next_event = self._durable_event + 1
         undone, self._pending = list(self._pending), Counter()
         for cls, key in undone:
             self._apply(cls, key, self._durable[cls].get(key))

@@ -1,35 +1,39 @@
-"""What operators do with machines: make, change, grant, delete."""
+"""What operators do with machines: make, change, restart, resume, grant, delete."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.access import Principal
+from provisioner.access import Principal, Who
+from provisioner.availability import with_availability
 from provisioner.conductor.catalog import Catalog
-from provisioner.conductor.finding import decided
+from provisioner.conductor.clashes import Clashes
+from provisioner.conductor.finding import Expect, decided
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.conductor.machine_changes import MachineChange, MachineChanges
+from provisioner.conductor.machine_changes import MachineChange, MachineChanges, NewMachine
 from provisioner.conductor.record import save_machine
 from provisioner.errors import FieldError, Invalid, NotFound, Refused, unknown
-from provisioner.identity import normal_mac
 from provisioner.lifecycle import cancel_job
 from provisioner.model import EraseGrant, Job, JobState, Machine, Token
-from provisioner.params import validate
+from provisioner.plan import resume
 
 _GRANT_HOURS_LIMIT = 24 * 14
 
 
 class Machines:
-    """Carries out what operators want of machines, each in one transaction."""
+    """Carries out what operators want of machines, each in one transaction.
 
-    def __init__(self, ledger: Ledger, catalog: Catalog) -> None:
+    `expect` looks at the machine right before it is changed and raises when it is not what the caller saw.
+    """
+
+    def __init__(self, ledger: Ledger, catalog: Catalog, clashes: Clashes) -> None:
         self._ledger = ledger
         self._catalog = catalog
+        self._clashes = clashes
         self._changes = MachineChanges(ledger, catalog)
 
     def find(self, name: str) -> Machine:
@@ -40,23 +44,40 @@ class Machines:
             raise NotFound(f"there is no machine {name!r}", object=name)
         return machine
 
-    async def create(self, name: str, macs: tuple[str, ...], description: str, by: Principal) -> Machine:
+    def _unlocked(self, machine_id: str, by: Principal, expect: Expect | None = None) -> Machine:
+        """The machine, which its agent may always go on with, but people only while it is not locked."""
+        machine = decided(self._ledger, Machine, machine_id)
+        if expect is not None:
+            expect(machine)
+        if machine.locked and by.who is not Who.MACHINE:
+            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
+        return machine
+
+    async def create(self, asked: NewMachine, by: Principal) -> Machine:
         """Make a machine before it has ever been seen; it is recognised by its MACs when it boots."""
         tx = self._ledger.transaction(by=str(by))
-        known = tuple(dict.fromkeys(normal_mac(mac) for mac in macs))
-        machine = Machine(
-            id=str(uuid4()), name=name, macs=known, description=description, created_at=tx.now, updated_at=tx.now
-        )
-        self._changes.check_name(machine)
-        self._changes.check_macs(machine)
+        machine = self._changes.made(asked, tx.now)
         saved: Machine = tx.put(machine)
-        tx.event("machine.create", machine=machine.id, key=name)
+        self._clashes.settle(tx, machine.macs)
+        tx.event("machine.create", machine=machine.id, key=machine.name)
+        if machine.workflow:
+            tx.event("machine.workflow", machine=machine.id, key=machine.name, workflow=machine.workflow, before="")
         await tx.commit()
         return saved
 
-    async def change(self, machine_id: str, change: MachineChange, by: Principal, *, force: bool = False) -> Machine:
+    async def change(
+        self,
+        machine_id: str,
+        change: MachineChange,
+        by: Principal,
+        *,
+        force: bool = False,
+        expect: Expect | None = None,
+    ) -> Machine:
         """Change a machine as an operator (or its agent, within its rights); all or nothing."""
         machine = decided(self._ledger, Machine, machine_id)
+        if expect is not None:
+            expect(machine)
         if machine.locked and change.locked is not False:
             raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
         new = self._changes.changed(machine, change, force=force)
@@ -68,29 +89,54 @@ class Machines:
         await tx.commit()
         return saved
 
+    def check(self, machine_id: str, change: MachineChange, *, force: bool = False) -> Machine:
+        """The machine as `change` would leave it; raises what that would raise, and changes nothing."""
+        machine = decided(self._ledger, Machine, machine_id)
+        if machine.locked and change.locked is not False:
+            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
+        return self._changes.changed(machine, change, force=force)
+
+    async def restart(self, machine_id: str, stage: str, by: Principal, expect: Expect | None = None) -> Machine:
+        """Begin the machine's work anew, from its start or from the stage of its workflow that is named."""
+        machine = self._unlocked(machine_id, by, expect)
+        new = self._changes.restarted(machine, stage)
+        tx = self._ledger.transaction(by=str(by))
+        self._drop_job(tx, machine)
+        tx.event("machine.restart", machine=machine.id, key=machine.name, workflow=new.workflow, stage=new.stage)
+        saved = save_machine(tx, machine, new)
+        await tx.commit()
+        return saved
+
+    async def resume(self, machine_id: str, by: Principal, expect: Expect | None = None) -> Machine:
+        """Let the machine go on at the task that failed or was held, with all its retries."""
+        machine = self._unlocked(machine_id, by, expect)
+        new = resume(machine)
+        tx = self._ledger.transaction(by=str(by))
+        tx.event("machine.resume", machine=machine.id, key=machine.name)
+        saved = save_machine(tx, machine, new)
+        await tx.commit()
+        return saved
+
     def _drop_job(self, tx: Transaction, machine: Machine) -> None:
         job = self._ledger.get(Job, machine.current_job)
         if job is not None and not job.final:
             tx.put(cancel_job(job, "the machine was given other work", tx.now))
             tx.event("job.cancel", machine=machine.id, key=job.id, task=job.task)
 
-    async def set_param(self, machine_id: str, name: str, value: Any, by: Principal) -> None:
+    async def set_param(
+        self, machine_id: str, name: str, value: Any, by: Principal, expect: Expect | None = None
+    ) -> None:
         """Set one param of the machine; raises Invalid when it does not fit its schema."""
-        declared = self._catalog.view["params"]
-        if name not in declared:
-            raise Invalid(unknown("param", name, declared), object=machine_id)
-        errors = validate(name, value, declared[name])
-        if errors:
-            raise Invalid(f"param {name}: {errors[0].message}", object=machine_id, fields=tuple(errors))
-        machine = decided(self._ledger, Machine, machine_id)
+        machine = self._unlocked(machine_id, by, expect)
+        taken = self._catalog.values.accept({name: value}, machine.params)
         tx = self._ledger.transaction(by=str(by))
         tx.event("machine.update", machine=machine_id, key=machine.name, fields=[f"params.{name}"])
-        save_machine(tx, machine, replace(machine, params={**machine.params, name: value}))
+        save_machine(tx, machine, replace(machine, params={**machine.params, **taken}))
         await tx.commit()
 
-    async def drop_param(self, machine_id: str, name: str, by: Principal) -> None:
+    async def drop_param(self, machine_id: str, name: str, by: Principal, expect: Expect | None = None) -> None:
         """Remove one param of the machine itself."""
-        machine = decided(self._ledger, Machine, machine_id)
+        machine = self._unlocked(machine_id, by, expect)
         if name not in machine.params:
             raise NotFound(f"machine {machine.name} itself has no param {name!r}", object=machine_id)
         tx = self._ledger.transaction(by=str(by))
@@ -108,7 +154,7 @@ class Machines:
         if not 0 < hours <= _GRANT_HOURS_LIMIT:
             message = f"{hours} is not more than 0 and at most {_GRANT_HOURS_LIMIT}"
             raise Invalid(f"hours: {message}", object=machine_id, fields=(FieldError("hours", message),))
-        machine = decided(self._ledger, Machine, machine_id)
+        machine = self._unlocked(machine_id, by)
         tx = self._ledger.transaction(by=str(by))
         grant = EraseGrant(disk.strip(), tx.now + timedelta(hours=hours), str(by))
         kept = tuple(old for old in machine.erase_grants if old.expires_at > tx.now and old.disk != grant.disk)
@@ -117,12 +163,23 @@ class Machines:
         await tx.commit()
         return saved
 
-    async def delete(self, machine_id: str, by: Principal) -> None:
-        """Forget a machine, its tokens and its jobs; refused while a job runs or it is locked."""
+    async def revoke_erase(self, machine_id: str, disk: str, by: Principal) -> Machine:
+        """Take the leave to erase this disk back; also of a locked machine, since it can only save what is there."""
         machine = decided(self._ledger, Machine, machine_id)
+        kept = tuple(grant for grant in machine.erase_grants if grant.disk != disk)
+        if len(kept) == len(machine.erase_grants):
+            message = unknown("grant", disk, [grant.disk for grant in machine.erase_grants])
+            raise NotFound(f"machine {machine.name}: {message}", object=machine.id)
+        tx = self._ledger.transaction(by=str(by))
+        tx.event("machine.revoke", machine=machine.id, key=machine.name, disk=disk)
+        saved = save_machine(tx, machine, replace(machine, erase_grants=kept))
+        await tx.commit()
+        return saved
+
+    async def delete(self, machine_id: str, by: Principal, expect: Expect | None = None) -> None:
+        """Forget a machine, its tokens and its jobs; refused while a job runs or it is locked."""
+        machine = self._unlocked(machine_id, by, expect)
         job = self._ledger.get(Job, machine.current_job)
-        if machine.locked:
-            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
         if job is not None and job.state is JobState.RUNNING:
             raise Refused(f"machine {machine.name} is running job {job.id}; cancel that first", object=machine.id)
         tx = self._ledger.transaction(by=str(by))
@@ -131,5 +188,18 @@ class Machines:
             tx.delete(Job, old.id)
         for token in self._ledger.tokens_of(machine.id):
             tx.delete(Token, token.digest)
+        self._clashes.forget_machine(tx, machine.id)
         tx.event("machine.delete", machine=machine.id, key=machine.name)
         await tx.commit()
+
+    async def refresh(self) -> int:
+        """See anew of every machine whether it is available; for the start, when packs may have changed."""
+        tx = self._ledger.transaction(by="server")
+        changed = 0
+        for machine in list(self._ledger.all(Machine)):
+            new = with_availability(machine, self._catalog.view)
+            if new != machine:
+                save_machine(tx, machine, new)
+                changed += 1
+        await tx.commit()
+        return changed

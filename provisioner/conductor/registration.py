@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.access import Principal
+from provisioner.arch import canonical
+from provisioner.availability import with_availability
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.finding import decided
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.conductor.machine_changes import is_machine_name
+from provisioner.conductor.machine_changes import is_address, is_machine_name
+from provisioner.conductor.recognition import Recognition
 from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Conflict, Denied, FieldError, Invalid
-from provisioner.identity import best_match, clean, normal_mac
-from provisioner.model import AgentInfo, Identity, Job, JobState, Machine, Token, TokenPurpose
-from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, set_stage, set_workflow
+from provisioner.identity import clean, normal_mac, says_something
+from provisioner.model import LOCAL_BOOTENV, AgentInfo, Clash, Hold, Identity, Job, Machine, Token, TokenPurpose
+from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, hold, set_stage, set_workflow
 from provisioner.standing import came_up
 
 
@@ -58,6 +62,34 @@ class Registered(Struct, frozen=True):
     created: bool
 
 
+def _seen(asked: Registration) -> dict[str, Any]:
+    """What a registration tells of the machine itself."""
+    return {
+        "macs": asked.macs,
+        "identity": asked.identity,
+        "arch": asked.arch,
+        "firmware": asked.firmware,
+        "address": asked.address,
+    }
+
+
+def _first_mac(asked: Registration, ticket: Token) -> str:
+    """The MAC that the machine booted from; its first one when it joins from its own system."""
+    return ticket.subject if ticket.purpose is TokenPurpose.TICKET else asked.macs[0]
+
+
+def _as_registration(clash: Clash) -> Registration:
+    return Registration(
+        ticket="",
+        macs=clash.macs,
+        arch=clash.arch,
+        firmware=clash.firmware,
+        bootenv=clash.bootenv,
+        address=clash.address,
+        identity=clash.identity,
+    )
+
+
 class Registrations:
     """All that machines and their agents say outside of jobs."""
 
@@ -66,97 +98,143 @@ class Registrations:
         ledger: Ledger,
         catalog: Catalog,
         tokens: Tokens,
+        clashes: Clashes,
         default_workflow: str,
         jitter: Callable[[], float] = random,
     ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._tokens = tokens
+        self._clashes = clashes
+        self._recognition = Recognition(ledger)
         self._default_workflow = default_workflow
         self._jitter = jitter
 
     async def register(self, asked: Registration, address: str) -> Registered:
-        """Recognise a machine or make a new one, and give it a token bound to it."""
-        macs = tuple(dict.fromkeys(normal_mac(mac) for mac in asked.macs))
+        """Recognise a machine or make a new one, and give it a token bound to it.
+
+        Raises Denied when the ticket is refused, and Conflict (`identity-clash`) after having held a newcomer that
+        looks like a machine which it cannot be.
+        """
+        macs = tuple(filter(says_something, dict.fromkeys(normal_mac(mac) for mac in asked.macs)))
         if not macs:
             raise Invalid("a machine registers with at least one MAC", fields=(FieldError("macs", "is empty"),))
-        identity = clean(asked.identity)
         tx = self._ledger.transaction(by=f"address:{address}")
         ticket = self._tokens.redeem_ticket(tx, asked.ticket)
-        if ticket.subject not in macs:
-            raise Denied(
-                f"the ticket is for {ticket.subject}, which is not among the machine's MACs",
-                code="ticket-refused",
-            )
-        match = best_match(self._ledger.all(Machine), macs, identity)
-        self._refuse_clash(match.machine if match else None, macs, ticket)
-        seen = {
-            "macs": macs,
-            "identity": identity,
-            "arch": asked.arch,
-            "firmware": asked.firmware,
-            "address": asked.address or address,
-        }
-        if match is None:
-            machine = self._new_machine(tx, asked, seen)
-        else:
-            machine = save_machine(tx, match.machine, replace(match.machine, **seen))
+        self._refuse_stranger(ticket, macs)
+        asked = replace(
+            asked,
+            macs=macs,
+            arch=canonical(asked.arch),
+            identity=clean(asked.identity),
+            address=asked.address if is_address(asked.address) else address,
+        )
+        match = self._recognition.best(macs, asked.identity)
+        reason, machines = self._clashes.against(match, macs, tx)
+        if reason:
+            await self._hold(tx, asked, ticket, reason, machines)
+        machine = self._known(tx, match.machine, asked) if match else self._new_machine(tx, asked, ticket)
+        self._clashes.settle(tx, macs)
         token = self._tokens.issue(tx, TokenPurpose.MACHINE, machine.id)
         tx.event(
             "agent.register",
             machine=machine.id,
-            mac=ticket.subject,
+            mac=_first_mac(asked, ticket),
             key=machine.name,
             score=match.score if match else 0,
         )
         await tx.commit()
         return Registered(machine, token, created=match is None)
 
-    def _refuse_clash(self, known: Machine | None, macs: tuple[str, ...], ticket: Token) -> None:
-        for mac in macs:
-            other = self._ledger.machine_by_mac(mac)
-            if other is not None and (known is None or other.id != known.id):
-                raise Conflict(
-                    f"MAC {mac} belongs to machine {other.name}, but serial numbers say that this is another one;"
-                    " delete or correct that machine first",
-                    object=other.id,
-                    code="identity-clash",
-                )
-        if known is None or ticket.subject in known.macs or known.agent.hello_at is None:
-            return
-        job = self._ledger.get(Job, known.current_job)
-        if job is not None and job.state is JobState.RUNNING:
-            raise Conflict(
-                f"this looks like machine {known.name}, which is running a job at this moment from another network"
-                " card; two machines seem to share serial numbers",
-                object=known.id,
-                code="identity-clash",
+    def _refuse_stranger(self, ticket: Token, macs: tuple[str, ...]) -> None:
+        if ticket.purpose is TokenPurpose.TICKET and ticket.subject not in macs:
+            raise Denied(
+                f"the ticket is for {ticket.subject}, which is not among the machine's MACs",
+                code="ticket-refused",
             )
 
-    def _new_machine(self, tx: Transaction, asked: Registration, seen: dict[str, Any]) -> Machine:
-        view = self._catalog.view
-        bootenv = asked.bootenv if asked.bootenv in view["bootenvs"] else ""
-        machine = Machine(
-            id=str(uuid4()),
-            name=self._free_name(asked, seen["macs"]),
-            created_at=tx.now,
-            updated_at=tx.now,
-            waiting_for="its agent to come up",
-            **(seen | {"bootenv": bootenv} if bootenv else seen),
+    async def _hold(
+        self, tx: Transaction, asked: Registration, ticket: Token, reason: str, machines: tuple[str, ...]
+    ) -> NoReturn:
+        newcomer = Clash(
+            mac=_first_mac(asked, ticket),
+            macs=asked.macs,
+            identity=asked.identity,
+            machines=machines,
+            reason=reason,
+            address=asked.address,
+            arch=asked.arch,
+            firmware=asked.firmware,
+            bootenv=asked.bootenv,
+            first_seen_at=tx.now,
+            last_seen_at=tx.now,
         )
-        workflow = view["workflows"].get(self._default_workflow)
-        if workflow is not None:
-            machine = set_workflow(machine, workflow, view["stages"])
-        tx.event("machine.create", machine=machine.id, mac=seen["macs"][0], key=machine.name)
-        if machine.workflow:
-            tx.event("machine.workflow", machine=machine.id, key=machine.name, workflow=machine.workflow, before="")
+        clash = self._clashes.hold(tx, newcomer)
+        await tx.commit()
+        raise Conflict(
+            f"{reason}; this machine is held until an operator says who it is (clash {clash.mac})",
+            object=machines[0],
+            code="identity-clash",
+        )
+
+    def _known(self, tx: Transaction, machine: Machine, asked: Registration) -> Machine:
+        return save_machine(tx, machine, replace(machine, **_seen(asked), registered_at=tx.now))
+
+    async def resolve(self, mac: str, machine: str, by: Principal) -> Machine:
+        """Say who a held newcomer is: a known machine by id or name, or '' for a new one.
+
+        Its MACs move there from wherever they are. Serial numbers that it shares with others count for nothing then.
+        """
+        held = self._clashes.find(mac)
+        tx = self._ledger.transaction(by=str(by))
+        clash = decided(self._ledger, Clash, held.mac)
+        if machine:
+            known = self._ledger.get(Machine, machine) or self._ledger.machine_by_name(machine)
+            if known is None:
+                message = f"there is no machine {machine!r}; leave it empty for a new one"
+                raise Invalid(message, object=f"clashes/{clash.mac}", fields=(FieldError("machine", message),))
+        else:
+            known = self._made(tx, _as_registration(clash), workflow=self._default_workflow)
+        saved = self._clashes.give(tx, clash, known)
+        await tx.commit()
+        return saved
+
+    def _new_machine(self, tx: Transaction, asked: Registration, ticket: Token) -> Machine:
+        """A machine that was never seen. One that joins from its own system has no work at first, and stays in it."""
+        joins = ticket.purpose is not TokenPurpose.TICKET
+        if joins:
+            asked = replace(asked, bootenv=LOCAL_BOOTENV)
+        machine = self._made(tx, asked, workflow="" if joins else self._default_workflow, hostname=joins)
         saved: Machine = tx.put(machine)
         return saved
 
-    def _free_name(self, asked: Registration, macs: tuple[str, ...]) -> str:
-        reserved = [r.hostname for mac in macs for r in self._ledger.reservations_by_mac(mac) if r.hostname]
-        fallback = "m-" + macs[0].replace(":", "-")
-        for name in (*reserved, fallback):
+    def _made(self, tx: Transaction, asked: Registration, *, workflow: str, hostname: bool = False) -> Machine:
+        view = self._catalog.view
+        machine = Machine(
+            id=str(uuid4()),
+            name=self._free_name(asked, hostname),
+            created_at=tx.now,
+            updated_at=tx.now,
+            registered_at=tx.now,
+            **_seen(asked),
+        )
+        if asked.bootenv in view["bootenvs"]:
+            machine = replace(machine, bootenv=asked.bootenv)
+        found = view["workflows"].get(workflow)
+        if found is not None:
+            machine = set_workflow(machine, found, view["stages"])
+        if not machine.runnable:
+            machine = hold(machine, Hold.BOOT, "its agent to come up")
+        tx.event("machine.create", machine=machine.id, mac=asked.macs[0], key=machine.name)
+        if machine.workflow:
+            tx.event("machine.workflow", machine=machine.id, key=machine.name, workflow=machine.workflow, before="")
+        return with_availability(machine, view)
+
+    def _free_name(self, asked: Registration, hostname: bool) -> str:
+        reserved = [r.hostname for mac in asked.macs for r in self._ledger.reservations_by_mac(mac) if r.hostname]
+        own = [asked.hostname.partition(".")[0]] if hostname else []
+        fallback = "m-" + asked.macs[0].replace(":", "-")
+        for name in (*reserved, *own, fallback):
             if is_machine_name(name) and self._ledger.machine_by_name(name) is None:
                 return name
         return f"{fallback}-{uuid4().hex[:4]}"
@@ -178,10 +256,8 @@ class Registrations:
             hello_at=tx.now,
         )
         job = self._ledger.get(Job, machine.current_job)
-        task = self._catalog.view["tasks"].get(job.task) if job is not None else None
-        up = came_up(machine, job, task, agent, tx.now, self._jitter())
-        if up.lost is not None:
-            save_job_end(tx, up.lost)
+        view = self._catalog.view
+        up = came_up(machine, job, view["tasks"].get(job.task) if job else None, agent, tx.now)
         tx.event(
             "agent.hello",
             machine=machine.id,
@@ -192,7 +268,9 @@ class Registrations:
             version=said.version,
             expected_bootenv=machine.bootenv,
         )
-        saved = save_machine(tx, machine, up.machine)
+        if up.lost is not None:
+            save_job_end(tx, up.lost)
+        saved = save_machine(tx, machine, with_availability(up.machine, view))
         await tx.commit()
         return saved
 
@@ -213,7 +291,7 @@ class Registrations:
         if not step.stage:
             return step
         tx = self._ledger.transaction(by=str(by))
-        save_machine(tx, machine, set_stage(machine, view["stages"][step.stage]))
+        save_machine(tx, machine, with_availability(set_stage(machine, view["stages"][step.stage]), view))
         await tx.commit()
         return step
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from provisioner.arch import BOOT_ARCHES, arch_fault
 from provisioner.content.references import ENTRIES
-from provisioner.errors import FieldError, unknown
+from provisioner.errors import FieldError
 from provisioner.model import NO_STAGE, Bootenv, BootFile, Content, Param, Stage, Task, TaskFile
 from provisioner.params import check_schema
 
-ARCHES = ("amd64", "arm64")
 # A name is a path in a pack and part of a URL; a colon would make it an entry such as `stage:x`.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -84,8 +84,9 @@ def _entry_faults(tasks: Sequence[str]) -> Iterator[FieldError]:
 def _bootenv_faults(bootenv: Bootenv) -> Iterator[FieldError]:
     yield from _source_faults(bootenv.files)
     for name, arch in bootenv.arch.items():
-        if name not in ARCHES:
-            yield FieldError(f"arch.{name}", unknown("arch", name, ARCHES))
+        fault = arch_fault(name, BOOT_ARCHES)
+        if fault:
+            yield FieldError(f"arch.{name}", fault)
         paths = [("kernel", arch.kernel), *((f"initrds[{place}]", path) for place, path in enumerate(arch.initrds))]
         for path, file in paths:
             if not file or file.startswith("/") or ".." in file.split("/"):

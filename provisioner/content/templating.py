@@ -31,7 +31,7 @@ TASK_NAMES = frozenset({"machine", "params", "stage", "task", "job", "workflow",
 BOOT_NAMES = frozenset(
     {
         *("server", "bootenv", "machine", "params", "param", "mac", "mac_dashed", "ticket"),
-        *("kernel_url", "initrd_urls", "boot_params"),
+        *("kernel_url", "initrd_urls", "boot_params", "machines", "reason"),
     }
 )
 

@@ -34,7 +34,7 @@ _FIRST = (
 # One table of JSON documents by key for each kind of object that the server itself changes. A new kind gets its name
 # here and a migration `_documents("name")` at the end of MIGRATIONS.
 _CLASHES_AND_OPERATIONS = ("clashes", "operations")
-DOCUMENT_TABLES = (*_FIRST, *_CLASHES_AND_OPERATIONS)
+DOCUMENT_TABLES = (*_FIRST, *_CLASHES_AND_OPERATIONS, "replies")
 
 
 Migration = Callable[[Tables], None]
@@ -69,6 +69,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _documents_and_events,
     _retention,
     _documents(*_CLASHES_AND_OPERATIONS),
+    _documents("replies"),
 )
 
 

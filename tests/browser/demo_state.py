@@ -20,6 +20,7 @@ from agent.render import Renderer
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
@@ -38,6 +39,7 @@ from provisioner.services.ui import Ui
 from provisioner.shipped import tree
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
+from provisioner.vault import Vault
 from tests.browser import hardware
 from tests.browser.story import OPERATOR, Story, StoryClock
 from tests.fakes.power import FakePower
@@ -59,10 +61,13 @@ class Demo:
         self.database = Database(folder / "demo.db")
         self.ledger = Ledger(self.database, Bus(), self.clock)
         self.logs = JobLogs(folder / "logs")
-        self.catalog = Catalog(self.ledger, lambda edits: shipped_content())
+        self.catalog = Catalog(
+            self.ledger, lambda edits: shipped_content(), vault=Vault([bytes(32)]), renderer=Renderer()
+        )
         self.tokens = Tokens(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog)
-        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, "discover")
+        clashes = Clashes(self.ledger)
+        self.machines = Machines(self.ledger, self.catalog, clashes)
+        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, clashes, "discover")
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))

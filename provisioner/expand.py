@@ -7,7 +7,7 @@ text, the value that it stands for as JSON is tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from json import JSONDecodeError, loads
 from typing import Any, NamedTuple
 
@@ -18,6 +18,11 @@ from agent.render import Renderer
 from provisioner.errors import ProvisionerError, Refused
 from provisioner.model import Machine, Param, Task
 from provisioner.params import ContentView, Params, Resolved, compose, has_template, is_sealed, validate
+
+
+def declared_by(task: Task) -> tuple[str, ...]:
+    """The params that a task says it uses."""
+    return (*task.required_params, *task.optional_params)
 
 
 class CannotExpand(Refused):
@@ -115,9 +120,25 @@ class Expansion:
             self._way.pop()
         return self._done[name]
 
+    def problems(self, names: Iterable[str]) -> list[str]:
+        """Why those of these params that have a value cannot be expanded."""
+        found = []
+        for name in dict.fromkeys(names):
+            if name in self.resolved:
+                try:
+                    self.value(name)
+                except CannotExpand as error:
+                    found.append(error.message)
+        return found
+
+    def secrets(self, names: Iterable[str]) -> list[Any]:
+        """The plain values of those of these params that are secure."""
+        usable = [name for name in names if name in self.resolved and not self.problems([name])]
+        return [made.value for made in map(self.value, usable) if made.secure]
+
     def for_task(self, task: Task) -> Given:
         """What a job of this task is given: all plain params, and only those secure ones that the task declares."""
-        return self._given(frozenset((*task.required_params, *task.optional_params)))
+        return self._given(frozenset(declared_by(task)))
 
     def plain(self) -> Given:
         """All without the secure ones: for boot files, which anybody on the network can read."""

@@ -280,17 +280,6 @@ def has_template(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_template, value))
 
 
-def for_task(task: Any, resolved: Mapping[str, Resolved], content: ContentView) -> dict[str, Any]:
-    declared = {*task.required_params, *task.optional_params}
-    p = Params(content)
-    return {n: f.value for n, f in resolved.items() if n in declared or not p.is_secure(n, f)}
-
-
-def plain(resolved: Mapping[str, Resolved], content: ContentView) -> dict[str, Any]:
-    p = Params(content)
-    return {n: f.value for n, f in resolved.items() if not p.is_secure(n, f)}
-
-
 # --- checking -------------------------------------------------------------------------------------------------
 
 

@@ -12,14 +12,16 @@ from binascii import Error as NotBase64
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from provisioner.errors import ProvisionerError, SettingError
-from provisioner.params import SEAL, is_sealed
+from provisioner.params import SEAL, change_values, is_sealed
+
+T = TypeVar("T")
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -67,6 +69,17 @@ class Vault:
         except (InvalidTag, NotBase64, ValueError) as error:
             raise VaultError(f"a secure value sealed with key {key!r} was changed or damaged; set it again") from error
         return msgspec.json.decode(plain)
+
+    def opened(self, value: T) -> T:
+        """A machine or content object with its values plain, to be checked; what cannot be opened stays sealed."""
+
+        def try_open(_: str, each: Any) -> Any:
+            try:
+                return self.open(each)
+            except VaultError:
+                return each
+
+        return change_values(value, try_open)
 
     def knows(self, value: Any) -> bool:
         """Whether it has the key of a sealed value."""

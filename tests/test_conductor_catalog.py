@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.content.whole import build, build_without_bad_edits
 from provisioner.errors import Conflict, ContentError, NotFound, StoreError
@@ -55,7 +56,9 @@ async def test_only_edits_saved_long_ago_may_be_left_out(parts):
     tx = parts.ledger.transaction()
     tx.put(Stage(name="stale", tasks=("gone",)))
     await tx.commit()
-    catalog = Catalog(parts.ledger, lambda edits: build([PACK], edits), build_saved)
+    catalog = Catalog(
+        parts.ledger, lambda edits: build([PACK], edits), build_saved, vault=parts.vault, renderer=Renderer()
+    )
     catalog.load()
     with pytest.raises(ContentError, match="nowhere"):
         await catalog.put(Workflow(name="mine", stages=("nowhere",)), OPERATOR)

@@ -93,7 +93,7 @@ async def test_a_param_that_is_unknown_or_does_not_fit_is_not_set(parts):
     machine = await parts.ready()
     with pytest.raises(Invalid, match="unknown param 'size'; there is: "):
         await parts.machines.set_param(machine, "size", 1, OPERATOR)
-    with pytest.raises(Invalid, match="param count: 'x' is not of type 'integer'"):
+    with pytest.raises(Invalid, match="count: 'x' is not of type 'integer'"):
         await parts.machines.set_param(machine, "count", "x", OPERATOR)
     assert parts.machine(machine).params == {}
 

@@ -16,7 +16,6 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid, NotFound, ProvisionerError
 from provisioner.lifecycle import Outcome as JobOutcome
 from provisioner.model import ExitState, Job, JobState, Machine
-from provisioner.params import resolve
 from provisioner.power.driver import ACTIONS, PowerState
 from provisioner.power.registry import PowerDrivers
 
@@ -59,7 +58,8 @@ class Actions:
         return machine
 
     def _params(self, machine: Machine) -> dict[str, Any]:
-        return {name: found.value for name, found in resolve(machine, self._catalog.view).items()}
+        """What a driver needs to know of the machine's BMC, its password opened."""
+        return self._catalog.values.below(machine, "power/")
 
     def choices(self, machine_id: str) -> list[ActionChoice]:
         """All actions, each with the reason when it cannot be used on this machine."""

@@ -7,12 +7,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agent.render import Renderer
 from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.conductor.values import Values
 from provisioner.content.references import users_of
 from provisioner.errors import Conflict, NotFound, StoreError, unknown
-from provisioner.model import CONTENT_KINDS, Content, Machine
-from provisioner.params import ContentView, resolve
+from provisioner.model import CONTENT_KINDS, Content, Machine, Param
+from provisioner.params import ContentView
+from provisioner.vault import Vault
 
 # Puts packs and edits together as one stack; raises ContentError with every problem.
 Build = Callable[[Iterable[Content]], ContentView]
@@ -24,21 +27,51 @@ class Catalog:
     `build` refuses a bad edit; `build_saved` may leave out edits, saved long ago, that no longer fit the packs.
     """
 
-    def __init__(self, ledger: Ledger, build: Build, build_saved: Build | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, build: Build, build_saved: Build | None = None, *, vault: Vault, renderer: Renderer
+    ) -> None:
         self._ledger = ledger
         self._build = build
         self._build_saved = build_saved or build
-        self.view: ContentView = {kind: {} for kind in CONTENT_KINDS}
+        self._vault = vault
+        self._renderer = renderer
+        self._enforce({kind: {} for kind in CONTENT_KINDS})
+
+    def _enforce(self, view: ContentView) -> None:
+        self.view = view
+        self.values = Values(view, self._vault, self._renderer)
 
     def load(self) -> None:
         """Put packs and saved edits in force; raises ContentError and leaves the old content in force."""
-        self.view = self._build_saved(self._edits())
+        self._enforce(self._build_saved(self._edits()))
 
-    def _checked(self, edits: list[Content]) -> ContentView:
+    async def seal_saved(self) -> int:
+        """At start: seal what was saved plain or with an old key; returns how many machines and objects that were.
+
+        What was written over is then removed from the database's files.
+        """
+        stale = self._to_seal(self.values)
+        if stale:
+            tx = self._ledger.transaction(by="server")
+            for value in stale:
+                tx.put(value)
+            await tx.commit()
+            self.load()
+            await self._ledger.database.scrub()
+        return len(stale)
+
+    def _to_seal(self, values: Values) -> list[Any]:
+        """The edits and machines that are not kept as these rules say, as they should be."""
+        kept = [*self._edits(), *self._ledger.all(Machine)]
+        return [sealed for value in kept if (sealed := values.sealed(value)) is not value]
+
+    def _checked(self, others: list[Content], value: Content | None = None) -> ContentView:
         """The view these edits make, of which none may be bad but those that are left out already."""
-        left_out = [edit for edit in self._left_out() if edit in edits]
-        view = self._build([edit for edit in edits if edit not in left_out])
-        return self._build_saved(edits) if left_out else view
+        left_out = {(type(edit), edit.name) for edit in self._left_out()}
+        good = [edit for edit in others if (type(edit), edit.name) not in left_out]
+        new = [value] if value is not None else []
+        view = self._build([*good, *new])
+        return self._build_saved([*others, *new]) if len(good) < len(others) else view
 
     def _left_out(self) -> list[Content]:
         return [edit for edit in self._edits() if self.view[edit.kind].get(edit.name) != edit]  # type: ignore[attr-defined]
@@ -54,9 +87,9 @@ class Catalog:
         return found
 
     def param(self, machine: Machine, name: str) -> Any:
-        """The value a machine has for a param, None when it has none."""
-        found = resolve(machine, self.view).get(name)
-        return found.value if found is not None else None
+        """The value a machine has for a param, None when it has none; raises CannotExpand."""
+        values = self.values.of(machine)
+        return values.value(name).value if name in values else None
 
     async def put(self, value: Content, by: Principal) -> Any:
         """Save an edit and put it in force, if the whole stack stays valid; objects of packs are read-only."""
@@ -69,17 +102,30 @@ class Catalog:
                 object=f"{kind}/{value.name}",
                 code="read-only",
             )
-        value = replace(value, pack="")
-        others = [edit for edit in self._edits() if not (type(edit) is type(value) and edit.name == value.name)]
-        view = self._checked([*others, value])
+        # Which params are secure may change with this very edit; then others must be kept in another way, too.
+        values = self._declaring(value)
+        value = values.accept_content(replace(value, pack=""), old)
+        others = [values.sealed(edit) for edit in self._edits() if not _same(edit, value)]
+        view = self._checked(others, value)
         tx = self._ledger.transaction(by=str(by))
-        tx.put(value)
+        stale = [each for each in self._to_seal(values) if not _same(each, value)] if isinstance(value, Param) else []
+        for each in (*stale, value):
+            tx.put(each)
         tx.event("object.put", key=f"{kind}/{value.name}")
         await self._put_in_force(view, tx)
+        if stale:
+            await self._ledger.database.scrub()
         return value
 
+    def _declaring(self, value: Content) -> Values:
+        """The rules for values that hold once this edit is in force."""
+        if not isinstance(value, Param):
+            return self.values
+        params = {**self.view["params"], value.name: value}
+        return Values({**self.view, "params": params}, self._vault, self._renderer)
+
     async def _put_in_force(self, view: ContentView, tx: Transaction) -> None:
-        self.view = view
+        self._enforce(view)
         try:
             await tx.commit()
         except StoreError:
@@ -103,8 +149,7 @@ class Catalog:
                 object=f"{kind}/{name}",
                 code="in-use",
             )
-        kept = [edit for edit in self._edits() if edit is not value]
-        view = self._checked([edit for edit in kept if not (type(edit) is type(value) and edit.name == name)])
+        view = self._checked([edit for edit in self._edits() if not _same(edit, value)])
         tx = self._ledger.transaction(by=str(by))
         tx.delete(type(value), name)
         tx.event("object.delete", key=f"{kind}/{name}")
@@ -115,6 +160,10 @@ class Catalog:
         """What refers to this object: machines by name, other content as `stages/deploy`."""
         machines = [f"machine {each.name}" for each in machines_using(kind, name, self._ledger.all(Machine))]
         return machines + users_of(kind, name, self.view)
+
+
+def _same(one: Any, other: Content) -> bool:
+    return type(one) is type(other) and one.name == other.name
 
 
 def machines_using(kind: str, name: str, machines: Iterable[Machine]) -> list[Machine]:

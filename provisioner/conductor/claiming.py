@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct
@@ -18,8 +19,9 @@ from provisioner.conductor.record import save_job_end, save_machine, save_new_jo
 from provisioner.erase import erase_problem
 from provisioner.errors import FieldError, Invalid, Refused, unknown
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, end_job, lose_job
+from provisioner.expand import Expansion, declared_by
 from provisioner.model import ExitState, Hold, Job, JobState, Machine, Task
-from provisioner.params import missing, resolve
+from provisioner.params import missing
 from provisioner.plan import hold, set_bootenv
 from provisioner.standing import after_job
 from provisioner.store.logs import JobLogs
@@ -60,6 +62,8 @@ class Claims:
         self._orders = Orders(ledger, catalog, logs, renderer)
         self._jitter = jitter
         self._perform: PerformAction | None = None
+        # The plain secrets that jobs were given, so that they can be hidden in what agents send back.
+        self.secrets: dict[str, list[Any]] = {}
 
     def use_actions(self, perform: PerformAction) -> None:
         """Say who carries out `action:` entries; called once, when the server is put together."""
@@ -129,8 +133,10 @@ class Claims:
         task = self._task(job.task)
         if task is None:
             raise Refused(unknown("task", job.task, self._catalog.view["tasks"]), object=job.id)
+        values = self._catalog.values.of(turn.machine, turn.where.as_context)
+        self.secrets[job.id] = values.secrets(declared_by(task))
         resumed = job.state is JobState.INCOMPLETE
-        return await self._orders.make(turn.machine, job, task, turn.where, resumed=resumed, repeated=True)
+        return await self._orders.make(turn.machine, job, task, turn.where, values, resumed=resumed, repeated=True)
 
     # --- new jobs ---------------------------------------------------------------------------------------------
 
@@ -158,26 +164,28 @@ class Claims:
     async def _new_job(self, turn: Turn, decision: Claim) -> WorkOrder | None:
         job, moved = self._make(turn, decision, turn.boot_id)
         task = self._task(job.task)
-        problem = self._cannot_run(turn, moved, task, job)
+        values = self._catalog.values.of(moved, turn.where.as_context)
+        problem = self._cannot_run(turn, moved, task, job, values)
         if problem or task is None:
             await self._fail_at_once(turn, moved, job, problem)
             raise Refused(problem, object=job.id, code="job-cannot-run")
         save_new_job(turn.tx, job)
         saved = turn.save(moved)
+        self.secrets[job.id] = values.secrets(declared_by(task))
         await turn.tx.commit()
-        return await self._orders.make(saved, job, task, turn.where)
+        return await self._orders.make(saved, job, task, turn.where, values)
 
-    def _cannot_run(self, turn: Turn, machine: Machine, task: Task | None, job: Job) -> str:
+    def _cannot_run(self, turn: Turn, machine: Machine, task: Task | None, job: Job, values: Expansion) -> str:
         """Why the job cannot be run as things stand; empty when it can."""
         view = self._catalog.view
         if task is None:
             return unknown("task", job.task, view["tasks"])
-        resolved = resolve(machine, view)
         stage = view["stages"].get(machine.stage)
-        needs = missing(task.required_params, resolved, f"task {task.name!r}")
+        needs = missing(task.required_params, values.resolved, f"task {task.name!r}")
         if stage is not None:
-            needs += missing(stage.required_params, resolved, f"stage {stage.name!r}")
+            needs += missing(stage.required_params, values.resolved, f"stage {stage.name!r}")
         problems = [error.message for error in needs]
+        problems += values.problems((*declared_by(task), *(stage.required_params if stage is not None else ())))
         return "; ".join(filter(None, (*problems, erase_problem(task, machine, turn.tx.now))))
 
     async def _fail_at_once(self, turn: Turn, machine: Machine, job: Job, problem: str) -> None:

@@ -7,6 +7,8 @@ from random import random
 from time import monotonic
 from typing import Any
 
+from msgspec.structs import replace
+
 from agent.render import Renderer
 from provisioner.access import SERVER, Principal
 from provisioner.bus import Bus
@@ -18,7 +20,9 @@ from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.errors import NotFound, Refused
 from provisioner.events import Event
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
+from provisioner.expand import declared_by
 from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
+from provisioner.masking import Mask
 from provisioner.standing import after_job
 from provisioner.store.logs import JobLogs
 
@@ -53,7 +57,7 @@ class Jobs:
     def _forget(self, old: Job | None, new: Job | None) -> None:
         """What is kept of a running job only is dropped when it does not run any more."""
         if old is not None and (new is None or new.state is not JobState.RUNNING):
-            for kept in (self._heard, self._progress, self._log_sizes):
+            for kept in (self._heard, self._progress, self._log_sizes, self._claims.secrets):
                 kept.pop(old.id, None)
 
     def use_actions(self, perform: PerformAction) -> None:
@@ -122,11 +126,21 @@ class Jobs:
         return data, size
 
     async def report_actions(self, job_id: str, files: tuple[RenderedFile, ...], by: Principal) -> None:
-        """Keep what the agent rendered, so that an operator can read exactly what ran."""
+        """Keep what the agent rendered, so that an operator can read what ran; the job's secrets are hidden in it."""
         job = self._decide(job_id)
+        hidden = self._mask(job).text
         tx = self._ledger.transaction(by=str(by))
-        tx.put_actions(job.id, files)
+        shown = (replace(file, path=hidden(file.path), content=hidden(file.content)) for file in files)
+        tx.put_actions(job.id, tuple(shown))
         await tx.commit()
+
+    def _mask(self, job: Job) -> Mask:
+        """Hides the secrets that the job was given, and those it would be given now."""
+        task, machine = self._task(job.task), self._ledger.get(Machine, job.machine)
+        secrets = list(self._claims.secrets.get(job.id, ()))
+        if task is not None and machine is not None:
+            secrets += self._catalog.values.of(machine).secrets(declared_by(task))
+        return Mask(secrets)
 
     def heartbeat(self, job_id: str, instance: str, progress: Any) -> Job:
         """The job is still being run; the answer tells the agent to go on or to stop."""
@@ -147,7 +161,7 @@ class Jobs:
         if job.state is JobState.RUNNING and instance and job.instance != instance:
             raise Refused(f"job {job.id} is held by another agent", object=job.id, code="job-held")
         tx = self._ledger.transaction(by=str(by))
-        ended = end_job(job, outcome, tx.now)
+        ended = end_job(job, replace(outcome, message=self._mask(job).text(outcome.message)), tx.now)
         machine = self._ledger.get(Machine, job.machine)
         if ended is not job:
             machine = self._close(tx, ended)

@@ -10,8 +10,9 @@ from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
+from provisioner.expand import Expansion, Given, context_of
 from provisioner.model import Job, Machine, Task, TaskFile
-from provisioner.params import for_task, resolve
+from provisioner.params import ContentView
 from provisioner.store.logs import JobLogs
 
 
@@ -52,34 +53,66 @@ class Where(Struct, frozen=True):
     url: str
     address: str
 
+    @property
+    def as_context(self) -> dict[str, str]:
+        """As templates see it."""
+        return {"url": self.url, "address": self.address}
+
+
+class _Sources(Struct, frozen=True):
+    """What a task's files are made of, as one content in force has it."""
+
+    task: Task
+    files: list[WorkFile]
+    templates: dict[str, str]
+
 
 class Orders:
-    """Puts orders together from the content in force."""
+    """Puts orders together from the content in force; what a task is made of is worked out once for each content."""
 
     def __init__(self, ledger: Ledger, catalog: Catalog, logs: JobLogs, renderer: Renderer) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._logs = logs
         self._renderer = renderer
+        self._view: ContentView | None = None
+        self._sources: dict[str, _Sources] = {}
 
     async def make(
-        self, machine: Machine, job: Job, task: Task, where: Where, *, resumed: bool = False, repeated: bool = False
+        self,
+        machine: Machine,
+        job: Job,
+        task: Task,
+        where: Where,
+        values: Expansion,
+        *,
+        resumed: bool = False,
+        repeated: bool = False,
     ) -> WorkOrder:
-        """The order for a job of this task, as things stand now."""
-        view = self._catalog.view
-        values = for_task(task, resolve(machine, view), view)
-        files = [self._work_file(task, file) for file in task.files]
+        """The order for a job of this task, as things stand now; `values` are the machine's params."""
+        sources = self._sources_of(task)
         return WorkOrder(
             job=job,
             task=task,
-            files=files,
-            templates=self._reachable(files),
-            context=self._context(machine, job, task, values, where),
-            log_size=await self._logs.size(job.id),
+            files=sources.files,
+            templates=sources.templates,
+            context=self._context(machine, job, task, values.for_task(task), where),
+            # Nobody has written to the log of a job that nobody was given.
+            log_size=await self._logs.size(job.id) if repeated else 0,
             resumed=resumed,
             repeated=repeated,
             machine_tasks_left=len(machine.tasks) - job.index - 1,
         )
+
+    def _sources_of(self, task: Task) -> _Sources:
+        view = self._catalog.view
+        if view is not self._view:
+            self._view, self._sources = view, {}
+        known = self._sources.get(task.name)
+        if known is None or known.task is not task:
+            files = [self._work_file(task, file) for file in task.files]
+            known = self._sources[task.name] = _Sources(task, files, self._reachable(files))
+        return known
 
     def _work_file(self, task: Task, file: TaskFile) -> WorkFile:
         found = self._catalog.view["templates"].get(file.template)
@@ -98,33 +131,15 @@ class Orders:
                 needed[file.template] = file.source
         return needed
 
-    def _context(self, machine: Machine, job: Job, task: Task, params: dict[str, Any], where: Where) -> dict[str, Any]:
-        view = self._catalog.view
+    def _context(self, machine: Machine, job: Job, task: Task, given: Given, where: Where) -> dict[str, Any]:
+        context = context_of(machine, self._catalog.view)
         now = self._ledger.clock()
-        grants = [grant for grant in machine.erase_grants if grant.expires_at > now]
+        context["machine"]["erase_grants"] = [grant for grant in machine.erase_grants if grant.expires_at > now]
         return {
-            "machine": {
-                "id": machine.id,
-                "name": machine.name,
-                "macs": machine.macs,
-                "address": machine.address,
-                "arch": machine.arch,
-                "firmware": machine.firmware,
-                "profiles": machine.profiles,
-                "meta": machine.meta,
-                "inventory": machine.inventory,
-                "erase_grants": grants,
-            },
-            "params": params,
-            "stage": {"name": machine.stage},
-            "workflow": {"name": machine.workflow},
-            "bootenv": _named(view["bootenvs"].get(machine.bootenv), machine.bootenv),
+            **context,
+            "params": given.params,
+            "param_errors": given.errors,
             "task": {"name": task.name, "description": task.description},
             "job": {"id": job.id, "attempt": job.attempt, "index": job.index},
-            "server": {"url": where.url, "address": where.address},
+            "server": where.as_context,
         }
-
-
-def _named(bootenv: Any, name: str) -> dict[str, Any]:
-    os = bootenv.os if bootenv is not None else None
-    return {"name": name, "os": {"family": os.family, "version": os.version} if os else {"family": "", "version": ""}}

@@ -5,10 +5,11 @@ Layers: shipped < packs in order < edits made through the API. A name belongs to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from provisioner.content.located import Problem
 from provisioner.content.references import kind_of
@@ -17,6 +18,8 @@ from provisioner.errors import ContentError, FieldError
 from provisioner.model import CONTENT_KINDS, Content
 
 T = TypeVar("T", bound=Content)
+# An object as it is kept (secure values sealed) to the same with its values plain, so that they can be checked.
+Opened = Callable[[Content], Content]
 
 
 class PackInfo(Struct, frozen=True):
@@ -56,10 +59,14 @@ class ContentSet(Mapping[str, Mapping[str, Any]]):
         return self._objects[cls.kind]  # type: ignore[attr-defined]
 
 
-def problems(packs: Sequence[Pack], edits: Iterable[Content] = ()) -> list[Problem]:
+def _as_kept(value: Content) -> Content:
+    return value
+
+
+def problems(packs: Sequence[Pack], edits: Iterable[Content] = (), opened: Opened = _as_kept) -> list[Problem]:
     """All that is wrong with these layers, warnings included, in the order of packs, files and lines."""
-    written = [item for pack in packs for item in pack.items]
-    edited = [Item(edit) for edit in edits]
+    written = [_opened(item, opened) for pack in packs for item in pack.items]
+    edited = [Item(opened(edit)) for edit in edits]
     found = [problem for pack in packs for problem in pack.problems]
     found += pack_problems(packs)
     found += duplicate_problems([*written, *edited])
@@ -70,10 +77,15 @@ def problems(packs: Sequence[Pack], edits: Iterable[Content] = ()) -> list[Probl
     return sorted(found, key=lambda each: (place_of.get(each.file, len(packs)), each.file, each.line))
 
 
-def build(packs: Sequence[Pack], edits: Iterable[Content] = ()) -> ContentSet:
+def _opened(item: Item, opened: Opened) -> Item:
+    value = opened(item.object)
+    return item if value is item.object else replace(item, object=value)
+
+
+def build(packs: Sequence[Pack], edits: Iterable[Content] = (), opened: Opened = _as_kept) -> ContentSet:
     """The content that these layers make. Raises ContentError with every problem; then nothing has changed."""
     edits = tuple(edits)
-    found = problems(packs, edits)
+    found = problems(packs, edits, opened)
     errors = [problem for problem in found if not problem.warning]
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -88,16 +100,18 @@ def build(packs: Sequence[Pack], edits: Iterable[Content] = ()) -> ContentSet:
     )
 
 
-def build_without_bad_edits(packs: Sequence[Pack], edits: Iterable[Content]) -> tuple[ContentSet, list[Problem]]:
+def build_without_bad_edits(
+    packs: Sequence[Pack], edits: Iterable[Content], opened: Opened = _as_kept
+) -> tuple[ContentSet, list[Problem]]:
     """The same, but edits with problems are left out and told: an upgraded pack must not keep the server down.
 
     Raises ContentError when the packs themselves are wrong.
     """
     kept, left_out = tuple(edits), list[Problem]()
     while True:
-        bad = [problem for problem in problems(packs, kept) if not problem.file and not problem.warning]
+        bad = [problem for problem in problems(packs, kept, opened) if not problem.file and not problem.warning]
         if not bad:
-            return build(packs, kept), left_out
+            return build(packs, kept, opened), left_out
         names = {problem.object for problem in bad}
         left_out += bad
         kept = tuple(edit for edit in kept if f"{kind_of(edit)}/{edit.name}" not in names)

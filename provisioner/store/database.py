@@ -244,6 +244,15 @@ class Database:
         )
         return row[0].encode() if row else None
 
+    async def scrub(self) -> None:
+        """Rewrite the files so that nothing is left in them of what was written over or deleted."""
+
+        def work() -> None:
+            self._read_conn.execute("VACUUM")
+            self._read_conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await self._read(work)
+
     async def _read(self, work: Callable[[], Any]) -> Any:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reads, work)

@@ -63,7 +63,7 @@ class Site:
         try:
             await asyncio.to_thread(self.rack.start)
             self.start_server()
-            async with ClientSession(self.url, timeout=ClientTimeout(total=120)) as self._session:
+            async with ClientSession(self.url, timeout=ClientTimeout(total=30)) as self._session:
                 await self._log_in()
                 yield self
         finally:
@@ -100,6 +100,13 @@ class Site:
         await asyncio.to_thread(self.server.wait)
         self.start_server()
 
+    def _check_server(self) -> None:
+        """Raise with its last words when the server has ended by itself; being killed is part of the journey."""
+        code = self.server.poll() if self.server is not None else None
+        if code is not None and code != -signal.SIGKILL:
+            words = (self.folder / "server.log").read_text(errors="replace")[-3000:]
+            raise AssertionError(f"the server ended with {code}:\n{words}")
+
     # --- the API, patiently -----------------------------------------------------------------------------------
 
     async def _request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
@@ -110,6 +117,7 @@ class Site:
                 async with self._session.request(method, path, json=body) as response:
                     return response.status, await response.read()
             except (ClientConnectionError, TimeoutError):
+                self._check_server()
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_POLL_SECONDS)
@@ -177,6 +185,21 @@ class Site:
                     return str(job["id"])
             await asyncio.sleep(_POLL_SECONDS)
         raise AssertionError(f"no job of task {task} with {log_bytes} bytes of log within {seconds} s")
+
+    async def wait_progress(self, job: str, seconds: float = 60) -> float:
+        """What a job says of its progress, once it says something."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            progress = (await self.call("GET", f"/api/v1/jobs/{job}"))["progress"]
+            if progress is not None:
+                return float(progress)
+            await asyncio.sleep(_POLL_SECONDS)
+        raise AssertionError(f"job {job} said nothing of its progress within {seconds} s")
+
+    async def act(self, machine: dict[str, Any], action: str) -> dict[str, Any]:
+        """Have the server carry out a power action; what it read back."""
+        said: dict[str, Any] = await self.call("POST", f"/api/v1/machines/{machine['id']}/actions/{action}", {})
+        return said
 
     async def wait_event(self, kind: str, mac: str, after: int = 0, seconds: float = 120) -> dict[str, Any]:
         """The first event of a kind about a MAC."""

@@ -1,7 +1,8 @@
 """The main job on real firmware: from power-on of machines that nobody knows to `complete` in their installed system.
 
 One machine per firmware. The server is killed twice on the way, once between an OFFER and its REQUEST and once while a
-job streams its log; and an operator watches in a real browser.
+job streams its log; power is pulled in the middle of tasks, a task reboots and goes on; and an operator watches, and
+cancels, in a real browser.
 """
 
 from __future__ import annotations
@@ -13,25 +14,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.browser.pages import Visit, browsing
-from tests.journey import (
-    FILES,
-    REPOSITORY,
-    Problem,
-    Site,
-    deploy_by_map,
-    deploy_by_workflow,
-    discover,
-    idle_after,
-    prepare,
-    two_machines,
-)
-from tests.rack.rack import RackMachine
+from tests import interruptions
+from tests.journey import FILES, REPOSITORY, Problem, Site, two_machines
+from tests.told import Told, first, key_of
 
 FOLDER = REPOSITORY / "build" / "main-job"
 PACK = Path(__file__).parent / "packs" / "watch"
@@ -57,106 +46,11 @@ async def told() -> AsyncIterator[Told]:
     ]
     assert not missing, f"{', '.join(missing)} not built: make boot-files discovery-image image"
     shutil.rmtree(FOLDER, ignore_errors=True)
-    site = Site(FOLDER, PASSWORD, two_machines(), content=[PACK])
+    site = Site(FOLDER, PASSWORD, two_machines(), content=[PACK, interruptions.PACK])
     async with site.up():
-        journey = Told(site)
+        journey = Told(site, PASSWORD)
         await journey.run()
         yield journey
-
-
-class Told:
-    """The journey and what was seen on it."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.bios, self.uefi = site.machines["bios1"], site.machines["uefi1"]
-        self.records: dict[str, dict[str, Any]] = {}
-        self.jobs: dict[str, list[dict[str, Any]]] = {}
-        self.events: dict[str, list[dict[str, Any]]] = {}
-        self.known_before = -1
-        self.killed_after_offer: dict[str, Any] = {}
-        self.watched: list[dict[str, Any]] = []
-        self.watch_log = b""
-        self.sum_log = b""
-        self.refused_job: list[int] = []
-        self.power: list[tuple[str, str]] = []
-        self.complaints: list[str] = []
-        self.disk_refusal = ""
-
-    async def run(self) -> None:
-        """Both machines at once."""
-        self.known_before = len((await self.site.call("GET", "/api/v1/machines"))["items"])
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._uefi())
-            group.create_task(self._bios())
-        for name, machine in self.site.machines.items():
-            record = await self.site.machine(machine)
-            assert record is not None
-            self.records[name] = record
-            self.jobs[name] = await self.site.jobs_of(record)
-            self.events[name] = await self.site.events(machine=record["id"])
-            self.power.append((name, await self._ipmi_power(machine)))
-        await self._operate()
-
-    async def _ipmi_power(self, machine: RackMachine) -> str:
-        return str(await asyncio.to_thread(self.site.rack.ipmitool, machine, "power", "status"))
-
-    async def _uefi(self) -> None:
-        site, machine = self.site, self.uefi
-        discovering = asyncio.create_task(discover(site, machine))
-        self.killed_after_offer = await site.wait_event("dhcp.offer", machine.mac)
-        await site.kill_server()
-        record = await prepare(site, machine, await discovering)
-        await deploy_by_map(site, machine, record)
-
-    async def _bios(self) -> None:
-        site, machine = self.site, self.bios
-        record = await prepare(site, machine, await discover(site, machine))
-        await self._watch(record)
-        await deploy_by_workflow(site, machine, record)
-
-    async def _watch(self, record: dict[str, Any]) -> None:
-        site = self.site
-        await site.change(record, workflow="watch")
-        await site.wait_job(record, "watch-write", log_bytes=500)
-        await site.kill_server()
-        await site.wait_machine(self.bios, idle_after("watch"), "watched")
-        self.watched = [job for job in await site.jobs_of(record) if job["workflow"] == "watch"]
-        by_task = {job["task"]: job["id"] for job in self.watched}
-        self.watch_log = await site.log_of(by_task["watch-write"])
-        self.sum_log = await site.log_of(by_task["watch-sum"])
-
-    async def _operate(self) -> None:
-        """In the browser: assign a workflow, watch its log grow, power-cycle."""
-        async with browsing() as browser:
-            visit = await Visit.open(browser, self.site.url)
-            await visit.log_in("admin", PASSWORD)
-            await visit.screenshot("rack-machines")
-            await visit.open_machine("bios1")
-            await visit.assign("hello")
-            await visit.wait_for_log("line 2 ")
-            await visit.screenshot("rack-log-live")
-            boots = len(self.bios.state()["boots"])
-            await self.site.wait_machine(self.bios, idle_after("hello"), "hello said")
-            await visit.power("power-cycle", confirm=True)
-            await asyncio.to_thread(self.bios.wait_for, lambda state: len(state["boots"]) > boots, 60)
-            await visit.notice()
-            await visit.screenshot("rack-power-cycled")
-            self.complaints = visit.complaints
-        self.power.append(("cycled", await self._ipmi_power(self.bios)))
-
-
-def first(events: list[dict[str, Any]], kind: str, **data: Any) -> int:
-    """The number of the first event of a kind with these data."""
-    for event in events:
-        if event["kind"] == kind and all(event["data"].get(name) == value for name, value in data.items()):
-            return int(event["id"])
-    raise AssertionError(f"there is no {kind} with {data}; there are {sorted({event['kind'] for event in events})}")
-
-
-def key_of(events: list[dict[str, Any]], kind: str, key: str) -> int:
-    """The number of the first event of a kind about something."""
-    return min(int(event["id"]) for event in events if event["kind"] == kind and event["key"].endswith(key))
 
 
 async def test_nothing_was_known_before(told: Told) -> None:
@@ -179,7 +73,7 @@ async def test_the_timeline_tells_the_boot_in_order(told: Told, name: str) -> No
         first(events, "agent.hello", bootenv="discovery"),
         first(events, "job.create", task="inventory"),
         first(events, "job.end", task="image-write"),
-        first(events, "agent.reboot"),
+        first(events, "agent.reboot", next_boot="disk"),
         first(events, "agent.hello", bootenv="local"),
         first(events, "job.end", task="os-report"),
     ]
@@ -187,9 +81,10 @@ async def test_the_timeline_tells_the_boot_in_order(told: Told, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["bios1", "uefi1"])
-async def test_every_job_finished_in_one_unbroken_chain(told: Told, name: str) -> None:
+async def test_every_job_but_the_cut_one_finished_in_one_unbroken_chain(told: Told, name: str) -> None:
     jobs = told.jobs[name]
-    assert [(job["task"], job["state"], job["exit_state"]) for job in jobs if job["state"] != "finished"] == []
+    cut = {"bios1": ["cut-plain"], "uefi1": ["cut-idempotent"]}[name]
+    assert [job["task"] for job in jobs if job["state"] != "finished"] == cut
     deployed = [job["task"] for job in jobs]
     for task in (
         "inventory",
@@ -254,13 +149,152 @@ async def test_a_log_streamed_over_a_kill_is_what_the_script_wrote(told: Told) -
 
 
 async def test_the_bmc_says_that_both_machines_are_on(told: Told) -> None:
-    assert [(name, "on" in said) for name, said in told.power] == [("bios1", True), ("uefi1", True), ("cycled", True)]
+    assert {name: "on" in said for name, said in told.power} == {"bios1": True, "uefi1": True, "cycled": True}
 
 
 async def test_the_reboot_into_the_disk_was_set_by_the_bmc(told: Told) -> None:
     for machine in told.site.machines.values():
-        reboot = [boot for boot in machine.state()["boots"] if boot["cause"] == "guest-reset"][0]
-        assert reboot["next_boot"] == "disk"
+        reboots = [boot["next_boot"] for boot in machine.state()["boots"] if boot["cause"] == "guest-reset"]
+        assert reboots.count("disk") == 1
+
+
+# --- work that is interrupted ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workflow", ["cut-idempotent", "cut-plain"])
+async def test_a_task_whose_power_was_pulled_is_abandoned_with_the_log_it_wrote_so_far(
+    told: Told, workflow: str
+) -> None:
+    scene = told.scenes[workflow]
+    assert scene.cut["power"] == "off"
+    assert [(job["state"], job["attempt"]) for job in scene.jobs] == [("abandoned", 1), ("finished", 2)]
+    assert scene.jobs[1]["previous"] == scene.jobs[0]["id"]
+    assert "step 3 of 300, attempt 1" in scene.logs[0]
+    assert "step 300 of 300" not in scene.logs[0]
+    assert "step 10 of 10, attempt 2" in scene.logs[1]
+    assert "attempt 1" not in scene.logs[1]
+
+
+async def test_an_idempotent_task_is_done_again_by_itself_after_the_next_boot(told: Told) -> None:
+    scene = told.scenes["cut-idempotent"]
+    assert scene.told("job.create", "job.start", "job.end", "agent.lost", "agent.hello", "machine.complete") == [
+        ("job.create", 1),
+        ("job.start", "created"),
+        ("job.end", "abandoned"),
+        ("agent.hello", "discovery"),
+        ("job.create", 2),
+        ("job.start", "created"),
+        ("job.end", "finished"),
+        ("machine.complete",),
+    ]
+    assert scene.told("machine.runnable") == []
+    assert "another boot" in scene.jobs[0]["message"]
+    assert [boot["cause"] for boot in scene.boots] == ["power-on"]
+
+
+async def test_a_task_that_may_not_be_redone_holds_its_machine_until_an_operator_resumes_it(told: Told) -> None:
+    scene = told.scenes["cut-plain"]
+    work = ("job.create", "job.start", "job.end", "agent.hello", "machine.runnable", "machine.complete")
+    assert scene.told(*work) == [
+        ("job.create", 1),
+        ("job.start", "created"),
+        ("job.end", "abandoned"),
+        ("machine.runnable", False, "lost"),
+        ("agent.hello", "discovery"),
+        ("machine.runnable", True, ""),
+        ("job.create", 2),
+        ("job.start", "created"),
+        ("job.end", "finished"),
+        ("machine.complete",),
+    ]
+    assert scene.held["hold"] == "lost"
+    assert scene.held["current_job"] == scene.jobs[0]["id"]
+
+
+async def test_the_silence_of_a_machine_without_power_is_told_before_it_is_back(told: Told) -> None:
+    scene = told.scenes["cut-plain"]
+    assert scene.told("agent.lost", "agent.hello") == [("agent.lost",), ("agent.hello", "discovery")]
+    assert "nothing was heard of its agent for 15 s" in scene.jobs[0]["message"]
+
+
+async def test_a_machine_that_waits_after_a_cut_names_the_task_and_why_it_is_not_redone(told: Told) -> None:
+    scene = told.scenes["cut-plain"]
+    reason = next(event for event in scene.events if event["kind"] == "machine.runnable")["data"]["waiting_for"]
+    assert "'cut-plain'" in reason
+    assert "not marked idempotent" in reason
+    assert scene.held["waiting_for"] == reason
+
+
+async def test_the_product_switched_the_machine_off_in_the_middle_of_its_task(told: Told) -> None:
+    scene = told.scenes["cut-plain"]
+    assert scene.cut["progress"] >= 10
+    assert scene.cut["said"]["state"] == "off"
+    order = [
+        first(scene.events, "job.start"),
+        first(scene.events, "power.done", state="off"),
+        first(scene.events, "power.done", state="on"),
+        first(scene.events, "agent.hello"),
+    ]
+    assert order == sorted(order)
+    assert first(scene.events, "power.done", state="off") < first(scene.events, "agent.lost")
+    assert [boot["cause"] for boot in scene.boots] == ["power-on"]
+
+
+async def test_a_task_that_exits_192_goes_on_after_the_reboot_as_the_same_job(told: Told) -> None:
+    scene = told.scenes["come-back"]
+    (job,) = scene.jobs
+    assert (job["state"], job["exit_state"], job["exit_code"]) == ("finished", "complete", 0)
+    assert (job["attempt"], job["resumes"]) == (1, 1)
+    work = ("job.create", "job.start", "job.end", "machine.runnable", "agent.reboot", "agent.hello", "machine.complete")
+    assert scene.told(*work) == [
+        ("job.create", 1),
+        ("job.start", "created"),
+        ("job.end", "incomplete"),
+        ("machine.runnable", False, "boot"),
+        ("agent.reboot",),
+        ("agent.hello", "discovery"),
+        ("machine.runnable", True, ""),
+        ("job.start", "incomplete"),
+        ("job.end", "finished"),
+        ("machine.complete",),
+    ]
+    paused = next(event for event in scene.events if event["kind"] == "job.end")
+    assert (paused["data"]["exit_state"], paused["data"]["exit_code"]) == ("reboot", 192)
+    assert [boot["cause"] for boot in scene.boots] == ["guest-reset"]
+
+
+async def test_one_log_holds_both_runs_of_a_job_that_went_on(told: Told) -> None:
+    (log,) = told.scenes["come-back"].logs
+    ran = re.search(r"first run in boot (\S+)\n(?s:.*)second run in boot (\S+), after boot (\S+)\n", log)
+    assert ran is not None, log
+    assert ran[1] == ran[3] != ran[2]
+    assert told.scenes["come-back"].jobs[0]["boot_id"] == ran[2]
+
+
+async def test_a_job_cancelled_in_the_browser_keeps_its_result_and_its_last_words(told: Told) -> None:
+    scene = told.scenes["linger"]
+    (job,) = scene.jobs
+    assert (job["state"], job["exit_state"], job["exit_code"]) == ("cancelled", "failed", 7)
+    assert "cancel" in job["message"]
+    assert re.search(r"told to stop after step \d+\ntidied up\n", scene.logs[0])
+    assert scene.told("job.start", "job.cancel", "job.end") == [
+        ("job.start", "created"),
+        ("job.cancel",),
+        ("job.end", "cancelled"),
+    ]
+    assert next(event for event in scene.events if event["kind"] == "job.cancel")["by"] == "user:admin"
+
+
+async def test_a_cancelled_job_holds_its_machine_and_the_page_says_why(told: Told) -> None:
+    scene = told.scenes["linger"]
+    assert scene.held["runnable"] is False
+    assert "'linger' cancelled" in scene.held["waiting_for"]
+    assert "code 7" in scene.shown["exit"]
+    assert "linger" in scene.shown["sentence"]
+    assert "cancelled" in scene.shown["sentence"]
+
+
+# --- afterwards -----------------------------------------------------------------------------------------------
 
 
 async def test_the_browser_had_nothing_to_complain_of(told: Told) -> None:

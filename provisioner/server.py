@@ -22,6 +22,7 @@ from provisioner.access import SERVER
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.archive import Archive
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
@@ -76,6 +77,7 @@ class Parts:
     ledger: Ledger
     logs: JobLogs
     assets: Assets
+    archive: Archive
     catalog: Catalog
     tokens: Tokens
     clashes: Clashes
@@ -134,6 +136,7 @@ class Server:
             await parts.database.close()
             parts.logs.close()
             parts.assets.close()
+            parts.archive.close()
             parts.tokens.close()
 
     async def _prepare(self, announce: Callable[[str], None]) -> None:
@@ -287,6 +290,7 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
         ledger=ledger,
         logs=logs,
         assets=assets,
+        archive=Archive(ledger, catalog, logs, assets),
         catalog=catalog,
         tokens=tokens,
         clashes=clashes,

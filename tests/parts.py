@@ -17,6 +17,7 @@ from agent.render import Renderer
 from provisioner.access import Principal, Who
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Catalog
@@ -177,6 +178,7 @@ class Parts:
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer(), lambda: 0.0, self.clock.seconds)
         self.retention = Retention(self.ledger, self.logs, self.assets)
         self.job_assets = JobAssets(self.ledger, self.assets)
+        self.archive = Archive(self.ledger, self.catalog, self.logs, self.assets)
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
         self.networks = Networks(self.ledger)
@@ -199,6 +201,7 @@ class Parts:
         await self.database.close()
         self.logs.close()
         self.assets.close()
+        self.archive.close()
         self.tokens.close()
 
     def api(self) -> Api:

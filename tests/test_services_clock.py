@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,14 @@ import pytest
 from provisioner.bus import Bus
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
-from provisioner.model import Token, TokenPurpose
+from provisioner.errors import StoreError
+from provisioner.model import Job, Token, TokenPurpose
 from provisioner.services.clock import Clock
+from provisioner.store.assets import Assets
 from provisioner.store.database import Database
+from provisioner.store.logs import JobLogs
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,14 +44,48 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     await database.close()
 
 
-async def test_a_tick_drops_ended_tokens_and_looks_for_silent_jobs(ledger: Ledger) -> None:
+async def test_a_tick_drops_ended_tokens_looks_for_silent_jobs_and_removes_files_of_removed_ones(
+    ledger: Ledger, tmp_path: Path
+) -> None:
     tx = ledger.transaction()
     for name, minutes in (("old", -1), ("young", 1)):
         expires = _NOW + timedelta(minutes=minutes)
         tx.put(Token(digest=name, purpose=TokenPurpose.API, subject="a", created_at=_NOW, expires_at=expires))
     await tx.commit()
     tokens, jobs = Tokens(ledger), NoJobs()
-    await Clock(ledger, jobs, tokens).tick()
-    tokens.close()
+    logs, assets = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1)
+    await logs.append("gone", 0, b"x")
+    tx = ledger.transaction()
+    tx.delete(Job, "gone")
+    await tx.commit()
+    await Clock(ledger, jobs, tokens, Retention(ledger, logs, assets)).tick()
+    assert await logs.size("gone") == 0
+    for part in (tokens, logs, assets):
+        part.close()
     assert [token.digest for token in ledger.read_all(Token)] == ["young"]
     assert jobs.asked == 1
+
+
+async def test_a_disk_that_fails_does_not_end_the_clock(ledger: Ledger, tmp_path: Path) -> None:
+    logs, assets, tokens, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), Tokens(ledger), NoJobs()
+    ticked = asyncio.Event()
+
+    class Failing(Retention):
+        """A store that fails every time."""
+
+        async def keep_house(self) -> None:
+            raise StoreError("the disk is full")
+
+        async def follow(self) -> None:
+            ticked.set()
+            raise StoreError("the disk is full")
+
+    clock = asyncio.create_task(Clock(ledger, jobs, tokens, Failing(ledger, logs, assets)).run())
+    await ticked.wait()
+    await asyncio.sleep(0)
+    assert not clock.done()
+    clock.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await clock
+    for part in (tokens, logs, assets):
+        part.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from json import loads
 from typing import Any
 from urllib.parse import unquote
@@ -30,7 +29,7 @@ class Journal:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> as first handed out
     started: set[str] = field(default_factory=set)
     logs: dict[str, bytearray] = field(default_factory=dict)  # job -> bytes that are safe
-    actions: dict[str, bytes] = field(default_factory=dict)  # job -> digest of what it rendered
+    actions: dict[str, Any] = field(default_factory=dict)  # job -> what it rendered
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # job -> its final answer
     params: dict[tuple[str, str], list[Any]] = field(default_factory=dict)  # last promise, then what was sent since
     inventories: dict[str, list[Any]] = field(default_factory=dict)  # the same
@@ -99,7 +98,7 @@ class Journal:
         kept += request.body[len(kept) - offset :]
 
     def _rendered(self, found: re.Match[str], request: Request, reply: Reply) -> None:
-        self.actions[found[1]] = sha256(request.body).digest()
+        self.actions[found[1]] = loads(request.body)
 
     def _was_ended(self, found: re.Match[str], request: Request, reply: Reply) -> None:
         job = reply.json()["job"]

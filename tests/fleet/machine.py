@@ -20,7 +20,7 @@ from agent.render import Renderer
 from agent.session import Session
 from tests.fleet.network import Network
 from tests.fleet.plan import Plan
-from tests.fleet.runner import FleetRunner
+from tests.fleet.runner import FleetRunner, RunLog
 from tests.fleet.strand import StrandClock, run
 
 INVENTORY = {"cpu": {"sockets": 2, "cores": 32}, "memory_mb": 262144, "disks": [{"name": "sda", "size": 960197124096}]}
@@ -40,13 +40,13 @@ class SimulatedMachine:
         clock: StrandClock,
         *,
         once: bool = False,
-        told: Callable[[str], None] = lambda text: None,
+        log: RunLog | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.number = number
         self.mac = f"52:54:{number >> 24 & 255:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
         self.known: Registration | None = None
         self.runs: Counter[str] = Counter()
-        self.reported: list[str] = []
         self.boots = 0
         self._network = network
         self._plan = plan
@@ -54,7 +54,8 @@ class SimulatedMachine:
         self._random = random
         self._clock = clock
         self._once = once
-        self._told = told
+        self._log = log or RunLog()
+        self._note = note
         self._bootenv = ""
         self._boot_id = ""
         self._task: asyncio.Task[None] | None = None
@@ -137,10 +138,10 @@ class SimulatedMachine:
             "address": "",
             "identity": {"serial": f"FLEET{self.number:06}", "dmi_uuid": str(UUID(int=self.number + (1 << 100)))},
         }
-        return join(self._client(""), self._clock, card, self._network.url, self._word(), self._told)
+        return join(self._client(""), self._clock, card, self._network.url, self._word(), self._note)
 
     def _client(self, token: str) -> Client:
-        return Client(self._network, self._clock, self._random.random, self._told, token)
+        return Client(self._network, self._clock, self._random.random, self._note, token)
 
     def _word(self) -> str:
         return f"{self._random.getrandbits(64):016x}"
@@ -158,9 +159,9 @@ class SimulatedMachine:
             holder,
             self._plan,
             self.runs,
-            self.reported.append,
+            self._log,
         )
-        session = Session(client, runner, self._clock, known.machine, holder, self._word, self._told)
+        session = Session(client, runner, self._clock, known.machine, holder, self._word, self._note)
         greeting = {
             **holder.as_json(),
             "bootenv": bootenv,

@@ -37,6 +37,35 @@ from tests.fleet.strand import StrandClock
 FOLDER = "/nowhere"
 
 
+class RunLog:
+    """What scripts wrote, byte for byte, by job, and the jobs whose agent has reported their end."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, bytearray] = {}
+        self.reported: set[str] = set()
+        self.faults: list[str] = []
+
+    def begin(self, job: str, size: int) -> bytearray:
+        """A run writes behind the `size` bytes that the server says it has."""
+        written = self.written.setdefault(job, bytearray())
+        if len(written) != size:
+            self.faults.append(f"job {job} goes on with {size} bytes of log, {len(written)} were written")
+        return written
+
+
+class RecordingSpool(Spool):
+    """Keeps for the audit all that goes through it."""
+
+    def __init__(self, start: int, record: bytearray) -> None:
+        super().__init__(start)
+        self._record = record
+
+    def append(self, data: bytes) -> bool:
+        """Keep the bytes, and keep them again."""
+        self._record += data
+        return super().append(data)
+
+
 class FleetRunner:
     """`agent.session.JobRunner`. `runs` counts, for the whole life of the machine, how often each task was begun."""
 
@@ -51,7 +80,7 @@ class FleetRunner:
         holder: Holder,
         plan: Plan,
         runs: Counter[str],
-        finished: Callable[[str], None],
+        told: RunLog,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -62,7 +91,7 @@ class FleetRunner:
         self._holder = holder
         self._plan = plan
         self._runs = runs
-        self._finished = finished
+        self._told = told
 
     def run(self, order: WorkOrder) -> Ending | None:
         """Do a work order. None: it was not ours, or is not any more."""
@@ -73,7 +102,7 @@ class FleetRunner:
         self._runs[order.task] += 1
         log = JobLog(
             lambda offset, data: self._append(order.job, offset, data),
-            Spool(order.log_size),
+            RecordingSpool(order.log_size, self._told.begin(order.job, order.log_size)),
             self._clock,
             self._jitter,
         )
@@ -161,5 +190,5 @@ class FleetRunner:
             answer = self._client.call(request, tries=FOREVER)
         except Refused:
             return None
-        self._finished(order.job)
+        self._told.reported.add(order.job)
         return ending if answer["job"]["state"] == ending.state else None

@@ -4,6 +4,8 @@
     build         makes the zipapp
 
     service       `start` and `run`: from a boot to a session, and what that ends with done to the machine
+    join          `join`: a host that is running already becomes a machine
+    unit          the agent as a service of systemd
     report        `inventory`: prints or sends it
     asset         `asset`: keeps a file with a job
     param         `param`: what the helper commands of scripts do

@@ -14,6 +14,7 @@ from .version import VERSION
 VERBS = {
     "start": ("service:start", "serve a machine that was booted from the network"),
     "run": ("service:run", "serve an installed operating system"),
+    "join": ("join:main", "make a host that is running already a machine of a server"),
     "inventory": ("report:main", "print or send what this machine is made of"),
     "param": ("param:main", "read and set params of this machine"),
     "asset": ("asset:main", "keep a file with the job that is running"),

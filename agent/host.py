@@ -23,6 +23,7 @@ CAPABILITIES = {
     "partition": "sfdisk",
     "zstd": "zstd",
 }
+_ETHERNET = "1"  # ARPHRD_ETHER
 _NO_MAC = "00:00:00:00:00:00"
 
 
@@ -56,10 +57,18 @@ def network_cards(root: str = "/") -> list[str]:
     return []
 
 
+def virtual_cards(root: str = "/") -> list[str]:
+    """Names of the interfaces that stand for a network card where there is none, as in a container."""
+    folder = os.path.join(root, "sys/class/net")
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(folder) if read_text(root, f"sys/class/net/{name}/type") == _ETHERNET)
+    return []
+
+
 def macs(root: str = "/", first: str = "") -> list[str]:
     """MACs of all network cards, the one that booted first."""
     found = [first] if first else []
-    for name in network_cards(root):
+    for name in network_cards(root) or virtual_cards(root):
         mac = read_text(root, f"sys/class/net/{name}/address").lower()
         if mac and mac != _NO_MAC and mac not in found:
             found.append(mac)

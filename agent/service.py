@@ -45,6 +45,7 @@ DENIED_PAUSE_SECONDS = 60.0  # before booting again for a new ticket, or asking 
 INVENTORY_TRIES = 3  # the inventory task sends it again; work must not wait for it
 COMMAND_TIMEOUT_SECONDS = 30.0
 PROGRAM_TIMEOUT_SECONDS = 120.0
+STILL_HERE_EXIT = 1  # a failure, so that the agent is started again and tries once more
 MIB = 1024 * 1024
 
 
@@ -318,6 +319,7 @@ def _service(chosen: Namespace) -> Service:
             _become_new()
         elif not chosen.keep_power:
             perform(outcome, _run_command, _press_sysrq, clock.sleep, note)
+            raise SystemExit(STILL_HERE_EXIT)
 
     options = Options(chosen.once, chosen.work_dir, spool=_spool(chosen.spool_dir, chosen.spool_mb))
     service = Service(options, stop, clock, random.SystemRandom().random, act)

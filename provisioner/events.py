@@ -69,6 +69,8 @@ KINDS: dict[str, str] = {
     "content.load": "content loaded",
     "access.login": "logged in",
     "access.refused": "login refused",
+    "access.join": "join token given out",
+    "access.join-end": "join token taken back",
     "server.start": "server started",
     "server.stop": "server stopped",
 }

@@ -498,16 +498,24 @@ class User(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class TokenPurpose(StrEnum):
-    """What a token is good for: a browser session, the API, one machine, or one registration (`ticket`)."""
+    """What a token is good for: a browser session, the API, one machine, one registration (`ticket`), or some (`join`).
+
+    A ticket comes with the boot from the network; a join token is given out by an operator, for hosts that run already.
+    """
 
     SESSION = "session"
     API = "api"
     MACHINE = "machine"
     TICKET = "ticket"
+    JOIN = "join"
 
 
 class Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A secret we gave out, kept only as SHA-256 `digest`. `subject` is a user's name, a machine's id or a MAC."""
+    """A secret we gave out, kept only as SHA-256 `digest`. `subject` is a user's name, a machine's id or a MAC.
+
+    A join token's `subject` is its own name; it is good for so many more `uses`, and `last_user` is the MAC that it was
+    used by last.
+    """
 
     kind: ClassVar[str] = "tokens"
     digest: str
@@ -516,6 +524,8 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None = None
     description: str = ""
+    uses: int = 0
+    last_user: str = ""
 
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

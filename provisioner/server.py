@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -18,11 +19,13 @@ from aiohttp import web
 
 from agent.build import archive, sources
 from agent.render import Renderer
+from agent.version import VERSION as AGENT_VERSION
 from provisioner.access import SERVER
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.archive import Archive
+from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
@@ -44,9 +47,11 @@ from provisioner.power.registry import PowerDrivers, installed_drivers
 from provisioner.retention import Limits
 from provisioner.services import dhcp, tftp
 from provisioner.services.api import Api
+from provisioner.services.api_archive import ArchiveRoutes
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.http import App
+from provisioner.services.join import JoinRoutes
 from provisioner.services.operations import routes
 from provisioner.services.ui import Ui
 from provisioner.services.work import Work
@@ -102,6 +107,7 @@ class Server:
         self._version = version
         self._stop = asyncio.Event()
         self._ready = False
+        self._agent = archive(sources())
 
     def port(self, name: str) -> int:
         """The port that a service listens on, 0 when it is off."""
@@ -172,7 +178,7 @@ class Server:
         return services
 
     def _tree(self) -> Tree:
-        return Tree(self.parts.boot, self.config.files_dir, archive(sources()), self.port("http"))
+        return Tree(self.parts.boot, self.config.files_dir, self._agent, self.port("http"))
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         parts = self.parts
@@ -186,7 +192,18 @@ class Server:
             parts.database,
             parts.tokens,
         )
-        work = Work(parts.ledger, parts.registrations, parts.jobs, parts.actions)
+        served = {"version": AGENT_VERSION, "sha256": sha256(self._agent).hexdigest()}
+        work = Work(parts.ledger, parts.registrations, parts.jobs, parts.actions, parts.boot, served)
+        join = JoinRoutes(parts.tokens, parts.catalog, Renderer(), self._agent, self._facing_machines)
+        archive = ArchiveRoutes(
+            parts.ledger,
+            parts.machines,
+            parts.jobs,
+            parts.assets,
+            JobAssets(parts.ledger, parts.assets),
+            parts.retention,
+            parts.archive,
+        )
         files = self._tree()
         ui = Ui(
             parts.ledger,
@@ -200,12 +217,21 @@ class Server:
             version=self._version,
         )
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
-        shared = [health, routes([*work.operations(), *api.operations()])]
-        facing_machines = App(parts.tokens, cookies=False).build([*shared, files.routes()])
+        shared = [health, routes([*work.operations(), *join.operations(), *archive.operations(), *api.operations()])]
+        facing_machines = App(parts.tokens, cookies=False).build(
+            [*shared, routes(join.script_operations()), files.routes()]
+        )
         facing_people = App(parts.tokens, cookies=True, error_page=ui.error_page).build(
             [*shared, routes(api.login_operations()), ui.routes()]
         )
         return [("http", facing_machines), ("ui", facing_people)]
+
+    def _facing_machines(self) -> tuple[str, int]:
+        """Host and port of the listener that machines use."""
+        if "http" not in self.sockets:
+            return "", 0
+        host, port = self.sockets["http"].getsockname()[:2]
+        return str(host), int(port)
 
     async def _start_web(self, name: str, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True)

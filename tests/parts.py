@@ -58,6 +58,7 @@ from provisioner.model import (
 )
 from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
+from provisioner.services.api_archive import ArchiveRoutes
 from provisioner.services.http import App
 from provisioner.services.operations import routes
 from provisioner.services.work import Work
@@ -84,6 +85,7 @@ def task(name: str, **fields: Any) -> Task:
 _OBJECTS: tuple[Content, ...] = (
     Param(name="colour", schema={"enum": ["red", "blue"]}),
     Param(name="count", schema={"type": "integer"}, default=3),
+    Param(name="agent/kexec", schema={"type": "boolean"}, default=False),
     Param(name="needed", schema={"type": "string"}),
     Param(name="secret", schema={"type": "string"}, secure=True),
     Param(name="change-stage/map", schema={"type": "object"}, compose=True),
@@ -209,15 +211,21 @@ class Parts:
         parts = self.machines, self.jobs, self.actions, self.networks, self.database, self.tokens
         return Api(self.ledger, self.catalog, *parts)
 
+    def archive_routes(self) -> ArchiveRoutes:
+        """What has been, for operators and agents."""
+        parts = self.machines, self.jobs, self.assets, self.job_assets, self.retention, self.archive
+        return ArchiveRoutes(self.ledger, *parts)
+
     def agents_app(self) -> web.Application:
         """The application that faces the provisioning network."""
-        work = Work(self.ledger, self.registrations, self.jobs, self.actions)
-        return App(self.tokens, cookies=False).build([routes([*work.operations(), *self.api().operations()])])
+        agent = {"version": "0.1.0", "sha256": "aa"}
+        work = Work(self.ledger, self.registrations, self.jobs, self.actions, self.boot, agent)
+        return App(self.tokens, cookies=False).build([routes([*work.operations(), *self.archive_routes().operations(), *self.api().operations()])])
 
     def operators_app(self) -> web.Application:
         """The application that faces operators, without pages."""
         api = self.api()
-        return App(self.tokens, cookies=True).build([routes([*api.operations(), *api.login_operations()])])
+        return App(self.tokens, cookies=True).build([routes([*self.archive_routes().operations(), *api.operations(), *api.login_operations()])])
 
     # --- secrets ----------------------------------------------------------------------------------------------
 

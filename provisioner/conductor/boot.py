@@ -18,6 +18,7 @@ from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Clash, Lease, Ma
 
 log = structlog.get_logger(__name__)
 
+KEXEC_PARAM = "agent/kexec"
 IPXE_TEMPLATE = "boot/ipxe"
 LOCAL_TEMPLATE = "boot/local"
 HELD_TEMPLATE = "boot/held"
@@ -28,6 +29,14 @@ class Reached(Struct, frozen=True):
 
     address: str
     url: str
+
+
+class Kernel(Struct, frozen=True):
+    """A kernel to start: URLs of it and its initrds, and its command line."""
+
+    kernel: str
+    initrds: list[str]
+    cmdline: str
 
 
 class Boot:
@@ -129,13 +138,43 @@ class Boot:
         context, templates = self._context(mac, machine, bootenv, reached, ticket), self._templates()
         if not bootenv.netboots:
             return self._renderer.render(LOCAL_TEMPLATE, templates, context)
-        arch = self._arch(bootenv, machine or _stranger(mac, self._ledger))
-        context |= {
-            "kernel_url": f"{reached.url}/files/{arch.kernel}",
-            "initrd_urls": [f"{reached.url}/files/{initrd}" for initrd in arch.initrds],
-            "boot_params": self._boot_params(bootenv, arch, templates, context),
-        }
+        kernel = self._kernel(bootenv, machine or _stranger(mac, self._ledger), reached, templates, context)
+        context |= {"kernel_url": kernel.kernel, "initrd_urls": kernel.initrds, "boot_params": kernel.cmdline}
         return self._renderer.render(IPXE_TEMPLATE, templates, context)
+
+    def _kernel(
+        self, bootenv: Bootenv, machine: Machine, reached: Reached, templates: dict[str, str], context: dict[str, Any]
+    ) -> Kernel:
+        arch = self._arch(bootenv, machine)
+        return Kernel(
+            kernel=f"{reached.url}/files/{arch.kernel}",
+            initrds=[f"{reached.url}/files/{initrd}" for initrd in arch.initrds],
+            cmdline=self._boot_params(bootenv, arch, templates, context),
+        )
+
+    async def kexec(self, machine_id: str, reached: Reached, client: str) -> Kernel | None:
+        """What the machine's agent may start instead of a reboot, with a ticket; None when the firmware has to.
+
+        That is allowed by param `agent/kexec`. Whatever is wrong with the boot environment, the machine reboots.
+        """
+        machine = self._ledger.get(Machine, machine_id)
+        bootenv = self.bootenv_of(machine)
+        if machine is None or not machine.macs or not bootenv.netboots:
+            return None
+        mac = _boot_mac(machine)
+        if self._clashes.held(mac) is not None or self._catalog.param(machine, KEXEC_PARAM) is not True:
+            return None
+        tx = self._ledger.transaction(by=f"address:{client}")
+        ticket = self._tokens.issue_ticket(tx, mac)
+        try:
+            context = self._context(mac, machine, bootenv, reached, ticket)
+            kernel = self._kernel(bootenv, machine, reached, self._templates(), context)
+        except (RenderError, Invalid) as error:
+            log.warning("boot.no_kexec", machine=machine.id, bootenv=bootenv.name, problem=str(error))
+            return None
+        tx.event("boot.render", machine=machine.id, mac=mac, key=bootenv.name, protocol="kexec")
+        await tx.commit()
+        return kernel
 
     def _context(
         self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, ticket: str
@@ -177,6 +216,13 @@ class Boot:
             data["message"] = error
         tx.event(kind, machine=machine.id if machine else "", mac=mac, key=path, **data)
         await tx.commit()
+
+
+def _boot_mac(machine: Machine) -> str:
+    """The MAC that the machine booted from last, as its agent told."""
+    boot = machine.inventory.get("boot")
+    mac = boot.get("mac") if isinstance(boot, dict) else None
+    return mac if mac in machine.macs else machine.macs[0]
 
 
 def _stranger(mac: str, ledger: Ledger) -> Machine:

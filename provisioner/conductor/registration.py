@@ -21,11 +21,11 @@ from provisioner.conductor.machine_changes import is_address, is_machine_name
 from provisioner.conductor.recognition import Recognition
 from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.conductor.tokens import Tokens
-from provisioner.errors import Conflict, Denied, FieldError, Invalid
+from provisioner.errors import Conflict, Denied, FieldError, Invalid, ProvisionerError
 from provisioner.identity import clean, normal_mac, says_something
 from provisioner.model import LOCAL_BOOTENV, AgentInfo, Clash, Hold, Identity, Job, Machine, Token, TokenPurpose
 from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, hold, set_stage, set_workflow
-from provisioner.standing import came_up
+from provisioner.hellos import came_up
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ class Registrations:
         if not macs:
             raise Invalid("a machine registers with at least one MAC", fields=(FieldError("macs", "is empty"),))
         tx = self._ledger.transaction(by=f"address:{address}")
-        ticket = self._tokens.redeem_ticket(tx, asked.ticket)
+        ticket = self._tokens.redeem_ticket(tx, asked.ticket, macs[0])
         self._refuse_stranger(ticket, macs)
         asked = replace(
             asked,
@@ -281,6 +281,17 @@ class Registrations:
         tx.event("machine.inventory", machine=machine.id, key=machine.name, changed=inventory != machine.inventory)
         save_machine(tx, machine, replace(machine, inventory=inventory))
         await tx.commit()
+
+    def map_leads(self, machine: Machine) -> bool:
+        """Whether it is worth asking for the next step: the map has one, or something is wrong with it."""
+        if machine.workflow or not machine.runnable or not machine.done:
+            return False
+        view = self._catalog.view
+        try:
+            mapping = self._catalog.param(machine, CHANGE_STAGE_MAP) or {}
+            return bool(follow_map(machine, mapping, view["stages"], view["bootenvs"]).stage)
+        except ProvisionerError:
+            return True
 
     async def next_stage(self, machine_id: str, by: Principal) -> NextStage:
         """A step of the change-stage map, for an agent whose tasks are done."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from provisioner.access import NOBODY, Principal, Who, alive, digest
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.errors import Denied
+from provisioner.errors import Denied, NotFound
 from provisioner.model import Machine, Token, TokenPurpose, User
 
 ADMIN = "admin"
@@ -107,18 +107,74 @@ class Tokens:
                 tx.delete(Token, token.digest)
         return self.issue(tx, TokenPurpose.TICKET, mac)
 
-    def redeem_ticket(self, tx: Transaction, secret: str) -> Token:
-        """The ticket of this secret, which will soon end; raises Denied when it is wrong, used or too old."""
+    def redeem_ticket(self, tx: Transaction, secret: str, mac: str = "") -> Token:
+        """The ticket or join token of this secret, used by the machine of this MAC: for the last time, it ends soon.
+
+        Raises Denied when it is wrong, used or too old.
+        """
         token = tx.get(Token, digest(secret))
+        if token is not None and token.purpose is TokenPurpose.JOIN and alive(token, tx.now):
+            return self._redeem_join(tx, token, mac)
         if token is None or token.purpose is not TokenPurpose.TICKET or not alive(token, tx.now):
             raise Denied(
-                "the registration ticket is wrong, used or too old; boot from the network again to get a new one",
+                "the registration ticket is wrong, used or too old; boot from the network again to get a new one,"
+                " or ask an operator for another join token",
                 code="ticket-refused",
             )
+        return self._end_soon(tx, token)
+
+    def _redeem_join(self, tx: Transaction, token: Token, mac: str) -> Token:
+        if mac == token.last_user:
+            return token
+        if token.uses < 1:
+            raise Denied(
+                "the join token was used as often as it may be; ask an operator for another", code="ticket-refused"
+            )
+        used: Token = tx.put(replace(token, uses=token.uses - 1, last_user=mac))
+        return used if used.uses else self._end_soon(tx, used)
+
+    def _end_soon(self, tx: Transaction, token: Token) -> Token:
         soon = tx.now + _USED_TICKET_LIFETIME
-        expires = min(token.expires_at or soon, soon)
-        used: Token = tx.put(replace(token, expires_at=expires))
-        return used
+        ending: Token = tx.put(replace(token, expires_at=min(token.expires_at or soon, soon)))
+        return ending
+
+    async def issue_join(self, hours: float, uses: int, description: str, by: Principal) -> tuple[Token, str]:
+        """A join token for so many hosts, and its secret."""
+        tx = self._ledger.transaction(by=str(by))
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        token: Token = tx.put(
+            Token(
+                digest=digest(secret),
+                purpose=TokenPurpose.JOIN,
+                subject=f"join-{secrets.token_hex(4)}",
+                created_at=tx.now,
+                expires_at=tx.now + timedelta(hours=hours),
+                description=description,
+                uses=uses,
+            )
+        )
+        tx.event("access.join", key=token.subject, hours=hours, uses=uses, description=description)
+        await tx.commit()
+        return token, secret
+
+    def joins(self) -> list[Token]:
+        """Join tokens on disk that hosts may still use, the oldest first."""
+        now = self._ledger.clock()
+        found = (token for token in self._ledger.read_all(Token) if token.purpose is TokenPurpose.JOIN)
+        return sorted(
+            (token for token in found if token.uses and alive(token, now)), key=lambda token: token.created_at
+        )
+
+    async def end_join(self, name: str, by: Principal) -> None:
+        """Take a join token back; raises NotFound."""
+        tx = self._ledger.transaction(by=str(by))
+        found = [token for token in self._ledger.tokens_of(name) if token.purpose is TokenPurpose.JOIN]
+        if not found:
+            raise NotFound(f"there is no join token {name!r}", object=name)
+        for token in found:
+            tx.delete(Token, token.digest)
+        tx.event("access.join-end", key=name)
+        await tx.commit()
 
     def recognise(self, secret: str) -> Principal:
         """Who sends this token; NOBODY when it is unknown or has ended."""

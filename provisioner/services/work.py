@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from provisioner.access import require_machine
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.boot import Boot, Reached
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.orders import Where, WorkOrder
@@ -17,7 +18,8 @@ from provisioner.conductor.registration import Hello, Registration, Registration
 from provisioner.errors import Invalid, NotFound
 from provisioner.lifecycle import Outcome
 from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile
-from provisioner.services.http import body, body_bytes, json, number, principal
+from provisioner.params import hide
+from provisioner.services.http import body, body_bytes, json, number, principal, unless_closing
 from provisioner.services.operations import Operation, Query, Raw
 
 LONGEST_WAIT_SECONDS = 110
@@ -47,6 +49,12 @@ class RunBody(Struct, frozen=True):
     progress: Any = None
 
 
+class RebootBody(Struct, frozen=True):
+    """How a machine can boot: `kexec` says that its agent can start a kernel itself."""
+
+    kexec: bool = False
+
+
 class ResultBody(Struct, frozen=True):
     """How a run ended."""
 
@@ -60,13 +68,23 @@ class ResultBody(Struct, frozen=True):
 
 
 class Work:
-    """The agents' side of the API."""
+    """The agents' side of the API. `agent` is `version` and `sha256` of the one that we serve."""
 
-    def __init__(self, ledger: Ledger, registrations: Registrations, jobs: Jobs, actions: Actions) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        registrations: Registrations,
+        jobs: Jobs,
+        actions: Actions,
+        boot: Boot,
+        agent: dict[str, str],
+    ) -> None:
         self._ledger = ledger
         self._registrations = registrations
         self._jobs = jobs
         self._actions = actions
+        self._boot = boot
+        self._agent = agent
 
     def operations(self) -> list[Operation]:
         """What agents say and ask."""
@@ -76,7 +94,7 @@ class Work:
             Operation("POST", f"{machine}/hello", self.hello, body=Hello),
             Operation("GET", f"{machine}/work", self.work, query=_WORK_QUERY),
             Operation("PUT", f"{machine}/inventory", self.inventory, answers={204: None}, body=dict[str, Any]),
-            Operation("POST", f"{machine}/prepare-reboot", self.prepare_reboot),
+            Operation("POST", f"{machine}/prepare-reboot", self.prepare_reboot, body=RebootBody),
             Operation("POST", f"{machine}/next-stage", self.next_stage),
             Operation("POST", "/api/v1/jobs", self.claim, answers=_CLAIMED, body=ClaimBody),
             Operation("POST", f"{job}/start", self.start, body=RunBody),
@@ -111,7 +129,7 @@ class Work:
         """An agent has come up."""
         machine = self._machine(request, "say hello")
         saved = await self._registrations.hello(machine, await body(request, Hello), principal(request))
-        return json({"machine": saved})
+        return json({"machine": saved, "agent": self._agent})
 
     async def work(self, request: web.Request) -> web.Response:
         """What the machine should be doing; with `wait`, answers when that changes."""
@@ -120,7 +138,7 @@ class Work:
         wait = number(request, "wait", 0, 0, LONGEST_WAIT_SECONDS)
         machine = self._found(machine_id)
         if machine.revision == revision and wait:
-            await self._ledger.changed(Machine, machine_id, self._until_due(machine, wait))
+            await unless_closing(request, self._ledger.changed(Machine, machine_id, self._until_due(machine, wait)))
             machine = self._found(machine_id)
         return json(self._summary(machine))
 
@@ -150,6 +168,8 @@ class Work:
             "errors": machine.errors,
             "claimable": machine.runnable and machine.available and not machine.done and due,
             "reason": machine.waiting_for,
+            "map_leads": self._registrations.map_leads(machine),
+            "agent": self._agent,
         }
 
     async def inventory(self, request: web.Request) -> web.Response:
@@ -161,7 +181,12 @@ class Work:
     async def prepare_reboot(self, request: web.Request) -> web.Response:
         """The agent is about to reboot; the BMC is told what to boot, when there is one."""
         machine = self._machine(request, "prepare its reboot")
-        return json(await self._actions.prepare_reboot(machine, principal(request)))
+        asked = await body(request, RebootBody)
+        answer: dict[str, Any] = await self._actions.prepare_reboot(machine, principal(request))
+        place = where(request)
+        if asked.kexec:
+            answer["kexec"] = await self._boot.kexec(machine, Reached(place.address, place.url), request.remote or "")
+        return json(answer)
 
     async def next_stage(self, request: web.Request) -> web.Response:
         """A step of the change-stage map."""
@@ -211,7 +236,7 @@ class Work:
         said = await body(request, ResultBody)
         outcome = Outcome(said.state, said.exit_state, said.exit_code, said.message)
         job, machine = await self._jobs.end(job_id, said.instance or said.boot_id, outcome, principal(request))
-        return json({"job": job, "machine": machine})
+        return json({"job": job, "machine": hide(machine)})
 
 
 def where(request: web.Request) -> Where:

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from provisioner.conductor.boot import Reached
-from provisioner.errors import Invalid
+from provisioner.errors import Conflict, Invalid
 from provisioner.model import Lease, LeaseState, Machine
-from tests.parts import MAC, START, opened
+from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
 
@@ -91,3 +91,16 @@ async def test_a_file_fetched_is_told_in_the_timeline_of_who_has_the_address(par
     assert await parts.events("tftp") == [("ipxe.efi", {"bytes": 7, "seconds": 0.25, "client": "10.0.0.50"})]
     assert (await parts.events("http.error"))[0][1]["message"] == "there is no such file"
     assert parts.boot.mac_of("10.0.0.51") == "" and parts.ledger.get(Machine, machine).macs == (MAC,)
+
+
+async def test_a_newcomer_that_clashes_boots_nothing_and_is_told_why(parts):
+    known = (await parts.register(MAC)).machine
+    with pytest.raises(Conflict):
+        await parts.register(OTHER_MAC)
+    script = (await parts.boot.script(OTHER_MAC, REACHED, "tftp", "10.0.0.51")).decode()
+    assert f"{OTHER_MAC} looks like {known.name}: it looks like machine {known.name}" in script
+    assert "sleep 60" in script and "kernel" not in script
+    assert [key for key, _ in await parts.events("boot.held")] == [OTHER_MAC]
+    assert b"kernel" in await parts.boot.script(MAC, REACHED, "tftp", "10.0.0.50")
+    await parts.registrations.resolve(OTHER_MAC, "", OPERATOR)
+    assert b"kernel" in await parts.boot.script(OTHER_MAC, REACHED, "tftp", "10.0.0.51")

@@ -3,8 +3,8 @@
 import pytest
 
 from provisioner.errors import Invalid, Refused
-from provisioner.model import Machine, Stage, Workflow
-from tests.parts import OPERATOR, opened
+from provisioner.model import BootArch, Bootenv, Hold, Machine, Stage, Workflow
+from tests.parts import MAC, OPERATOR, opened
 
 
 @pytest.fixture
@@ -105,3 +105,41 @@ async def test_a_machine_whose_workflow_names_are_gone_says_so(parts):
     assert changed.available
     held = await parts.change(machine, description="x")
     assert not held.available and not held.runnable and held.waiting_for.startswith("unknown workflow")
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"arch": "aarch64"}, "arch", "write 'arm64' for it"),
+        ({"address": "host"}, "address", "is not an IP address"),
+        ({"profiles": ("rack", "rack")}, "profiles[1]", "named twice"),
+        ({"stop_before": ("two", "room:5")}, "stop_before[1]", "'room:5' is no entry; there is: a task's name"),
+        ({"bootenv": "strangers"}, "bootenv", "is for unknown machines only"),
+    ],
+    ids=str,
+)
+async def test_what_makes_no_sense_of_a_machine_is_refused(parts, change, path, message):
+    machine = await parts.ready()
+    strangers = Bootenv(name="strangers", arch={"amd64": BootArch("k")}, only_unknown=True)
+    await parts.catalog.put(strangers, OPERATOR)
+    with pytest.raises(Invalid, match=message) as caught:
+        await parts.change(machine, **change)
+    assert [field.path for field in caught.value.fields] == [path]
+
+
+async def test_an_arch_that_its_bootenv_does_not_support_makes_a_machine_wait(parts):
+    machine = await parts.ready(workflow="discover")
+    changed = await parts.change(machine, arch="arm64")
+    assert not changed.runnable and changed.hold is Hold.ERRORS
+    assert changed.errors == ("bootenv 'discovery' has nothing for arm64; it has: amd64",)
+    assert (await parts.change(machine, arch="amd64")).runnable
+
+
+async def test_a_machine_goes_step_by_step_and_stops_where_it_is_told(parts):
+    machine = await parts.ready(workflow="deploy", step=True, stop_before=("stage:finish", "two"))
+    assert parts.machine(machine).step and parts.machine(machine).stop_before == ("stage:finish", "two")
+
+
+async def test_a_machines_own_address_and_macs_are_no_conflict_with_itself(parts):
+    machine = await parts.ready(address="10.0.0.7")
+    assert (await parts.change(machine, address="10.0.0.7", macs=(MAC,))).address == "10.0.0.7"

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from provisioner.access import Who
+from provisioner.access import Principal, Who
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
-from provisioner.model import Job, JobState, TokenPurpose
+from provisioner.model import Job, JobState, Machine, TokenPurpose
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 
@@ -165,3 +165,135 @@ async def test_work_of_an_unknown_machine_cannot_be_changed(parts):
     ):
         with pytest.raises(NotFound, match="there is no machine 'ghost'"):
             await doing
+
+
+# --- made with all fields, begun anew, gone on with -----------------------------------------------------------------
+
+
+async def test_a_machine_is_made_with_all_that_is_said_of_it(parts):
+    id = "0D9F3B1E-7C52-4B7E-9E3E-2F0C2B1A6D11"
+    asked = NewMachine(
+        "n1", id=id, description="top", macs=(MAC,), address="10.0.0.7", profiles=("rack",),
+        params={"count": 7}, meta={"icon": "server"}, workflow="deploy", locked=True,
+    )  # fmt: skip
+    made = await parts.machines.create(asked, OPERATOR)
+    assert parts.machine(id.lower()) == made
+    assert (made.description, made.macs, made.address, made.profiles) == ("top", (MAC,), "10.0.0.7", ("rack",))
+    assert (made.params, made.meta, made.locked) == ({"count": 7}, {"icon": "server"}, True)
+    assert (made.workflow, made.stage, made.bootenv, made.runnable) == ("deploy", "prepare", "discovery", False)
+    assert [data["workflow"] for _, data in await parts.events("machine.workflow")] == ["deploy"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"id": "7"}, "id", "is not a UUID"),
+        ({"name": "a/b"}, "name", "is not a name"),
+        ({"name": "a..b"}, "name", "is not a name"),
+        ({"arch": "x86_64"}, "arch", "unknown arch 'x86_64'.*write 'amd64' for it"),
+        ({"address": "10.0.0.300"}, "address", "is not an IP address"),
+        ({"macs": ("01:00:5e:00:00:01",)}, "macs[0]", "is no MAC of one network card"),
+        ({"profiles": ("rack", "rack")}, "profiles[1]", "profile 'rack' is named twice"),
+        ({"workflow": "deploy", "stage": "finish"}, "stage", "workflow 'deploy' sets the stage"),
+        ({"workflow": "deploy", "bootenv": "local"}, "bootenv", "workflow 'deploy' sets the bootenv"),
+        ({"bootenv": "discovery", "arch": "arm64"}, "bootenv", "has nothing for arm64; it has: amd64"),
+        ({"workflow": "deploy", "arch": "arm64"}, "workflow", "has nothing for arm64; it has: amd64"),
+        ({"params": {"count": "x"}}, "params.count", "'x' is not of type 'integer'"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_field_of_a_new_machine_is_named_and_nothing_is_made(parts, fields, path, message):
+    with pytest.raises(Invalid, match=message) as caught:
+        await parts.machines.create(NewMachine(**{"name": "n1", **fields}), OPERATOR)
+    assert [field.path for field in caught.value.fields] == [path]
+    assert list(parts.ledger.all(Machine)) == []
+
+
+async def test_ids_and_addresses_belong_to_one_machine_and_an_id_is_no_name(parts):
+    first = await parts.machines.create(NewMachine("n1", address="10.0.0.7"), OPERATOR)
+    for fields, code in (
+        ({"id": first.id}, "id-taken"),
+        ({"address": "10.0.0.7"}, "address-taken"),
+        ({"name": first.id}, "name-taken"),
+    ):
+        with pytest.raises(Conflict) as caught:
+            await parts.machines.create(NewMachine(**{"name": "n2", **fields}), OPERATOR)
+        assert caught.value.code == code
+
+
+async def test_work_begins_anew_from_its_start_or_from_a_stage_and_stops_its_job(parts):
+    machine = await parts.ready(workflow="deploy")
+    job = await parts.begin(machine)
+    anew = await parts.machines.restart(machine, "", OPERATOR)
+    assert anew.current_task == -1 and anew.tasks[0] == "stage:prepare" and anew.runnable
+    assert parts.jobs.find(job.id).cancel_requested
+    later = await parts.machines.restart(machine, "finish", OPERATOR)
+    assert (later.tasks[0], later.stage, later.bootenv, later.runnable) == ("stage:finish", "finish", "local", False)
+    assert [data["stage"] for _, data in await parts.events("machine.restart")] == ["prepare", "finish"]
+
+
+async def test_work_begins_anew_only_at_a_stage_of_it(parts):
+    machine = await parts.ready(workflow="deploy")
+    with pytest.raises(Invalid, match="unknown stage 'redo'; there is: finish, prepare"):
+        await parts.machines.restart(machine, "redo", OPERATOR)
+    await parts.change(machine, workflow="")
+    with pytest.raises(Refused, match="no workflow and no stage"):
+        await parts.machines.restart(machine, "", OPERATOR)
+
+
+async def test_a_machine_that_failed_goes_on_at_that_task(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    await parts.end(job, JobState.FAILED)
+    resumed = await parts.machines.resume(machine, OPERATOR)
+    assert resumed.runnable and (await parts.begin(machine)).task == job.task
+    with pytest.raises(Refused, match="no work to go on with"):
+        await parts.machines.resume((await parts.machines.create(NewMachine("idle"), OPERATOR)).id, OPERATOR)
+
+
+async def test_a_rehearsal_answers_the_same_and_changes_nothing(parts):
+    machine = await parts.ready(workflow="deploy")
+    before = parts.ledger.get(Machine, machine)
+    seen = await parts.machines.change(machine, MachineChange(description="x"), OPERATOR, rehearse=True)
+    await parts.machines.restart(machine, "finish", OPERATOR, rehearse=True)
+    await parts.machines.resume(machine, OPERATOR, rehearse=True)
+    await parts.machines.delete(machine, OPERATOR, rehearse=True)
+    assert seen.description == "x" and parts.ledger.get(Machine, machine) is before
+
+
+async def test_people_do_nothing_to_a_locked_machine_and_its_agent_goes_on(parts):
+    machine = await parts.ready(workflow="deploy", params={"count": 1}, locked=True)
+    for doing in (
+        parts.machines.restart(machine, "", OPERATOR),
+        parts.machines.resume(machine, OPERATOR),
+        parts.machines.set_param(machine, "count", 2, OPERATOR),
+        parts.machines.drop_param(machine, "count", OPERATOR),
+        parts.machines.grant_erase(machine, "any", 1, OPERATOR),
+    ):
+        with pytest.raises(Refused, match="is locked; unlock it first") as caught:
+            await doing
+        assert caught.value.code == "locked"
+    await parts.machines.set_param(machine, "count", 3, Principal(Who.MACHINE, machine))
+    assert parts.machine(machine).params == {"count": 3}
+    assert await parts.begin(machine)
+
+
+async def test_a_grant_is_taken_back_also_from_a_locked_machine(parts):
+    machine = await parts.ready()
+    await parts.machines.grant_erase(machine, "any", 1, OPERATOR)
+    await parts.machines.grant_erase(machine, "wwn-1", 1, OPERATOR)
+    await parts.change(machine, locked=True)
+    left = await parts.machines.revoke_erase(machine, "any", OPERATOR)
+    assert [grant.disk for grant in left.erase_grants] == ["wwn-1"]
+    with pytest.raises(NotFound, match="unknown grant 'any'; there is: wwn-1"):
+        await parts.machines.revoke_erase(machine, "any", OPERATOR)
+    assert [data["disk"] for _, data in await parts.events("machine.revoke")] == ["any"]
+
+
+async def test_at_the_start_machines_are_seen_anew_under_the_content_in_force(parts):
+    machine = await parts.ready(workflow="greet")
+    parts.catalog.view = {**parts.catalog.view, "tasks": {}}
+    assert await parts.machines.refresh() == 1 and await parts.machines.refresh() == 0
+    assert parts.machine(machine).errors == ("its work names task 'greet', which does not exist",)
+    parts.catalog.load()
+    assert await parts.machines.refresh() == 1 and parts.machine(machine).runnable

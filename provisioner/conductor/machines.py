@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from provisioner.access import Principal, Who
 from provisioner.availability import with_availability
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
-from provisioner.conductor.finding import Expect, decided
+from provisioner.conductor.finding import decided
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.machine_changes import MachineChange, MachineChanges, NewMachine
 from provisioner.conductor.record import save_machine
@@ -27,7 +28,7 @@ _GRANT_HOURS_LIMIT = 24 * 14
 class Machines:
     """Carries out what operators want of machines, each in one transaction.
 
-    `expect` looks at the machine right before it is changed and raises when it is not what the caller saw.
+    With `rehearse` a verb decides and raises as it would, and then changes nothing.
     """
 
     def __init__(self, ledger: Ledger, catalog: Catalog, clashes: Clashes) -> None:
@@ -44,11 +45,9 @@ class Machines:
             raise NotFound(f"there is no machine {name!r}", object=name)
         return machine
 
-    def _unlocked(self, machine_id: str, by: Principal, expect: Expect | None = None) -> Machine:
+    def _unlocked(self, machine_id: str, by: Principal) -> Machine:
         """The machine, which its agent may always go on with, but people only while it is not locked."""
         machine = decided(self._ledger, Machine, machine_id)
-        if expect is not None:
-            expect(machine)
         if machine.locked and by.who is not Who.MACHINE:
             raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
         return machine
@@ -72,12 +71,10 @@ class Machines:
         by: Principal,
         *,
         force: bool = False,
-        expect: Expect | None = None,
+        rehearse: bool = False,
     ) -> Machine:
         """Change a machine as an operator (or its agent, within its rights); all or nothing."""
         machine = decided(self._ledger, Machine, machine_id)
-        if expect is not None:
-            expect(machine)
         if machine.locked and change.locked is not False:
             raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
         new = self._changes.changed(machine, change, force=force)
@@ -86,35 +83,31 @@ class Machines:
             self._drop_job(tx, machine)
         tx.event("machine.update", machine=machine.id, key=new.name, fields=change.fields)
         saved = save_machine(tx, machine, new)
-        await tx.commit()
+        if not rehearse:
+            await tx.commit()
         return saved
 
-    def check(self, machine_id: str, change: MachineChange, *, force: bool = False) -> Machine:
-        """The machine as `change` would leave it; raises what that would raise, and changes nothing."""
-        machine = decided(self._ledger, Machine, machine_id)
-        if machine.locked and change.locked is not False:
-            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
-        return self._changes.changed(machine, change, force=force)
-
-    async def restart(self, machine_id: str, stage: str, by: Principal, expect: Expect | None = None) -> Machine:
+    async def restart(self, machine_id: str, stage: str, by: Principal, *, rehearse: bool = False) -> Machine:
         """Begin the machine's work anew, from its start or from the stage of its workflow that is named."""
-        machine = self._unlocked(machine_id, by, expect)
+        machine = self._unlocked(machine_id, by)
         new = self._changes.restarted(machine, stage)
         tx = self._ledger.transaction(by=str(by))
         self._drop_job(tx, machine)
         tx.event("machine.restart", machine=machine.id, key=machine.name, workflow=new.workflow, stage=new.stage)
         saved = save_machine(tx, machine, new)
-        await tx.commit()
+        if not rehearse:
+            await tx.commit()
         return saved
 
-    async def resume(self, machine_id: str, by: Principal, expect: Expect | None = None) -> Machine:
+    async def resume(self, machine_id: str, by: Principal, *, rehearse: bool = False) -> Machine:
         """Let the machine go on at the task that failed or was held, with all its retries."""
-        machine = self._unlocked(machine_id, by, expect)
+        machine = self._unlocked(machine_id, by)
         new = resume(machine)
         tx = self._ledger.transaction(by=str(by))
         tx.event("machine.resume", machine=machine.id, key=machine.name)
         saved = save_machine(tx, machine, new)
-        await tx.commit()
+        if not rehearse:
+            await tx.commit()
         return saved
 
     def _drop_job(self, tx: Transaction, machine: Machine) -> None:
@@ -123,20 +116,28 @@ class Machines:
             tx.put(cancel_job(job, "the machine was given other work", tx.now))
             tx.event("job.cancel", machine=machine.id, key=job.id, task=job.task)
 
-    async def set_param(
-        self, machine_id: str, name: str, value: Any, by: Principal, expect: Expect | None = None
-    ) -> None:
+    async def set_param(self, machine_id: str, name: str, value: Any, by: Principal) -> None:
         """Set one param of the machine; raises Invalid when it does not fit its schema."""
-        machine = self._unlocked(machine_id, by, expect)
+        machine = self._unlocked(machine_id, by)
         taken = self._catalog.values.accept({name: value}, machine.params)
         tx = self._ledger.transaction(by=str(by))
         tx.event("machine.update", machine=machine_id, key=machine.name, fields=[f"params.{name}"])
         save_machine(tx, machine, replace(machine, params={**machine.params, **taken}))
         await tx.commit()
 
-    async def drop_param(self, machine_id: str, name: str, by: Principal, expect: Expect | None = None) -> None:
+    async def reveal_param(self, machine_id: str, name: str, server: Mapping[str, str], by: Principal) -> Any:
+        """The value of a param, opened; that a secure one was revealed is told in the machine's timeline first."""
+        machine = decided(self._ledger, Machine, machine_id)
+        found = self._catalog.values.reveal(machine, name, server)
+        if found.secure:
+            tx = self._ledger.transaction(by=str(by))
+            tx.event("param.reveal", machine=machine.id, key=name)
+            await tx.commit()
+        return found.value
+
+    async def drop_param(self, machine_id: str, name: str, by: Principal) -> None:
         """Remove one param of the machine itself."""
-        machine = self._unlocked(machine_id, by, expect)
+        machine = self._unlocked(machine_id, by)
         if name not in machine.params:
             raise NotFound(f"machine {machine.name} itself has no param {name!r}", object=machine_id)
         tx = self._ledger.transaction(by=str(by))
@@ -176,9 +177,9 @@ class Machines:
         await tx.commit()
         return saved
 
-    async def delete(self, machine_id: str, by: Principal, expect: Expect | None = None) -> None:
+    async def delete(self, machine_id: str, by: Principal, *, rehearse: bool = False) -> None:
         """Forget a machine, its tokens and its jobs; refused while a job runs or it is locked."""
-        machine = self._unlocked(machine_id, by, expect)
+        machine = self._unlocked(machine_id, by)
         job = self._ledger.get(Job, machine.current_job)
         if job is not None and job.state is JobState.RUNNING:
             raise Refused(f"machine {machine.name} is running job {job.id}; cancel that first", object=machine.id)
@@ -190,7 +191,8 @@ class Machines:
             tx.delete(Token, token.digest)
         self._clashes.forget_machine(tx, machine.id)
         tx.event("machine.delete", machine=machine.id, key=machine.name)
-        await tx.commit()
+        if not rehearse:
+            await tx.commit()
 
     async def refresh(self) -> int:
         """See anew of every machine whether it is available; for the start, when packs may have changed."""

@@ -165,6 +165,8 @@ class Runner:
         pulse.start()
         try:
             ending = self._work(order, folder, log, interrupt)
+            if interrupt.reason == CANCELLED:
+                log.line(f"cancelled: {interrupt.detail}")
             log.line(_describe(ending))
             sender.close(self._patience())
             if log.refusal:
@@ -369,7 +371,8 @@ def _interrupted(reason: str, detail: str, code: Optional[int], order: WorkOrder
     if reason == TIMED_OUT:
         return Ending(FAILED, FAILED_EXIT, code, f"timed out after {order.timeout_seconds:g} s")
     if reason == CANCELLED:
-        return Ending(FAILED, FAILED_EXIT, code, f"cancelled: {detail}")
+        # The server knows who cancelled and why; that is the message to keep.
+        return Ending(FAILED, FAILED_EXIT, code)
     return Ending(INCOMPLETE, RESTART_EXIT, code, f"the agent was stopped: {detail}")
 
 

@@ -206,15 +206,17 @@ async def test_a_running_job_is_cancelled_by_its_agent(parts):
     job = await parts.begin(machine)
     asked = await parts.jobs.cancel(job.id, "wrong disk", OPERATOR)
     assert asked.state is JobState.RUNNING and parts.jobs.heartbeat(job.id, "agent-1", None).cancel_requested
-    assert (await parts.end(job, JobState.FAILED)).state is JobState.CANCELLED
+    ended = await parts.end(job, JobState.FAILED)
+    assert (ended.state, ended.exit_code, ended.message) == (JobState.CANCELLED, 1, "wrong disk")
     assert not parts.machine(machine).runnable
+    assert parts.machine(machine).waiting_for == "task 'redo' cancelled: wrong disk"
 
 
 async def test_a_job_that_nobody_runs_is_cancelled_at_once(parts):
     machine = await parts.ready(stage="redo", force=True)
     order = await parts.claim(machine)
     assert (await parts.jobs.cancel(order.job.id, "", OPERATOR)).state is JobState.CANCELLED
-    assert parts.jobs.find(order.job.id).message == "cancelled by user:admin"
+    assert parts.jobs.find(order.job.id).message == "asked for by user:admin"
     assert not parts.machine(machine).runnable
     with pytest.raises(Conflict, match="is cancelled and cannot cancel"):
         await parts.jobs.cancel(order.job.id, "", OPERATOR)

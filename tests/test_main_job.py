@@ -275,7 +275,7 @@ async def test_a_job_cancelled_in_the_browser_keeps_its_result_and_its_last_word
     scene = told.scenes["linger"]
     (job,) = scene.jobs
     assert (job["state"], job["exit_state"], job["exit_code"]) == ("cancelled", "failed", 7)
-    assert "cancel" in job["message"]
+    assert job["message"] == "asked for by user:admin"
     assert re.search(r"told to stop after step \d+\ntidied up\n", scene.logs[0])
     assert scene.told("job.start", "job.cancel", "job.end") == [
         ("job.start", "created"),
@@ -288,10 +288,10 @@ async def test_a_job_cancelled_in_the_browser_keeps_its_result_and_its_last_word
 async def test_a_cancelled_job_holds_its_machine_and_the_page_says_why(told: Told) -> None:
     scene = told.scenes["linger"]
     assert scene.held["runnable"] is False
-    assert "'linger' cancelled" in scene.held["waiting_for"]
+    assert scene.held["hold"] == "cancelled"
+    assert scene.held["waiting_for"] == "task 'linger' cancelled: asked for by user:admin"
     assert "code 7" in scene.shown["exit"]
-    assert "linger" in scene.shown["sentence"]
-    assert "cancelled" in scene.shown["sentence"]
+    assert "task linger was cancelled: asked for by user:admin" in scene.shown["sentence"]
 
 
 # --- afterwards -----------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Jobs:
         """Stop a job: its agent is told at the next heartbeat; one that nobody runs ends at once."""
         job = self._decide(job_id)
         tx = self._ledger.transaction(by=str(by))
-        cancelled = cancel_job(job, reason or f"cancelled by {by}", tx.now)
+        cancelled = cancel_job(job, reason or f"asked for by {by}", tx.now)
         tx.event("job.cancel", machine=job.machine, key=job.id, task=job.task, reason=reason)
         if cancelled.final:
             self._close(tx, cancelled)

@@ -17,6 +17,7 @@ from provisioner.errors import FieldError, Invalid, Refused, unknown
 from provisioner.model import NO_STAGE, Bootenv, Hold, Machine, Stage, Workflow
 
 PAUSED = "an operator paused it"
+COMING_UP = "its agent to come up"
 CHANGE_STAGE_MAP = "change-stage/map"
 
 
@@ -70,7 +71,7 @@ def flatten(workflow: Workflow, stages: Mapping[str, Stage]) -> tuple[str, ...]:
 
 def set_workflow(machine: Machine, workflow: Workflow, stages: Mapping[str, Stage]) -> Machine:
     """Give the machine all the work of a workflow; its first stage and bootenv apply at once."""
-    machine = at_place(replace(machine, workflow=workflow.name, tasks=flatten(workflow, stages)), -1)
+    machine = _anew(replace(machine, workflow=workflow.name, tasks=flatten(workflow, stages)))
     if not workflow.stages:
         return replace(machine, stage=NO_STAGE)
     first = find_stage(stages, workflow.stages[0])
@@ -79,7 +80,7 @@ def set_workflow(machine: Machine, workflow: Workflow, stages: Mapping[str, Stag
 
 def clear_workflow(machine: Machine) -> Machine:
     """Take all work away; the machine stays in the bootenv it is in."""
-    return at_place(replace(machine, workflow="", stage=NO_STAGE, tasks=()), -1)
+    return _anew(replace(machine, workflow="", stage=NO_STAGE, tasks=()))
 
 
 def restart(machine: Machine, workflow: Workflow | None, stages: Mapping[str, Stage], stage: str = "") -> Machine:
@@ -103,7 +104,7 @@ def restart(machine: Machine, workflow: Workflow | None, stages: Mapping[str, St
     if bootenv and not find_stage(stages, stage).bootenv:
         # The environment that an earlier stage asked for is asked for again, by this list's own beginning.
         entries = (entries[0], f"bootenv:{bootenv}", *_without_first(entries[1:], f"bootenv:{bootenv}"))
-    machine = at_place(replace(machine, workflow=workflow.name, stage=stage, tasks=entries), -1)
+    machine = _anew(replace(machine, workflow=workflow.name, stage=stage, tasks=entries))
     return set_bootenv(machine, bootenv or machine.bootenv)
 
 
@@ -139,7 +140,7 @@ def set_stage(machine: Machine, stage: Stage, *, force: bool = False) -> Machine
             f"machine {machine.name} {what} in stage {machine.stage!r}; force it to drop what is left",
             object=machine.id,
         )
-    machine = at_place(replace(machine, stage=stage.name, tasks=stage.tasks), -1)
+    machine = _anew(replace(machine, stage=stage.name, tasks=stage.tasks))
     return set_bootenv(machine, stage.bootenv or machine.bootenv)
 
 
@@ -185,6 +186,18 @@ def at_place(machine: Machine, place: int) -> Machine:
         repaired=False,
         stopped_at=-1,
     )
+
+
+def _anew(machine: Machine) -> Machine:
+    """The machine at the beginning of a new list; what it waited for is over, and it waits at most for its agent."""
+    machine = at_place(machine, -1)
+    return machine if machine.runnable else hold(machine, Hold.BOOT, COMING_UP)
+
+
+def ready_if_up(machine: Machine) -> Machine:
+    """New work on a machine that is up in the right environment can begin at once."""
+    up = machine.agent.hello_at is not None and machine.agent.bootenv == machine.bootenv
+    return release(machine) if up and not machine.runnable else machine
 
 
 def set_runnable(machine: Machine, runnable: bool) -> Machine:
@@ -260,6 +273,8 @@ def follow_map(
         return NextStage("", NextAction.WAIT, f"workflow {machine.workflow!r} leads this machine")
     if _has_work(machine):
         return NextStage("", NextAction.CONTINUE, "there are tasks left")
+    if not machine.runnable:
+        return NextStage("", NextAction.WAIT, f"the machine is not runnable: {machine.waiting_for or COMING_UP}")
     current = bootenvs.get(machine.bootenv)
     installing = current is not None and current.installs
     name, _, word = str(mapping.get(machine.stage, "")).partition(":")

@@ -16,14 +16,14 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.orders import Orders, Where, WorkOrder
 from provisioner.conductor.record import save_job_end, save_machine, save_new_job
+from provisioner.endings import after_job
 from provisioner.erase import erase_problem
 from provisioner.errors import FieldError, Invalid, Refused, unknown
-from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, end_job, lose_job
 from provisioner.expand import Expansion, declared_by
+from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, end_job, lose_job
 from provisioner.model import ExitState, Hold, Job, JobState, Machine, Task
 from provisioner.params import missing
 from provisioner.plan import hold, set_bootenv
-from provisioner.standing import after_job
 from provisioner.store.logs import JobLogs
 
 PerformAction = Callable[[Machine, str, Job], None]

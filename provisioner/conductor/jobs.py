@@ -17,13 +17,13 @@ from provisioner.conductor.claiming import Claims, PerformAction
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.record import save_job_end, save_machine
+from provisioner.endings import after_job
 from provisioner.errors import NotFound, Refused
 from provisioner.events import Event
-from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
 from provisioner.expand import declared_by
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
+from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
 from provisioner.masking import Mask
-from provisioner.standing import after_job
+from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
 from provisioner.store.logs import JobLogs
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import FieldInfo, fields
 from provisioner.conductor.catalog import machines_using
 from provisioner.content.references import references, users_of
 from provisioner.model import CONTENT_KINDS, Content, Machine, Param, Profile, Stage, Task, Template, Workflow
-from provisioner.params import REDACTED, ContentView, redact
+from provisioner.params import REDACTED, ContentView, is_sealed, redact
 
 KIND_WORDS = {kind: kind.removesuffix("s") for kind in CONTENT_KINDS}
 _KEY = re.compile(r"^(\s*(?:- )*)([^\s'\"#:-][^:#]*|'[^']*'|\"[^\"]*\")(:)(\s.*|)$")
@@ -60,7 +60,7 @@ def plain(value: Content, content: ContentView) -> dict[str, Any]:
         for info in fields(value)
         if info.encode_name in written and info.name != "pack" and getattr(value, info.name) != _default(info)
     }
-    if isinstance(value, Param) and value.secure and "default" in shown:
+    if isinstance(value, Param) and "default" in shown and (value.secure or is_sealed(value.default)):
         shown["default"] = REDACTED
     if isinstance(value, (Profile, Stage)) and "params" in shown:
         shown["params"] = redact(shown["params"], content)

@@ -28,7 +28,7 @@ from provisioner.model import (
     Reservation,
     Subnet,
 )
-from provisioner.params import redact, resolve
+from provisioner.params import redact
 from provisioner.services import ui_content as content_words
 from provisioner.services.ui_boots import boots
 from provisioner.services.ui_events import FAINT, tell
@@ -86,6 +86,8 @@ class ParamRow(Struct, frozen=True):
     source: str
     secure: bool
     description: str
+    origin: str = ""
+    error: str = ""
 
 
 class SubnetRow(Struct, frozen=True):
@@ -217,16 +219,13 @@ class Views:
         return {"boots": boots(found), "earlier": found[0].id if more else 0, "before": int(text)}
 
     def _params(self, machine: Machine) -> list[ParamRow]:
-        view = self._catalog.view
-        resolved = resolve(machine, view)
-        values = redact({name: found.value for name, found in resolved.items()}, view)
+        declared = self._catalog.view["params"]
         rows = []
-        for name, found in resolved.items():
-            param = view["params"].get(name)
-            value = values[name]
+        for name, why in self._catalog.values.why(machine).items():
+            value = why.value
             text = value if isinstance(value, str) else content_words.as_yaml(value).removesuffix("...\n").strip()
-            description = param.description if param is not None else ""
-            rows.append(ParamRow(name, text, found.source, param is not None and param.secure, description))
+            description = declared[name].description if name in declared else ""
+            rows.append(ParamRow(name, text, why.source, why.secure, description, why.origin, why.error))
         return rows
 
     def _raw(self, machine: Machine) -> dict[str, Any]:

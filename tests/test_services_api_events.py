@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from provisioner.conductor.machine_changes import NewMachine
 from tests.parts import OPERATOR, opened, serving
 
 API = "/api/v1"
@@ -76,6 +77,6 @@ async def test_a_stream_of_one_machine_tells_of_that_one_only(parts):
         client.get(f"{API}/events/stream", params={"machine": "n1"}) as answer,
     ):
         assert await answer.content.readline() == b": listening\n"
-        await parts.machines.create("other", (), "", OPERATOR)
+        await parts.machines.create(NewMachine("other"), OPERATOR)
         await parts.change(machine, description="x")
         assert (await read_frames(answer, 1))[0]["machine"] == machine

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.parts import opened, serving
+from provisioner.conductor.machine_changes import NewMachine
+from provisioner.model import TokenPurpose
+from tests.parts import OPERATOR, opened, serving
 
 API = "/api/v1"
 
@@ -13,8 +15,18 @@ async def parts(tmp_path):
         yield parts
 
 
-async def test_a_body_needs_no_name_but_must_not_contradict_the_path(parts):
-    async with serving(parts.operators_app(), await parts.secret()) as client:
-        assert (await client.put(f"{API}/stages/mine", json={})).status == 200
-        assert (await client.put(f"{API}/stages/mine", json={"name": "mine"})).status == 200
-        assert (await client.put(f"{API}/stages/mine", json={"name": "yours"})).status == 422
+async def test_a_machine_reads_itself_and_no_list(parts):
+    machine = await parts.ready()
+    async with serving(parts.agents_app(), await parts.secret(TokenPurpose.MACHINE, machine)) as client:
+        assert (await client.get(f"{API}/machines/{machine}")).status == 200
+        assert (await client.get(f"{API}/machines")).status == 403
+        assert (await client.delete(f"{API}/machines/{machine}")).status == 403
+
+
+async def test_a_job_is_read_by_its_machine_and_by_no_other(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    other = await parts.machines.create(NewMachine(name="other"), OPERATOR)
+    for subject, status in ((machine, 200), (other.id, 403)):
+        async with serving(parts.agents_app(), await parts.secret(TokenPurpose.MACHINE, subject)) as client:
+            assert (await client.get(f"{API}/jobs/{job.id}")).status == status

@@ -1,10 +1,12 @@
 """What all routes share: who calls, how bodies are read, how errors look."""
 
-import pytest
+import asyncio
 
-from provisioner.errors import Invalid
-from provisioner.model import Stage, TokenPurpose
-from provisioner.services.http import SESSION_COOKIE, decode
+import pytest
+from aiohttp import web
+
+from provisioner.model import TokenPurpose
+from provisioner.services.http import SESSION_COOKIE, App, unless_closing
 from tests.parts import PASSWORD, opened, serving
 
 JSON_PROBLEM = "application/problem+json"
@@ -117,22 +119,52 @@ async def test_a_wrong_number_in_the_query_is_named(parts, text):
         assert [error["path"] for error in body["errors"]] == ["after"]
 
 
-@pytest.mark.parametrize(
-    ("data", "status", "path"),
-    [
-        (b"{", 400, None),
-        (b"\xff", 400, None),
-        (b'{"params": {"a": ' + b"[" * 100_000, 400, None),
-        (b"[]", 422, "body"),
-        (b"{}", 422, "body"),
-        (b'{"name": 1}', 422, "name"),
-        (b'{"name": "a", "tasks": ["x", 2]}', 422, "tasks[1]"),
-        (b'{"name": "a", "colour": "red"}', 422, "body"),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-def test_a_body_that_does_not_fit_names_its_field(data, status, path):
-    with pytest.raises(Invalid) as caught:
-        decode(data, Stage)
-    assert caught.value.status == status
-    assert [field.path for field in caught.value.fields] == ([path] if path else [])
+async def test_a_wrong_method_is_answered_with_those_there_are(parts):
+    async with serving(parts.operators_app(), await parts.secret()) as client:
+        answer = await client.delete("/api/v1/machines")
+        assert (await problem(answer, 405))["code"] == "method-not-allowed"
+        assert answer.headers["Allow"] == "GET, HEAD, POST"
+        options = await client.options("/api/v1/machines")
+        assert (options.status, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+        assert (await client.options("/api/v1/nothing")).status == 404
+
+
+async def test_who_is_not_logged_in_is_told_how(parts):
+    async with serving(parts.operators_app()) as client:
+        assert (await client.get("/api/v1/machines")).headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_body_must_be_json_and_must_be_there(parts):
+    machine = await parts.ready()
+    async with serving(parts.operators_app(), await parts.secret()) as client:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = await problem(await client.post("/api/v1/machines", data=b'{"name": "n1"}', headers=form), 415)
+        assert body["code"] == "unsupported-media-type" and "application/json" in body["detail"]
+        for path in (f"machines/{machine}/params/count", "stages/mine", "subnets/mine"):
+            answer = await client.put(f"/api/v1/{path}", data=b"")
+            assert (await problem(answer, 400))["code"] == "body-missing"
+
+
+async def test_who_waits_is_answered_at_once_when_the_server_stops(parts):
+    waiting = asyncio.Event()
+
+    async def wait(request: web.Request) -> web.Response:
+        waiting.set()
+        assert await unless_closing(request, asyncio.Event().wait()) is None
+        return web.Response(text="as it is now")
+
+    app = App(parts.tokens, cookies=False).build([[web.get("/wait", wait)]])
+    async with serving(app) as client, asyncio.timeout(20):
+        asked = asyncio.ensure_future(client.get("/wait"))
+        await waiting.wait()
+        await app.shutdown()
+        assert await (await asked).text() == "as it is now"
+
+
+async def test_what_is_waited_for_is_handed_on(parts):
+    async def look(request: web.Request) -> web.Response:
+        return web.Response(text=await unless_closing(request, asyncio.sleep(0, "there")))
+
+    app = App(parts.tokens, cookies=False).build([[web.get("/look", look)]])
+    async with serving(app) as client:
+        assert await (await client.get("/look")).text() == "there"

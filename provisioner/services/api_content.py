@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-from msgspec.structs import replace
+from typing import Any
 
+from provisioner.access import Principal
 from provisioner.conductor.catalog import Catalog
-from provisioner.errors import Invalid
-from provisioner.model import CONTENT_KINDS, Content, Profile, Stage
-from provisioner.params import redact
-from provisioner.services.callers import named_body, require
-from provisioner.services.http import body, json, principal
-from provisioner.services.listing import page
+from provisioner.errors import Conflict
+from provisioner.model import CONTENT_KINDS, Content
+from provisioner.params import hide
 from provisioner.services.operations import Operation
+from provisioner.services.resources import Resource, Routes
 
-_ALL = f"/api/v1/{{kind:{'|'.join(CONTENT_KINDS)}}}"
-_ONE = _ALL + "/{name:.+}"
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "params": {"name": "site/rack", "description": "Where it stands", "schema": {"type": "integer"}, "default": 1},
+    "profiles": {"name": "rack-1", "params": {"site/rack": 1}},
+    "templates": {"name": "site/motd", "contents": "This is {{ machine.name }}.\n"},
+    "tasks": {"name": "site-motd", "files": [{"name": "motd", "path": "/etc/motd", "template": "site/motd"}]},
+    "stages": {"name": "site-finish", "tasks": ["site-motd"]},
+    "workflows": {"name": "site-deploy", "stages": ["discover", "site-finish"]},
+    "bootenvs": {
+        "name": "site-rescue",
+        "arch": {"amd64": {"kernel": "rescue/vmlinuz", "initrds": ["rescue/initrd.img"], "boot_params": "quiet"}},
+    },
+}
 
 
 class ContentRoutes:
@@ -26,49 +34,32 @@ class ContentRoutes:
 
     def operations(self) -> list[Operation]:
         """What can be done with content."""
-        return [
-            Operation("GET", _ALL, self.list_content, "content", lists=Content),
-            Operation("POST", _ALL, self.create_content, "content", {201: Content}, body=Content),
-            Operation("GET", _ONE, self.get_content, "content", {200: Content}),
-            Operation("PUT", _ONE, self.put_content, "content", {200: Content}, body=Content),
-            Operation("DELETE", _ONE, self.delete_content, "content", {200: Content}),
-        ]
+        return [each for kind in CONTENT_KINDS for each in Routes(self._resource(kind)).operations()]
 
-    async def list_content(self, request: web.Request) -> web.Response:
-        """Objects of one kind."""
-        require(request, "list content")
-        kind = request.match_info["kind"]
-        return json(page(self._catalog.view[kind].values(), CONTENT_KINDS[kind], request.query, self._show_content))
+    def _resource(self, kind: str) -> Resource:
+        return Resource(
+            cls=CONTENT_KINDS[kind],
+            plural=kind,
+            key="name",
+            tag="content",
+            noun="content",
+            deep=True,
+            all=lambda: self._catalog.view[kind].values(),
+            read=lambda name: self._catalog.view[kind].get(name),
+            get=lambda name: self._catalog.view[kind].get(name),
+            show=self._show,
+            save=self._save,
+            delete=lambda name, by: self._catalog.delete(kind, name, by),
+            example=_EXAMPLES[kind],
+        )
 
-    def _show_content(self, value: Content) -> Content:
+    def _show(self, value: Content) -> Content:
         """An object without the values of its secure params."""
-        if isinstance(value, Profile | Stage):
-            return replace(value, params=redact(value.params, self._catalog.view))
-        return value
+        return hide(value)
 
-    async def get_content(self, request: web.Request) -> web.Response:
-        """One object."""
-        require(request, "read content")
-        return json(self._show_content(self._catalog.find(request.match_info["kind"], request.match_info["name"])))
-
-    async def create_content(self, request: web.Request) -> web.Response:
-        """Make an object; its name must be new."""
-        require(request, "change content")
-        kind = request.match_info["kind"]
-        value = await body(request, CONTENT_KINDS[kind])
-        if value.name in self._catalog.view[kind]:
-            raise Invalid(f"there is a {kind.removesuffix('s')} {value.name!r} already", status=409, code="name-taken")
-        return json(self._show_content(await self._catalog.put(value, principal(request))), status=201)
-
-    async def put_content(self, request: web.Request) -> web.Response:
-        """Save an object under its name."""
-        require(request, "change content")
-        kind = request.match_info["kind"]
-        value = await named_body(request, CONTENT_KINDS[kind], "name")
-        return json(self._show_content(await self._catalog.put(value, principal(request))))
-
-    async def delete_content(self, request: web.Request) -> web.Response:
-        """Remove an object that nothing uses."""
-        require(request, "change content")
-        kind, name = request.match_info["kind"], request.match_info["name"]
-        return json(await self._catalog.delete(kind, name, principal(request)))
+    async def _save(self, value: Content, by: Principal, new: bool) -> Any:
+        kind: str = value.kind  # type: ignore[attr-defined]
+        if new and value.name in self._catalog.view[kind]:
+            message = f"there is a {kind.removesuffix('s')} {value.name!r} already"
+            raise Conflict(message, object=f"{kind}/{value.name}", code="name-taken")
+        return await self._catalog.put(value, by)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
+from multidict import MultiDict
 
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.model import Job, RenderedFile
 from provisioner.services.callers import job_of, require
-from provisioner.services.http import body, json, number, principal
-from provisioner.services.listing import page
+from provisioner.services.http import body, json, number, principal, unless_closing
+from provisioner.services.listing import Listing, Page
 from provisioner.services.operations import Operation, Query, Raw
+from provisioner.services.preconditions import is_known, tag_of
 from provisioner.store.database import Database
 
 _LOG_READ_LIMIT = 4 << 20
@@ -25,6 +29,12 @@ _LOG_QUERY = (
     Query("wait", "seconds to wait for more when there is none", Annotated[int, Meta(ge=0, le=60)]),
     Query("limit", "at most so many bytes", Annotated[int, Meta(ge=1, le=_LOG_READ_LIMIT)]),
 )
+
+
+class JobView(Job, frozen=True, kw_only=True):
+    """A job as it is shown, with what it last said of its progress."""
+
+    progress: Any = None
 
 
 class CancelBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +51,14 @@ class JobRoutes:
         self._machines = machines
         self._jobs = jobs
         self._database = database
+        computed = {"progress": lambda job: jobs.progress(job.id)}
+        self._listing = Listing(Job, attrgetter("id"), "created_at", computed)
 
     def operations(self) -> list[Operation]:
         """What operators can do with jobs."""
         return [
-            Operation("GET", "/api/v1/jobs", self.list_jobs, "jobs", lists=Job),
-            Operation("GET", _JOB, self.get_job, "jobs", {200: Job}),
+            Operation("GET", "/api/v1/jobs", self.list_jobs, "jobs", {200: Page[JobView]}, lists=Job),
+            Operation("GET", _JOB, self.get_job, "jobs", {200: JobView}, tagged=True),
             Operation("GET", f"{_JOB}/log", self.get_log, "jobs", {200: Raw()}, _LOG_QUERY),
             Operation("GET", f"{_JOB}/actions", self.get_rendered, "jobs", {200: list[RenderedFile]}),
             Operation("POST", f"{_JOB}/cancel", self.cancel_job, "jobs", {200: Job}, body=CancelBody),
@@ -57,16 +69,27 @@ class JobRoutes:
         return shown | {"progress": self._jobs.progress(job.id)}
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        """Jobs; `machine` may be an id or a name."""
+        """List jobs; `machine` may be an id or a name."""
         require(request, "list jobs")
-        query = dict(request.query)
-        if "machine" in query:
-            query["machine"] = self._machines.find(query["machine"]).id
-        return json(page(self._ledger.read_all(Job), Job, query, self._show_job))
+        asked = MultiDict(request.query)
+        if "machine" in asked:
+            asked["machine"] = self._machines.find(asked["machine"]).id
+        return json(self._listing.page(self._on_disk(asked.get("machine", "")), asked, self._show_job))
+
+    def _on_disk(self, machine: str) -> Iterable[Job]:
+        """All jobs, or only those that a machine has: it has few, and there may be very many."""
+        if not machine:
+            return self._ledger.read_all(Job)
+        found = (self._ledger.read(Job, job.id) for job in self._ledger.jobs_of(machine))
+        return [job for job in found if job is not None]
 
     async def get_job(self, request: web.Request) -> web.Response:
-        """One job."""
-        return json(self._show_job(job_of(request, self._jobs, "read jobs")))
+        """Read one job."""
+        shown = self._show_job(job_of(request, self._jobs, "read jobs"))
+        tag = tag_of(shown)
+        if is_known(request, tag):
+            return web.Response(status=304, headers={"ETag": tag})
+        return json(shown, headers={"ETag": tag})
 
     async def get_log(self, request: web.Request) -> web.Response:
         """Bytes of a job's log from `offset`; with `wait`, waits so many seconds for more."""
@@ -74,7 +97,8 @@ class JobRoutes:
         offset = number(request, "offset", 0, 0, 1 << 53)
         wait = number(request, "wait", 0, 0, 60)
         limit = number(request, "limit", _LOG_READ_LIMIT, 1, _LOG_READ_LIMIT)
-        data, size = await self._jobs.read_log(job.id, offset, limit, wait)
+        waited = await unless_closing(request, self._jobs.read_log(job.id, offset, limit, wait))
+        data, size = waited or await self._jobs.read_log(job.id, offset, limit, 0)
         state = self._jobs.find(job.id).state.value
         return web.Response(
             body=data,

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
+from multidict import MultiDict
 
 from provisioner.conductor.actions import ActionChoice, ActionResult, Actions
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machine_changes import MachineChange
+from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.machines import Machines
+from provisioner.errors import NotFound
 from provisioner.model import Machine
-from provisioner.params import redact
+from provisioner.params import Params, redact
 from provisioner.services.callers import machine_of, require
+from provisioner.services.effective import effective_values, own_values, shown_params
 from provisioner.services.http import body, json, principal
-from provisioner.services.listing import page
+from provisioner.services.listing import Listing, Page, flag
+from provisioner.services.machine_documents import change_of, whole
 from provisioner.services.operations import Operation, Query
+from provisioner.services.preconditions import check, is_known, revision_tag, tag_of
+from provisioner.services.resources import patch_of, sent
 
+_ALL = "/api/v1/machines"
 _MACHINE = "/api/v1/machines/{machine}"
+_AGGREGATE = Query("aggregate", "`params` are all that a machine has from anywhere, not only its own", bool)
+_COMPUTED = {"available": attrgetter("available"), "done": attrgetter("done")}
+_EXAMPLE = {"name": "node-1", "macs": ["52:54:00:12:34:56"], "description": "top of rack 1"}
 _FORCE = Query("force", "drop work that is left", bool)
 
 
-class NewMachine(Struct, frozen=True, forbid_unknown_fields=True):
-    """A machine made before it was ever seen."""
+class MachineView(Machine, frozen=True, kw_only=True):
+    """A machine as it is shown, with what follows from its fields."""
 
-    name: str
-    macs: tuple[str, ...] = ()
-    description: str = ""
+    available: bool = True
+    done: bool = True
+
+
+class MachineDocument(MachineView, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A machine as it replaces the old one: fields that are read-only may be left out, or be as they are."""
+
+    id: str = ""
+    created_at: datetime | None = None  # type: ignore[assignment]
+    updated_at: datetime | None = None  # type: ignore[assignment]
 
 
 class GrantBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,14 +71,16 @@ class MachineRoutes:
 
     def operations(self) -> list[Operation]:
         """What can be done with machines."""
-        tag = "machines"
+        tag: str = "machines"
+        shown, made = {200: MachineView}, {201: MachineView}
         return [
-            Operation("GET", "/api/v1/machines", self.list_machines, tag, lists=Machine),
-            Operation("POST", "/api/v1/machines", self.create_machine, tag, {201: Machine}, body=NewMachine),
-            Operation("GET", _MACHINE, self.get_machine, tag, {200: Machine}),
-            Operation("PATCH", _MACHINE, self.change_machine, tag, {200: Machine}, (_FORCE,), MachineChange),
-            Operation("DELETE", _MACHINE, self.delete_machine, tag, {200: Machine}),
-            Operation("POST", f"{_MACHINE}/grants", self.grant, tag, {201: Machine}, body=GrantBody),
+            Operation("GET", _ALL, self.list_machines, tag, {200: Page[MachineView]}, (_AGGREGATE,), lists=Machine),
+            Operation("POST", _ALL, self.create_machine, tag, made, body=NewMachine, example=_EXAMPLE),
+            Operation("GET", _MACHINE, self.get_machine, tag, shown, (_AGGREGATE,), tagged=True),
+            Operation("PUT", _MACHINE, self.put_machine, tag, shown, (_FORCE,), MachineDocument, tagged=True),
+            Operation("PATCH", _MACHINE, self.change_machine, tag, shown, (_FORCE,), MachineChange, tagged=True),
+            Operation("DELETE", _MACHINE, self.delete_machine, tag, shown, tagged=True),
+            Operation("POST", f"{_MACHINE}/grants", self.grant, tag, made, body=GrantBody, example={"disk": "any"}),
             Operation("GET", f"{_MACHINE}/actions", self.list_actions, tag, {200: list[ActionChoice]}),
             Operation("POST", _MACHINE + "/actions/{action}", self.act, tag, {200: ActionResult}, errors=(502, 504)),
         ]
@@ -68,44 +90,96 @@ class MachineRoutes:
         shown["params"] = redact(machine.params, self._catalog.view)
         return shown | {"available": machine.available, "done": machine.done}
 
-    def _show_short(self, machine: Machine) -> dict[str, Any]:
-        return self._show(replace(machine, inventory={}))
+    def _answer(self, machine: Machine, status: int = 200) -> web.Response:
+        headers = {"ETag": revision_tag(machine)}
+        if status == 201:
+            headers["Location"] = f"/api/v1/machines/{machine.id}"
+        return json(self._show(machine), status, headers)
 
     async def list_machines(self, request: web.Request) -> web.Response:
-        """Machines; inventories are left out of lists."""
+        """List machines; inventories are left out."""
         require(request, "list machines")
-        return json(page(self._ledger.read_all(Machine), Machine, request.query, self._show_short))
+        view = self._catalog.view
+        aggregate = flag(request.query, "aggregate")
+        asked = MultiDict((name, value) for name, value in request.query.items() if name != "aggregate")
+        values = effective_values(view) if aggregate else own_values(view)
+        listing = Listing(Machine, attrgetter("id"), "name", _COMPUTED, {"params": values})
+        show = self._shower(aggregate)
+        return json(listing.page(self._ledger.read_all(Machine), asked, show))
+
+    def _shower(self, aggregate: bool) -> Callable[[Machine], dict[str, Any]]:
+        """Shows machines without their inventories, with their own params or with all that they have."""
+        params = Params(self._catalog.view)
+
+        def show(machine: Machine) -> dict[str, Any]:
+            shown = self._show(replace(machine, inventory={}))
+            return shown | {"params": shown_params(machine, params)} if aggregate else shown
+
+        return show
 
     async def create_machine(self, request: web.Request) -> web.Response:
         """Make a machine before it was ever seen."""
         require(request, "create machines")
         asked = await body(request, NewMachine)
-        made = await self._machines.create(asked.name, asked.macs, asked.description, principal(request))
-        return json(self._show(made), status=201)
+        return self._answer(await self._machines.create(asked, principal(request)), 201)
 
     async def get_machine(self, request: web.Request) -> web.Response:
-        """One machine by id or name."""
-        return json(self._show(machine_of(request, self._machines, "read machines", itself=True)))
+        """Read one machine, by id or name."""
+        machine = machine_of(request, self._machines, "read machines", itself=True)
+        aggregate = flag(request.query, "aggregate")
+        shown = self._show(machine)
+        if aggregate:
+            shown["params"] = shown_params(machine, Params(self._catalog.view))
+        # What it has from elsewhere may change without its revision.
+        tag = tag_of(shown) if aggregate else revision_tag(machine)
+        if is_known(request, tag):
+            return web.Response(status=304, headers={"ETag": tag})
+        return json(shown, headers={"ETag": tag})
+
+    def _decided(self, request: web.Request, verb: str) -> Machine:
+        """The machine as it has been decided, which is what a change starts from; its preconditions hold."""
+        found = machine_of(request, self._machines, verb)
+        machine = self._ledger.get(Machine, found.id)
+        if machine is None:
+            raise NotFound(f"there is no machine {found.name!r}", object=found.id)
+        check(request, revision_tag(machine), machine.name)
+        return machine
 
     async def change_machine(self, request: web.Request) -> web.Response:
-        """Change some fields of a machine (merge-patch)."""
-        machine = machine_of(request, self._machines, "change machines")
-        change = await body(request, MachineChange)
-        force = request.query.get("force") == "true"
-        return json(self._show(await self._machines.change(machine.id, change, principal(request), force=force)))
+        """Change some fields of a machine."""
+        require(request, "change machines")
+        force = flag(request.query, "force")
+        patch = await patch_of(request)
+        machine = self._decided(request, "change machines")
+        shown = self._document(machine)
+        change = change_of(shown, patch.apply(shown), patch.fields)
+        return self._answer(await self._machines.change(machine.id, change, principal(request), force=force))
+
+    async def put_machine(self, request: web.Request) -> web.Response:
+        """Replace what is set of a machine; its work stays as it is unless another is named."""
+        require(request, "change machines")
+        force = flag(request.query, "force")
+        document = await sent(request)
+        machine = self._decided(request, "change machines")
+        change = whole(self._document(machine), document)
+        return self._answer(await self._machines.change(machine.id, change, principal(request), force=force))
+
+    def _document(self, machine: Machine) -> Any:
+        """The machine as it is shown, as plain JSON."""
+        return msgspec.json.decode(msgspec.json.encode(self._show(machine)))
 
     async def delete_machine(self, request: web.Request) -> web.Response:
         """Forget a machine."""
-        machine = machine_of(request, self._machines, "delete machines")
+        machine = self._decided(request, "delete machines")
         await self._machines.delete(machine.id, principal(request))
-        return json(self._show(machine))
+        return self._answer(machine)
 
     async def grant(self, request: web.Request) -> web.Response:
         """Allow a disk of this machine to be erased for some hours."""
         machine = machine_of(request, self._machines, "grant erasure")
         asked = await body(request, GrantBody)
         granted = await self._machines.grant_erase(machine.id, asked.disk, asked.hours, principal(request))
-        return json(self._show(granted), status=201)
+        return self._answer(granted, 201)
 
     async def list_actions(self, request: web.Request) -> web.Response:
         """The actions, and for each that cannot be used on this machine why not."""

@@ -6,8 +6,9 @@ passwords), `ui` faces operators (the same API, login and the web UI).
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from provisioner.access import NOBODY, Principal
+from provisioner.bodies import decode
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Denied, FieldError, Invalid, ProvisionerError, TooLarge
 
@@ -25,10 +27,37 @@ T = TypeVar("T")
 SESSION_COOKIE = "provisioner_session"
 BODY_LIMIT = 16 << 20
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 _encode = msgspec.json.Encoder().encode
 
+JSON_TYPES = ("application/json",)
+MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
+# Plain JSON is taken for a merge-patch.
+PATCH_TYPES = (MERGE_PATCH, JSON_PATCH, "application/json")
 ErrorPage = Callable[[web.Request, ProvisionerError], web.StreamResponse]
+
+
+class UnsupportedType(ProvisionerError):
+    """The body is of a type that is not read here."""
+
+    code = "unsupported-media-type"
+    status = 415
+
+    def __init__(self, message: str, choices: Collection[str]) -> None:
+        super().__init__(message)
+        self.headers = {"Accept": ", ".join(choices)}
+
+
+class NotAllowed(ProvisionerError):
+    """The path is right and the method is not."""
+
+    code = "method-not-allowed"
+    status = 405
+
+    def __init__(self, message: str, allowed: Collection[str]) -> None:
+        super().__init__(message)
+        self.headers = {"Allow": ", ".join(sorted(allowed))}
 
 
 def json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -48,7 +77,10 @@ def problem(error: ProvisionerError) -> web.Response:
         "errors": error.fields,
         **{name: getattr(error, name) for name in ("size",) if hasattr(error, name)},
     }
-    return web.Response(body=_encode(body), status=error.status, content_type="application/problem+json")
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else getattr(error, "headers", {})
+    return web.Response(
+        body=_encode(body), status=error.status, content_type="application/problem+json", headers=headers
+    )
 
 
 def principal(request: web.Request) -> Principal:
@@ -68,20 +100,30 @@ async def body_bytes(request: web.Request) -> bytes:
 
 
 async def body(request: web.Request, cls: type[T]) -> T:
-    """The JSON body as a value of this class; raises Invalid naming the field."""
-    return decode(await body_bytes(request), cls)
+    """The JSON body as a value of this class; raises Invalid naming every wrong field."""
+    data = await body_bytes(request)
+    if data:
+        require_type(request, (*JSON_TYPES, MERGE_PATCH) if request.method == "PATCH" else JSON_TYPES)
+    elif cls is Any:
+        raise missing_body()
+    return decode(data, cls)
 
 
-def decode(data: bytes, cls: type[T]) -> T:
-    """JSON bytes as a value of this class; raises Invalid naming the field."""
-    try:
-        return msgspec.json.decode(data or b"{}", type=cls)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        where = path.rstrip("`").removeprefix("$").removeprefix(".") or "body"
-        raise Invalid(f"{where}: {message}", fields=(FieldError(where, message),)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"the body is not JSON: {error}", status=400, code="not-json") from error
+def missing_body() -> Invalid:
+    """There is no body where one is needed."""
+    return Invalid("the body is empty; send JSON", status=400, code="body-missing")
+
+
+def type_of(request: web.Request) -> str:
+    """The type of the body, empty when it is not said."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def require_type(request: web.Request, choices: Collection[str]) -> None:
+    """Raise UnsupportedType naming the choices when the body is said to be none of them."""
+    said = type_of(request)
+    if said and said not in choices:
+        raise UnsupportedType(f"the body is {said[:80]!r}; send one of: {', '.join(choices)}", choices)
 
 
 def number(request: web.Request, name: str, default: int, low: int, high: int) -> int:
@@ -104,6 +146,8 @@ class App:
     def build(self, routes: Iterable[Iterable[web.AbstractRouteDef]]) -> web.Application:
         """The application with all these routes."""
         app = web.Application(middlewares=[self._errors, self._callers], client_max_size=BODY_LIMIT)
+        app[CLOSING] = asyncio.Event()
+        app.on_shutdown.append(_close)
         for group in routes:
             app.router.add_routes(group)
         return app
@@ -119,6 +163,8 @@ class App:
             except web.HTTPException as error:
                 if error.status < 400:
                     raise
+                if request.method == "OPTIONS" and isinstance(error, web.HTTPMethodNotAllowed):
+                    return _options(error)
                 return self._answer(request, _translated(request, error))
             except (ConnectionError, TimeoutError):
                 raise
@@ -162,6 +208,23 @@ class App:
         return self._tokens.recognise(cookie)
 
 
+async def _close(app: web.Application) -> None:
+    app[CLOSING].set()
+
+
+async def unless_closing(request: web.Request, waiting: Awaitable[T]) -> T | None:
+    """What is waited for, or None at once when the server stops: streams and long polls must not hold it up."""
+    task = asyncio.ensure_future(waiting)
+    closing = asyncio.ensure_future(request.app[CLOSING].wait())
+    try:
+        await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        closing.cancel()
+        if not task.done():
+            task.cancel()
+
+
 def _same_origin(request: web.Request) -> bool:
     """Browsers tell where a request comes from; a cookie counts only for our own pages."""
     site = request.headers.get("Sec-Fetch-Site")
@@ -171,14 +234,19 @@ def _same_origin(request: web.Request) -> bool:
     return origin.partition("://")[2] == request.host
 
 
+def _options(error: web.HTTPMethodNotAllowed) -> web.Response:
+    """What a path takes."""
+    headers = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
+    if "PATCH" in error.allowed_methods:
+        headers["Accept-Patch"] = ", ".join(PATCH_TYPES)
+    return web.Response(status=204, headers=headers)
+
+
 def _translated(request: web.Request, error: web.HTTPException) -> ProvisionerError:
     if error.status == 404:
         return ProvisionerError(f"there is nothing at {request.path}", code="not-found", status=404)
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.path} does not take {request.method}; it takes {allowed}"
-        return ProvisionerError(message, code="method-not-allowed", status=405)
+        return NotAllowed(message, error.allowed_methods)
     return ProvisionerError(error.reason or "refused", code="http", status=error.status)
-
-
-Route = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from msgspec import Struct, field
 from provisioner.errors import FieldError, Invalid
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Guard = Callable[[Handler], Handler]
 _PLACEHOLDER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
@@ -34,7 +36,8 @@ class Operation(Struct, frozen=True):
 
     `answers` maps each status of success to the type of its body: None for no body, `Raw` for bytes. `errors` are
     statuses of failure beyond the usual ones. `lists` is the class whose fields filter and sort the answer.
-    `body` is the type of what is sent, `example` shows one. `agents` are spoken by agents, `public` needs no token.
+    A `tagged` answer has an ETag, and what changes the object heeds If-Match. `body` is the type of what is sent,
+    `example` shows one. `agents` are spoken by agents, `public` needs no token.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Operation(Struct, frozen=True):
     example: Any = None
     errors: tuple[int, ...] = ()
     lists: type | None = None
+    tagged: bool = False
     agents: bool = False
     public: bool = False
     summary: str = ""
@@ -62,19 +66,26 @@ class Operation(Struct, frozen=True):
         return _PLACEHOLDER.sub(r"{\1}", self.path)
 
     @property
+    def keyed(self) -> bool:
+        """Whether it heeds an Idempotency-Key."""
+        return self.method == "POST" and not self.agents and not self.public
+
+    @property
     def placeholders(self) -> tuple[str, ...]:
         """Names of the parts of the path that vary."""
         return tuple(_PLACEHOLDER.findall(self.path))
 
 
-def routes(operations: Iterable[Operation]) -> list[web.RouteDef]:
-    """aiohttp's routes for the operations; a GET answers HEAD too."""
-    return [
-        web.get(each.path, _guarded(each))
-        if each.method == "GET"
-        else web.route(each.method, each.path, _guarded(each))
-        for each in operations
-    ]
+def routes(operations: Iterable[Operation], once: Guard | None = None) -> list[web.RouteDef]:
+    """aiohttp's routes for the operations; a GET answers HEAD too. `once` guards operators' POSTs."""
+    found = []
+    for each in operations:
+        handler = _guarded(each)
+        if each.keyed and once is not None:
+            handler = once(handler)
+        add = web.get if each.method == "GET" else partial(web.route, each.method)
+        found.append(add(each.path, handler))
+    return found
 
 
 def _guarded(operation: Operation) -> Handler:

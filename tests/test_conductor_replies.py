@@ -1,0 +1,63 @@
+"""Answers kept under an Idempotency-Key: for a day, through a crash, and never two at once."""
+
+import pytest
+
+from provisioner.conductor.replies import KEPT, Replies
+from provisioner.errors import Conflict, Invalid
+from provisioner.model import Reply
+from tests.parts import opened
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def test_an_answer_is_kept_for_a_day(parts):
+    replies = Replies(parts.ledger)
+    assert await replies.begin("k", "f") is None
+    await replies.finish("k", 201, {"Location": "/x"}, b"{}")
+    kept = await replies.begin("k", "f")
+    assert (kept.status, kept.headers, kept.body) == (201, {"Location": "/x"}, b"{}")
+    parts.clock.pass_seconds(KEPT.total_seconds())
+    assert await replies.begin("k", "f") is None
+
+
+async def test_another_request_under_the_same_key_is_refused(parts):
+    replies = Replies(parts.ledger)
+    await replies.begin("k", "f")
+    with pytest.raises(Invalid) as caught:
+        await replies.begin("k", "g")
+    assert caught.value.code == "idempotency-mismatch"
+
+
+async def test_a_request_that_is_under_way_is_not_begun_again(parts):
+    replies = Replies(parts.ledger)
+    await replies.begin("k", "f")
+    with pytest.raises(Conflict) as caught:
+        await replies.begin("k", "f")
+    assert caught.value.code == "idempotency-busy"
+
+
+async def test_of_a_request_that_a_crash_cut_off_nothing_is_claimed(parts):
+    await Replies(parts.ledger).begin("k", "f")
+    with pytest.raises(Conflict, match="look whether it was done") as caught:
+        await Replies(parts.ledger).begin("k", "f")
+    assert caught.value.code == "idempotency-unknown"
+
+
+async def test_what_changed_nothing_may_be_tried_again(parts):
+    replies = Replies(parts.ledger)
+    await replies.begin("k", "f")
+    await replies.forget("k")
+    assert await replies.begin("k", "f") is None
+
+
+async def test_old_answers_are_dropped_when_new_ones_come(parts):
+    replies = Replies(parts.ledger)
+    for key in ("a", "b"):
+        await replies.begin(key, "f")
+        parts.clock.pass_seconds(KEPT.total_seconds() - 1)
+    await replies.begin("c", "f")
+    assert [reply.key for reply in parts.ledger.all(Reply)] == ["b", "c"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class SmallDisk:
     def fill(self, leave_bytes: int = 0) -> None:
         """Use up all room but so much."""
         room = os.statvfs(self.folder)
-        with self._ballast.open("ab") as file:
+        # Somebody else may have taken of it meanwhile.
+        with suppress(OSError), self._ballast.open("ab", buffering=0) as file:
             file.write(bytes(max(room.f_bavail * room.f_frsize - leave_bytes, 0)))
 
     def free(self) -> None:

@@ -90,6 +90,15 @@ async def test_a_failed_transaction_is_never_published_and_the_next_one_is(ledge
         assert (await heard.next()).key == "m2"
 
 
+async def test_numbers_of_events_that_failed_are_given_again_so_that_readers_see_no_gap(ledger):
+    await put(ledger, machine("m1"), kind="machine.create")
+    with pytest.raises(StoreError):
+        await put(ledger, machine("bad"), kind="machine.create")
+    with ledger.bus.subscribe() as heard:
+        await put(ledger, machine("m2"), kind="machine.create")
+        assert (await heard.next()).id == 2
+
+
 async def test_a_deletion_that_failed_brings_the_object_back(ledger):
     await put(ledger, machine("m1"))
     tx = ledger.transaction()

@@ -43,7 +43,7 @@ def _export(session: Session) -> None:
 def _to_file(session: Session, client: Client, path: str, name: str) -> None:
     """Write an answer to a new file, or to standard output for `-`; a file that is not whole is removed."""
     if name == "-":
-        client.copy(path, session.terminal.stdout.buffer)  # type: ignore[attr-defined]
+        client.copy(path, session.terminal.stdout.buffer)
         return
     partial = Path(f"{name}.part")
     try:

@@ -27,6 +27,41 @@ def _params(session: Session) -> None:
     )
 
 
+def _why(session: Session) -> None:
+    client, options = session.client(), session.options
+    machine = find_machine(client, options.machine)
+    why = client.get(at("machines", machine["id"], "params", options.param), {"why": "true"})
+    if session.output.as_json:
+        session.output.json(why)
+        return
+    session.output.fields(
+        {
+            "param": why["name"],
+            "value": json.dumps(why["value"], ensure_ascii=False),
+            "from": why["source"],
+            "error": why["error"],
+        }
+    )
+    session.output.table(
+        ("LAYER", "FROM", "EFFECT", "VALUE"),
+        (
+            (each["source"], each["origin"], each["effect"], json.dumps(each["value"], ensure_ascii=False))
+            for each in why["layers"]
+        ),
+        "no layer has a value",
+    )
+
+
+def _reveal(session: Session) -> None:
+    client, options = session.client(), session.options
+    machine = find_machine(client, options.machine)
+    value = client.get(at("machines", machine["id"], "params", options.param), {"reveal": "true"})
+    if session.output.as_json:
+        session.output.json(value)
+    else:
+        session.output.text((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) + "\n")
+
+
 def _set_param(session: Session) -> None:
     client, options = session.client(), session.options
     value = _param_value(session)
@@ -71,6 +106,8 @@ COMMANDS = (
         _params,
         (MACHINE, argument("--all", action="store_true", help="those from profiles, stage and defaults as well")),
     ),
+    Command("why", "why a machine has this value: every layer that says something", _why, (MACHINE, _PARAM)),
+    Command("reveal", "the value of a secure param; an event tells that you saw it", _reveal, (MACHINE, _PARAM)),
     Command(
         "set-param",
         "set a param of a machine: JSON, or else text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provisioner.cli.archive import MACHINES as ARCHIVE
+from provisioner.cli.bulk import MACHINES_BULK
 from provisioner.cli.changing import change, confirmed, done, pair, value_of
 from provisioner.cli.client import Client, at
 from provisioner.cli.command import MACHINE, Command, Session, argument
@@ -192,6 +193,7 @@ COMMANDS = (
     *WORK,
     *PARAMS,
     *ARCHIVE,
+    MACHINES_BULK,
     Command(
         "create",
         "make a machine known before it is seen",

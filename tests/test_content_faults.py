@@ -46,6 +46,11 @@ def script(**fields: Any) -> TaskFile:
             Task(name="t", retry=Retry(backoff_seconds=1e30)),
             "retry.backoff_seconds: 1e+30 is not from 0 to 86400, a day",
         ),
+        (
+            Task(name="t", retry=Retry(max_backoff_seconds=-1)),
+            "retry.max_backoff_seconds: -1 is not from 0 to 86400, a day",
+        ),
+        (Task(name="t", max_resumes=-1), "max_resumes: -1 is less than 0; 0 is no limit"),
         (Stage(name="none"), "name: 'none' means no stage; give it another name"),
         (
             Stage(name="s", tasks=("acton:x",)),

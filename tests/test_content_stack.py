@@ -29,6 +29,27 @@ def test_a_profile_beside_a_loop_is_not_blamed_for_it() -> None:
     assert {problem.object for problem in problems(*loop)} == {"profiles/a", "profiles/b"}
 
 
+def test_a_loop_of_repairs_is_told_with_its_way() -> None:
+    loop = [Task(name=name, on_error=(after,)) for name, after in (("a", "b"), ("b", "a"), ("c", "c"))]
+    assert told(*loop) == [
+        "tasks/a on_error[0]: the task is to repair itself: a > b > a",
+        "tasks/b on_error[0]: the task is to repair itself: b > a > b",
+        "tasks/c on_error[0]: the task is to repair itself: c > c",
+    ]
+
+
+def test_a_task_beside_a_loop_of_repairs_is_not_blamed_for_it() -> None:
+    loop = [Task(name=name, on_error=(after,)) for name, after in (("a", "b"), ("b", "a"), ("c", "a"))]
+    assert not [line for line in told(*loop) if line.startswith("tasks/c")]
+
+
+def test_an_unknown_repair_is_told_with_those_there_are() -> None:
+    assert told(Task(name="a", on_error=("mend", "stage:x")), Task(name="fix")) == [
+        "tasks/a on_error[0]: unknown task 'mend'; there is: a, fix",
+        "tasks/a on_error[1]: unknown task 'stage:x'; there is: a, fix",
+    ]
+
+
 def test_values_of_profiles_and_stages_must_fit() -> None:
     param = Param(name="n", schema={"type": "integer"})
     assert told(param, Profile(name="p", params={"n": "x"})) == ["profiles/p params.n: 'x' is not of type 'integer'"]

@@ -64,6 +64,11 @@ def _task_faults(task: Task) -> Iterator[FieldError]:
     if not 0 <= task.retry.backoff_seconds <= _LONGEST_BACKOFF_SECONDS:
         message = f"{task.retry.backoff_seconds} is not from 0 to {_LONGEST_BACKOFF_SECONDS}, a day"
         yield FieldError("retry.backoff_seconds", message)
+    if not 0 <= task.retry.max_backoff_seconds <= _LONGEST_BACKOFF_SECONDS:
+        message = f"{task.retry.max_backoff_seconds} is not from 0 to {_LONGEST_BACKOFF_SECONDS}, a day"
+        yield FieldError("retry.max_backoff_seconds", message)
+    if task.max_resumes < 0:
+        yield FieldError("max_resumes", f"{task.max_resumes} is less than 0; 0 is no limit")
 
 
 def _source_faults(files: Sequence[TaskFile | BootFile]) -> Iterator[FieldError]:

@@ -36,6 +36,7 @@ def references(value: Content) -> Iterator[Reference]:
             yield from _file_references(value.files)
             yield from _each("required_params", "params", value.required_params)
             yield from _each("optional_params", "params", value.optional_params)
+            yield from _each("on_error", "tasks", value.on_error)
         case Stage():
             if value.bootenv:
                 yield Reference("bootenv", "bootenvs", value.bootenv)

@@ -73,13 +73,14 @@ class Stack:
                     yield item.problem(ref.field, self._unknown(ref))
             match value:
                 case Profile():
-                    yield from self._loop_problems(item, value)
+                    yield from self._loop_problems(item, "profiles", "the profile includes itself")
                     yield from self._value_problems(item, value.params)
                 case Stage():
                     yield from self._value_problems(item, value.params)
                 case Template():
                     yield from self._source_problems(item, value.name, value.contents, "", self._names_for(value.name))
                 case Task():
+                    yield from self._loop_problems(item, "on_error", "the task is to repair itself")
                     yield from self._inline_problems(item, TASK_NAMES)
                     yield from self._secret_problems(item, value)
                 case Bootenv():
@@ -99,20 +100,22 @@ class Stack:
                 for error in validate(name, value, found.object):
                     yield item.problem(f"params.{error.path}", error.message)
 
-    def _loop_problems(self, item: Item, profile: Profile) -> Iterator[Problem]:
-        for place, name in enumerate(profile.profiles):
-            way = self._way(name, profile.name, (profile.name,))
+    def _loop_problems(self, item: Item, field: str, message: str) -> Iterator[Problem]:
+        """`field` names objects of the same kind; it must not lead back to this one."""
+        start = item.object.name
+        for place, name in enumerate(getattr(item.object, field)):
+            way = self._way(kind_of(item.object), field, name, start, (start,))
             if way:
-                yield item.problem(f"profiles[{place}]", f"the profile includes itself: {' > '.join(way)}")
+                yield item.problem(f"{field}[{place}]", f"{message}: {' > '.join(way)}")
 
-    def _way(self, name: str, goal: str, way: tuple[str, ...]) -> tuple[str, ...]:
-        """The way from profile `name` to `goal` through nested profiles; empty when there is none."""
+    def _way(self, kind: str, field: str, name: str, goal: str, way: tuple[str, ...]) -> tuple[str, ...]:
+        """The way from `name` to `goal` through this field; empty when there is none."""
         if name == goal:
             return (*way, name)
-        found = self.items["profiles"].get(name)
-        if found is None or name in way or not isinstance(found.object, Profile):
+        found = self.items[kind].get(name)
+        if found is None or name in way:
             return ()
-        ways = (self._way(inner, goal, (*way, name)) for inner in found.object.profiles)
+        ways = (self._way(kind, field, inner, goal, (*way, name)) for inner in getattr(found.object, field))
         return next((found_way for found_way in ways if found_way), ())
 
     def _inline_problems(self, item: Item, names: frozenset[str]) -> Iterator[Problem]:

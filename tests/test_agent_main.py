@@ -22,7 +22,10 @@ def test_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[s
 
 def test_an_unknown_verb_names_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["strat"]) == USAGE_EXIT
-    assert capsys.readouterr().err == "unknown verb 'strat'; there is: start, run, join, inventory, param, asset, version\n"
+    assert (
+        capsys.readouterr().err
+        == "unknown verb 'strat'; there is: start, run, join, inventory, param, asset, version\n"
+    )
 
 
 @pytest.mark.parametrize("place", [place for place, _ in VERBS.values()])

@@ -185,7 +185,8 @@ def test_the_discovery_unit_runs_the_starter_that_is_in_the_image() -> None:
     python, starter = command.split()
     assert python == "/usr/bin/python3"
     assert (IMAGES / "discovery/root" / starter.lstrip("/")).is_file()
-    assert unit_values(unit, "Restart") == ["always"] and unit_values(unit, "RestartSec") == ["5"]
+    assert unit_values(unit, "Restart") == ["on-failure"] and unit_values(unit, "RestartSec") == ["5"]
+    assert unit_values(unit, "KillMode") == ["mixed"]
 
 
 def test_the_discovery_agent_keeps_its_run_folder_over_a_restart() -> None:
@@ -197,9 +198,9 @@ def test_the_discovery_agent_keeps_its_run_folder_over_a_restart() -> None:
 def test_the_disk_image_starts_the_agent_that_a_deployment_writes() -> None:
     unit = IMAGES / "debian-12/root/etc/systemd/system/provisioner-agent.service"
     agent, settings = "/opt/provisioner/agent.pyz", "/etc/provisioner/agent.json"
-    assert unit_values(unit, "ExecStart") == [f"/usr/bin/python3 {agent} run --config {settings}"]
+    assert unit_values(unit, "ExecStart") == [f"/usr/bin/python3 -I {agent} run --config {settings}"]
     assert unit_values(unit, "ConditionPathExists") == [agent, settings]
-    assert unit_values(unit, "Restart") == ["always"]
+    assert unit_values(unit, "Restart") == ["on-failure"]
 
 
 def test_a_shell_opens_only_when_the_kernel_command_line_asks() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from msgspec import Meta, Struct
@@ -117,21 +118,21 @@ def server_url(bound: str, port: int, asked_host: str) -> str:
 
     An operator on our own host came by an address that is of no use elsewhere; then `SERVER` stands for it.
     """
-    host = bound if not _is_any(bound) else asked_host.rpartition(":")[0] or asked_host
+    host = bound if not _is_any(bound) else urlsplit(f"//{asked_host}").hostname or ""
     if _is_any(host) or (_is_loopback(host) and not _is_loopback(bound)):
         host = "SERVER"
-    return f"http://[{host}]:{port}" if ":" in host.strip("[]") else f"http://{host}:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_any(host: str) -> bool:
     try:
-        return ip_address(host.strip("[]")).is_unspecified
+        return ip_address(host).is_unspecified
     except ValueError:
         return not host
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"

@@ -45,7 +45,7 @@ async def test_a_job_that_has_not_ended_hands_in_files(parts, state):
     await save(parts, a_job(state))
     asset = await give(parts, "a", b"abc", b"def")
     assert (asset.size, asset.created_at) == (6, START)
-    assert await parts.assets.list("j1") == [asset]
+    assert await parts.assets.listed("j1") == [asset]
     assert await parts.events("job.asset") == [("j1", {"task": "t", "name": "a", "size": 6})]
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import StoreError
+from provisioner.errors import DiskFull, StoreError
 from provisioner.model import Job, JobState, Lease, LeaseState, Machine, Reservation, Token, TokenPurpose
 from provisioner.store.database import Database
+from tests.small_disk import small_disk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRAP = (
@@ -186,3 +187,49 @@ async def test_an_observer_hears_what_is_there_every_change_and_what_is_taken_ba
     with pytest.raises(StoreError):
         await put(ledger, machine("bad"))
     assert seen == [(None, "m1"), (None, "bad"), ("bad", None)]
+
+
+async def test_jobs_that_were_loaded_are_as_they_were_and_hold_equal_texts_once(ledger):
+    saved = [job(f"j{number}", task="a task", previous="j0", boot_id=f"boot-{number // 2}") for number in range(4)]
+    await put(ledger, *saved)
+    again = Ledger(ledger.database, Bus(), lambda: NOW)
+    again.load()
+    loaded = list(again.read_all(Job))
+    assert loaded == saved
+    assert len({id(each.task) for each in loaded}) == 1
+    assert loaded[3].previous is loaded[0].id
+
+
+async def test_a_document_that_cannot_be_read_is_named(ledger):
+    with sqlite3.connect(ledger.database.path) as conn:
+        conn.execute("INSERT INTO jobs (key, doc) VALUES ('j1', '{\"id\": 7}')")
+    conn.close()
+    with pytest.raises(StoreError, match=r"a\.db holds something in jobs that cannot be read, 'j1'.*newer provisioner"):
+        Ledger(ledger.database, Bus(), lambda: NOW).load()
+
+
+async def test_a_disk_that_was_full_costs_nothing_that_was_acknowledged_and_work_goes_on(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        database = Database(disk.folder / "a.db")
+        database.open()
+        database.start()
+        ledger = Ledger(database, Bus(), lambda: NOW)
+        ledger.load()
+        await put(ledger, machine("kept"))
+        disk.fill()
+        refused = 0
+        for number in range(50):
+            try:
+                await put(ledger, machine(f"m{number}", inventory={"text": "x" * 50_000}))
+            except DiskFull:
+                refused += 1
+        assert refused
+        there = {each.id for each in ledger.all(Machine)}
+        assert there == {each.id for each in ledger.read_all(Machine)}
+        disk.free()
+        await put(ledger, machine("later"))
+        await database.close()
+        again = Database(disk.folder / "a.db")
+        again.open()
+        assert {key for key, _ in again.load("machines")} == there | {"later"}
+        again.discard()

@@ -48,7 +48,7 @@ def jobs(parts):
 
 async def left(parts, id):
     """What there still is of a job besides its record: log, assets, rendered files."""
-    return (await parts.logs.size(id), len(await parts.assets.list(id)), bool(await parts.database.actions(id)))
+    return (await parts.logs.size(id), len(await parts.assets.listed(id)), bool(await parts.database.actions(id)))
 
 
 async def test_jobs_that_outlived_the_limits_go_with_all_that_belongs_to_them(parts):

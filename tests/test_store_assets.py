@@ -42,7 +42,7 @@ async def test_an_asset_is_kept_with_its_size_digest_and_time(assets):
     given = await give(assets, "report.txt", b"abc", b"def")
     assert (given.name, given.size, given.created_at) == ("report.txt", 6, NOW)
     assert given.sha256 == hashlib.sha256(b"abcdef").hexdigest()
-    assert await assets.list(JOB) == [given]
+    assert await assets.listed(JOB) == [given]
     assert await content(assets, "report.txt") == b"abcdef"
 
 
@@ -54,13 +54,13 @@ async def test_an_empty_asset_is_an_asset(assets):
 async def test_assets_are_listed_by_name(assets):
     for name in ("b", "a.txt", "C"):
         await give(assets, name, b"x")
-    assert [asset.name for asset in await assets.list(JOB)] == ["C", "a.txt", "b"]
+    assert [asset.name for asset in await assets.listed(JOB)] == ["C", "a.txt", "b"]
 
 
 async def test_the_list_needs_nothing_but_the_files(assets, tmp_path):
     given = await give(assets, "report.txt", b"abc")
     again = Assets(tmp_path / "assets", 1000)
-    assert await again.list(JOB) == [given]
+    assert await again.listed(JOB) == [given]
     again.close()
 
 
@@ -212,7 +212,7 @@ async def test_all_assets_of_a_job_are_removed_and_removing_them_again_is_harmle
     assert (list(assets.kept()), assets.size_now(JOB)) == ([JOB], 6)
     assets.remove(JOB)
     assets.remove(JOB)
-    assert (list(assets.kept()), await assets.list(JOB), assets.size_now(JOB)) == ([], [], 0)
+    assert (list(assets.kept()), await assets.listed(JOB), assets.size_now(JOB)) == ([], [], 0)
 
 
 async def test_what_cannot_be_removed_is_a_store_error(assets):

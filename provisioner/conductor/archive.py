@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -98,7 +98,7 @@ class Archive:
 
     # --- export -----------------------------------------------------------------------------------------------
 
-    async def export(self, machine_id: str) -> AsyncIterator[bytes]:
+    async def export(self, machine_id: str) -> AsyncGenerator[bytes, None]:
         """The machine's history as a tar archive, in pieces: what it is, its timeline, each job with all it left.
 
         Raises NotFound or Busy before the first piece. A job that is removed meanwhile is left out.

@@ -57,6 +57,9 @@ _PRIMARY: dict[type, Callable[[Any], str]] = {
 }
 
 
+_REPEATED = ("id", "machine", "task", "stage", "workflow", "bootenv", "previous", "boot_id", "instance")
+
+
 class Index:
     """Finds objects of one class by something other than their key; kept in step with `current`."""
 
@@ -85,6 +88,14 @@ class Index:
     def all_keys(self) -> tuple[str, ...]:
         """Keys of all objects that have any value."""
         return tuple(key for keys in self._keys.values() for key in keys)
+
+
+def _slim(jobs: Iterable[Job]) -> Iterator[Job]:
+    """The same jobs, with equal texts kept once: jobs are by far the most objects, and half of each is such texts."""
+    seen: dict[str, str] = {}
+    for job in jobs:
+        texts = {name: getattr(job, name) for name in _REPEATED}
+        yield replace(job, **{name: seen.setdefault(text, text) for name, text in texts.items()})
 
 
 class Ledger:
@@ -119,17 +130,30 @@ class Ledger:
         return index
 
     def load(self) -> None:
-        """Read everything from the opened database; jobs come in the order they were created."""
+        """Read everything from the opened database; jobs come in the order they were created.
+
+        Raises StoreError naming what cannot be read.
+        """
         for cls, primary in _PRIMARY.items():
-            decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(cls)
-            objects = [decoder.decode(doc) for _, doc in self.database.load(cls.kind)]  # type: ignore[attr-defined]
+            objects = list(self._saved(cls))
             if cls is Job:
                 objects.sort(key=lambda job: job.created_at)
+                objects = list(_slim(objects))
             for value in objects:
                 self._apply(cls, primary(value), value)
             self._durable[cls] = dict(self._current[cls])
         self._durable_event = self.database.last_event_id()
         self._next_event = self._durable_event + 1
+
+    def _saved(self, cls: type) -> Iterator[Any]:
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(cls)
+        kind: str = cls.kind  # type: ignore[attr-defined]
+        for key, doc in self.database.load(kind):
+            try:
+                yield decoder.decode(doc)
+            except msgspec.DecodeError as error:
+                message = f"the database {self.database.path} holds something in {kind} that cannot be read, {key!r}"
+                raise StoreError(f"{message}: {error}; was it written by a newer provisioner?", object=key) from error
 
     # --- reading ----------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ class ArchiveRoutes:
     async def list_assets(self, request: web.Request) -> web.Response:
         """List the files that a job handed in."""
         job = job_of(request, self._jobs, "read assets")
-        return json(AssetList(await self._assets.list(job.id)))
+        return json(AssetList(await self._assets.listed(job.id)))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """Fetch a file that a job handed in; `Repr-Digest` has its SHA-256, ranges are answered."""

@@ -67,7 +67,7 @@ class Assets:
         finally:
             await self.run(upload.close)
 
-    async def list(self, job: str) -> list[Asset]:
+    async def listed(self, job: str) -> list[Asset]:
         """The job's assets by name."""
         return await self.run(lambda: [asset for asset, _ in self._newest(job).values()])
 

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import stat
+import sys
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -66,7 +67,7 @@ def test_every_script_renders_and_is_valid(task: str, params: dict[str, Any], tm
 
 def test_every_template_is_used_by_a_task_or_by_the_boot_service() -> None:
     used = {file.template for task in CONTENT["tasks"].values() for file in task.files}
-    assert set(SOURCES) == used | {"boot/ipxe", "boot/local"}
+    assert set(SOURCES) == used | {"agent/join", "boot/held", "boot/held", "boot/ipxe", "boot/local"}
 
 
 def test_shell_scripts_are_strict() -> None:
@@ -109,12 +110,12 @@ def test_initrds_are_named_for_the_kernel_when_the_params_do_not() -> None:
     assert "/vmlinuz initrd=one.img initrd=two.img quiet || goto failed" in text
 
 
-@pytest.mark.parametrize("template", ["boot/ipxe", "boot/local"])
+@pytest.mark.parametrize("template", ["boot/held", "boot/ipxe", "boot/local"])
 def test_an_unknown_machine_is_called_by_its_mac(template: str) -> None:
     assert "unknown machine 52:54:00:aa:bb:cc" in rendered(template, machine=None)
 
 
-@pytest.mark.parametrize("template", ["boot/ipxe", "boot/local"])
+@pytest.mark.parametrize("template", ["boot/held", "boot/ipxe", "boot/local"])
 def test_a_boot_script_has_no_line_left_over_and_every_label_it_jumps_to(template: str) -> None:
     text = rendered(template)
     assert set(re.findall(r"goto (\w+)", text)) <= set(re.findall(r"^:(\w+)$", text, re.MULTILINE))
@@ -247,6 +248,33 @@ def test_hello_prints_its_lines(tmp_path: Path) -> None:
 def test_inventory_is_the_agents(tmp_path: Path) -> None:
     script = write_task(CONTENT, "inventory", task_context(CONTENT, {}), tmp_path)
     assert 'python3 -I "$PROVISIONER_AGENT" inventory --upload' in script.read_text()
+
+
+def test_params_are_set_all_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_task(CONTENT, "network", task_context(CONTENT, {}), tmp_path)
+    monkeypatch.setenv("PATH", f"{helper(tmp_path / 'bin')}:/usr/bin:/bin")
+    server = load_module(tmp_path / "server.py")
+    server.set_params({"a/b": "x", "c": [1]})
+    assert told(tmp_path / "bin") == ['set a/b "x" c [1]']
+
+
+def test_where_the_agent_has_a_module_for_it_no_command_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_task(CONTENT, "network", task_context(CONTENT, {}), tmp_path)
+    (tmp_path / "provisioner_task.py").write_text(
+        "class TaskError(Exception): ...\ngiven = []\ndef set_params(values):\n"
+        "    if 'bad' in values: raise TaskError('no such param')\n    given.append(values)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    server = load_module(tmp_path / "server.py")
+    try:
+        server.set_params({"a/b": "x", "c": [1]})
+        assert server.provisioner_task.given == [{"a/b": "x", "c": [1]}]
+        with pytest.raises(server.ServerError, match="no such param"):
+            server.set_param("bad", 1)
+    finally:
+        del sys.modules["provisioner_task"]
 
 
 @pytest.fixture

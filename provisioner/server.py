@@ -21,6 +21,7 @@ from agent.build import archive, sources
 from agent.render import Renderer
 from agent.version import VERSION as AGENT_VERSION
 from provisioner.access import SERVER
+from provisioner.boot_files import BootFiles
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
@@ -38,7 +39,7 @@ from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.values import holds_sealed, sealed_packs, unopenable
 from provisioner.config import Config
-from provisioner.content import whole
+from provisioner.content.whole import Layers
 from provisioner.errors import SettingError, unknown
 from provisioner.model import CONTENT_KINDS, Content, Machine, Subnet
 from provisioner.packs import load, load_shipped
@@ -52,7 +53,7 @@ from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes
-from provisioner.services.operations import routes
+from provisioner.services.surface import Surface
 from provisioner.services.ui import Ui
 from provisioner.services.work import Work
 from provisioner.shipped import tree
@@ -204,6 +205,8 @@ class Server:
             parts.retention,
             parts.archive,
         )
+        shared = [*work.operations(), *join.operations(), *archive.operations(), *api.operations()]
+        surface = Surface(parts.ledger, self._version, shared, api.login_operations(), join.script_operations())
         files = self._tree()
         ui = Ui(
             parts.ledger,
@@ -215,14 +218,12 @@ class Server:
             parts.tokens,
             tree("templates"),
             version=self._version,
+            document=surface.document,
         )
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
-        shared = [health, routes([*work.operations(), *join.operations(), *archive.operations(), *api.operations()])]
-        facing_machines = App(parts.tokens, cookies=False).build(
-            [*shared, routes(join.script_operations()), files.routes()]
-        )
+        facing_machines = App(parts.tokens, cookies=False).build([health, surface.for_machines(), files.routes()])
         facing_people = App(parts.tokens, cookies=True, error_page=ui.error_page).build(
-            [*shared, routes(api.login_operations()), ui.routes()]
+            [health, surface.for_people(), ui.routes()]
         )
         return [("http", facing_machines), ("ui", facing_people)]
 
@@ -300,7 +301,13 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
     ledger.load()
     vault = _vault(config, ledger)
     renderer = Renderer()
-    catalog = Catalog(ledger, *_content_builders(config, vault), vault=vault, renderer=renderer)
+    catalog = Catalog(
+        ledger,
+        *_content_builders(config, vault),
+        vault=vault,
+        renderer=renderer,
+        missing_files=BootFiles(config.files_dir).missing,
+    )
     catalog.load()
     _check_names(config, catalog.view)
     tokens = Tokens(ledger)
@@ -347,14 +354,15 @@ def _vault(config: Config, ledger: Ledger) -> Vault:
 
 def _content_builders(config: Config, vault: Vault) -> tuple[Build, Build]:
     packs = sealed_packs([*load_shipped(), *map(load, config["content"])], vault)
+    layers = Layers(packs, vault.opened)
 
     def build_saved(edits: Iterable[Content]) -> ContentView:
-        content, left_out = whole.build_without_bad_edits(packs, edits, vault.opened)
+        content, left_out = layers.build_without_bad_edits(edits)
         for problem in left_out:
             log.error("content.edit_left_out", problem=str(problem))
         return content
 
-    return lambda edits: whole.build(packs, edits, vault.opened), build_saved
+    return layers.build, build_saved
 
 
 def _check_names(config: Config, view: ContentView) -> None:

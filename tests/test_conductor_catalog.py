@@ -8,7 +8,7 @@ from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.content.whole import build, build_without_bad_edits
 from provisioner.errors import Conflict, ContentError, NotFound, StoreError
-from provisioner.model import Param, Profile, Stage, Template, Workflow
+from provisioner.model import BootArch, Bootenv, Hold, JobState, Param, Profile, Stage, Template, Workflow
 from tests.parts import OPERATOR, PACK, Parts, opened, task
 
 
@@ -38,13 +38,51 @@ async def test_an_edit_can_be_saved_again_under_its_name(parts):
     assert parts.catalog.find("stages", "mine").tasks == ("two",)
 
 
-async def test_an_edit_with_an_unknown_name_changes_nothing(parts):
+async def test_a_bad_edit_changes_nothing(parts):
     before = parts.catalog.view
-    with pytest.raises(ContentError, match="unknown stage 'nowhere'; there is: .*discover") as caught:
-        await parts.catalog.put(Workflow(name="mine", stages=("discover", "nowhere")), OPERATOR)
-    assert [field.path for field in caught.value.fields] == ["stages[1]"]
+    with pytest.raises(ContentError, match="unknown param 'size'; there is: .*colour") as caught:
+        await parts.catalog.put(Profile(name="mine", params={"size": 1}), OPERATOR)
+    assert [field.path for field in caught.value.fields] == ["params.size"]
     assert parts.catalog.view is before and await parts.events("object.put") == []
-    assert parts.ledger.get(Workflow, "mine") is None
+    assert parts.ledger.get(Profile, "mine") is None
+
+
+async def test_an_edit_that_names_what_does_not_exist_is_saved_and_says_why_it_cannot_be_used(parts):
+    await parts.catalog.put(Workflow(name="mine", stages=("discover", "later")), OPERATOR)
+    (reason,) = parts.catalog.errors(parts.catalog.find("workflows", "mine"))
+    assert reason.startswith("stages[1]: unknown stage 'later'; there is: discover, ")
+    await parts.catalog.put(Stage(name="later"), OPERATOR)
+    assert parts.catalog.errors(parts.catalog.find("workflows", "mine")) == ()
+
+
+async def test_a_boot_environment_without_its_files_says_which(parts):
+    catalog = Catalog(
+        parts.ledger,
+        lambda edits: build([PACK], edits),
+        vault=parts.vault,
+        renderer=Renderer(),
+        missing_files=lambda bootenv: ("no kernel",) if bootenv.netboots else (),
+    )
+    catalog.load()
+    assert catalog.errors(catalog.find("bootenvs", "discovery")) == ("no kernel",)
+    assert catalog.errors(catalog.find("bootenvs", "local")) == ()
+
+
+async def test_machines_that_an_edit_breaks_wait_and_go_on_when_another_mends_it(parts):
+    machine = await parts.ready()
+    net = Bootenv(name="net", arch={"amd64": BootArch("k")})
+    await parts.catalog.put(net, OPERATOR)
+    await parts.catalog.put(Stage(name="there", bootenv="net", tasks=("one",)), OPERATOR)
+    await parts.change(machine, stage="there", force=True)
+    await parts.hello(machine, boot_id="boot-2", bootenv="net")
+    job = await parts.begin(machine, boot_id="boot-2")
+    await parts.catalog.put(Bootenv(name="net", arch={"arm64": BootArch("k")}), OPERATOR)
+    held = parts.machine(machine)
+    assert held.errors == ("bootenv 'net' has nothing for amd64; it has: arm64",)
+    assert (held.runnable, held.hold) == (False, Hold.ERRORS)
+    assert parts.jobs.find(job.id).state is JobState.RUNNING and not parts.jobs.find(job.id).cancel_requested
+    await parts.catalog.put(net, OPERATOR)
+    assert parts.machine(machine).errors == () and parts.machine(machine).runnable
 
 
 async def test_only_edits_saved_long_ago_may_be_left_out(parts):
@@ -54,15 +92,15 @@ async def test_only_edits_saved_long_ago_may_be_left_out(parts):
         return build_without_bad_edits([PACK], edits)[0]
 
     tx = parts.ledger.transaction()
-    tx.put(Stage(name="stale", tasks=("gone",)))
+    tx.put(Stage(name="stale", tasks=("no:entry",)))
     await tx.commit()
     catalog = Catalog(
         parts.ledger, lambda edits: build([PACK], edits), build_saved, vault=parts.vault, renderer=Renderer()
     )
     catalog.load()
-    with pytest.raises(ContentError, match="nowhere"):
-        await catalog.put(Workflow(name="mine", stages=("nowhere",)), OPERATOR)
-    assert parts.ledger.get(Workflow, "mine") is None
+    with pytest.raises(ContentError, match="no:where"):
+        await catalog.put(Stage(name="mine", tasks=("no:where",)), OPERATOR)
+    assert parts.ledger.get(Stage, "mine") is None
     await catalog.put(Workflow(name="mine", stages=("discover",)), OPERATOR)
     assert "mine" in catalog.view["workflows"] and "stale" not in catalog.view["stages"]
     await catalog.put(Stage(name="stale", tasks=("one",)), OPERATOR)

@@ -67,7 +67,7 @@ def test_every_script_renders_and_is_valid(task: str, params: dict[str, Any], tm
 
 def test_every_template_is_used_by_a_task_or_by_the_boot_service() -> None:
     used = {file.template for task in CONTENT["tasks"].values() for file in task.files}
-    assert set(SOURCES) == used | {"agent/join", "boot/held", "boot/held", "boot/ipxe", "boot/local"}
+    assert set(SOURCES) == used | {"agent/join", "boot/held", "boot/ipxe", "boot/local"}
 
 
 def test_shell_scripts_are_strict() -> None:
@@ -110,12 +110,19 @@ def test_initrds_are_named_for_the_kernel_when_the_params_do_not() -> None:
     assert "/vmlinuz initrd=one.img initrd=two.img quiet || goto failed" in text
 
 
-@pytest.mark.parametrize("template", ["boot/held", "boot/ipxe", "boot/local"])
+@pytest.mark.parametrize("template", ["boot/ipxe", "boot/local"])
 def test_an_unknown_machine_is_called_by_its_mac(template: str) -> None:
     assert "unknown machine 52:54:00:aa:bb:cc" in rendered(template, machine=None)
 
 
-@pytest.mark.parametrize("template", ["boot/held", "boot/ipxe", "boot/local"])
+def test_a_held_newcomer_is_told_why_and_tries_again_in_a_minute() -> None:
+    text = rendered("boot/held", machines=["node-1", "node-2"], reason="MAC x belongs to machine node-1")
+    assert text.startswith("#!ipxe\n") and "clashes with node-1, node-2\n" in text
+    assert "MAC x belongs to machine node-1" in text and "sleep 60\nchain --replace" in text
+    assert "kernel" not in text and "sanboot" not in text
+
+
+@pytest.mark.parametrize("template", ["boot/ipxe", "boot/local"])
 def test_a_boot_script_has_no_line_left_over_and_every_label_it_jumps_to(template: str) -> None:
     text = rendered(template)
     assert set(re.findall(r"goto (\w+)", text)) <= set(re.findall(r"^:(\w+)$", text, re.MULTILINE))

@@ -3,9 +3,9 @@
 import pytest
 
 from provisioner.content.stack import Item, Pack
-from provisioner.content.whole import ContentSet, build, build_without_bad_edits
+from provisioner.content.whole import ContentSet, Layers, build, build_without_bad_edits
 from provisioner.errors import ContentError
-from provisioner.model import CONTENT_KINDS, Content, Stage, Template, Workflow
+from provisioner.model import CONTENT_KINDS, Content, Profile, Stage, Task, Template, Workflow
 
 
 def pack(name: str, *objects: Content, **fields: str) -> Pack:
@@ -88,11 +88,48 @@ def test_warnings_stop_nothing_and_are_kept() -> None:
 
 
 def test_bad_edits_are_left_out_with_those_that_need_them() -> None:
-    edits = [stage("bad", tasks=("gone",)), Workflow(name="w", stages=("bad",)), stage("good")]
+    edits = [stage("bad", tasks=("no:entry",)), Workflow(name="w", stages=("bad",)), stage("good")]
     content, problems = build_without_bad_edits([pack("p")], edits)
     assert isinstance(content, ContentSet)
-    assert (list(content["stages"]), list(content["workflows"])) == (["good"], [])
-    assert [problem.object for problem in problems] == ["stages/bad", "workflows/w"]
+    assert (list(content["stages"]), list(content["workflows"])) == (["good"], ["w"])
+    assert [problem.object for problem in problems] == ["stages/bad"]
+    assert list(content.unavailable) == ["workflows/w"]
+
+
+def test_an_edit_that_names_what_does_not_exist_is_part_of_it_and_not_available() -> None:
+    content = build(
+        [pack("p")], [stage("early", tasks=("gone",)), Workflow(name="w", stages=("early",)), stage("good")]
+    )
+    assert content.unavailable == {
+        "stages/early": ("tasks[0]: unknown task 'gone'; there is none yet",),
+        "workflows/w": ("stages[0]: stage 'early' is not available",),
+    }
+    assert "early" in content["stages"]
+
+
+def test_an_edit_is_available_as_soon_as_what_it_names_exists() -> None:
+    layers = Layers([pack("p")])
+    edits = [stage("s", tasks=("t",)), Template(name="t", contents='{% include "inner" %}')]
+    assert list(layers.build(edits).unavailable) == ["stages/s", "templates/t"]
+    edits += [Task(name="t"), Template(name="inner", contents="x")]
+    assert layers.build(edits).unavailable == {}
+
+
+def test_an_edit_with_a_value_of_no_declared_param_is_wrong() -> None:
+    with pytest.raises(ContentError, match="unknown param 'size'"):
+        build([pack("p")], [Profile(name="p", params={"size": 1})])
+
+
+def test_a_pack_that_names_what_does_not_exist_is_wrong() -> None:
+    with pytest.raises(ContentError, match="unknown task 'gone'"):
+        build([pack("p", stage("a", "p", tasks=("gone",)))], [])
+
+
+def test_layers_give_the_same_for_edits_in_turn_as_at_once() -> None:
+    layers = Layers([pack("p", Template(name="t", pack="p", contents="{{ machin.name }}"))])
+    for contents in ("{{ machine.name }}", "{{ wrong }}", "{{ machine.name }}"):
+        edits = [Template(name="mine", contents=contents)]
+        assert layers.build(edits).warnings == build(layers.packs, edits).warnings
 
 
 def test_an_edit_whose_name_a_pack_took_is_left_out_and_the_pack_wins() -> None:

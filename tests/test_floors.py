@@ -18,7 +18,9 @@ FLOORS = (
         "lifecycle",
         "claims",
         "plan",
-        "endings", "hellos", "standing",
+        "endings",
+        "hellos",
+        "standing",
         "availability",
         "erase",
         "access",
@@ -33,7 +35,7 @@ FLOORS = (
         "masking",
         "content",
     ),
-    ("config", "shipped", "packs", "vault", "store", "bus", "power", "sockets"),
+    ("config", "shipped", "packs", "boot_files", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),
     ("server", "cli", "__main__"),
@@ -47,8 +49,9 @@ ORDER = {
     "conductor": "ledger replies record retention assets tokens values catalog archive orders claiming jobs finding clashes recognition machine_changes registration machines actions operations bulk"
     " networks boot dhcp_replies lease_book addresses",
     "services": "http filters listing files tftp_transfer tftp dhcp clock operations callers preconditions resources"
-    " idempotency machine_documents effective work join api_access api_machines api_params api_jobs api_content api_networks api_events api_archive api ui_words ui_events ui_boots ui_content"
-    " ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
+    " idempotency machine_documents effective work join api_access api_machines api_params"
+    " api_jobs api_content api_networks api_events api_archive api openapi surface ui_api"
+    " ui_words ui_events ui_boots ui_content ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing archive bulk clashes join jobs machine_params machine_work machines networks"
     " objects power version serve parser main",
 }

@@ -9,11 +9,14 @@ from msgspec.structs import replace
 
 from agent.render import Renderer
 from provisioner.access import Principal
+from provisioner.availability import with_availability
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.conductor.record import save_machine
 from provisioner.conductor.values import Values
 from provisioner.content.references import users_of
+from provisioner.content.whole import ContentSet
 from provisioner.errors import Conflict, NotFound, StoreError, unknown
-from provisioner.model import CONTENT_KINDS, Content, Machine, Param
+from provisioner.model import CONTENT_KINDS, Bootenv, Content, Machine, Param
 from provisioner.params import ContentView
 from provisioner.vault import Vault
 
@@ -25,16 +28,25 @@ class Catalog:
     """`view` is kind -> name -> object. It is replaced as a whole, never changed in place.
 
     `build` refuses a bad edit; `build_saved` may leave out edits, saved long ago, that no longer fit the packs.
+    `missing_files` tells which files a boot environment needs and the server has not.
     """
 
     def __init__(
-        self, ledger: Ledger, build: Build, build_saved: Build | None = None, *, vault: Vault, renderer: Renderer
+        self,
+        ledger: Ledger,
+        build: Build,
+        build_saved: Build | None = None,
+        *,
+        vault: Vault,
+        renderer: Renderer,
+        missing_files: Callable[[Bootenv], tuple[str, ...]] = lambda bootenv: (),
     ) -> None:
         self._ledger = ledger
         self._build = build
         self._build_saved = build_saved or build
         self._vault = vault
         self._renderer = renderer
+        self._missing_files = missing_files
         self._enforce({kind: {} for kind in CONTENT_KINDS})
 
     def _enforce(self, view: ContentView) -> None:
@@ -112,6 +124,7 @@ class Catalog:
         for each in (*stale, value):
             tx.put(each)
         tx.event("object.put", key=f"{kind}/{value.name}")
+        self._refresh(tx, view, kind, value.name)
         await self._put_in_force(view, tx)
         if stale:
             await self._ledger.database.scrub()
@@ -153,8 +166,25 @@ class Catalog:
         tx = self._ledger.transaction(by=str(by))
         tx.delete(type(value), name)
         tx.event("object.delete", key=f"{kind}/{name}")
+        self._refresh(tx, view, kind, name)
         await self._put_in_force(view, tx)
         return value
+
+    def _refresh(self, tx: Transaction, view: ContentView, kind: str, name: str) -> None:
+        """See anew whether machines are available: those that were not, and those that refer to what was edited."""
+        if kind == "params":
+            return
+        using = {machine.id: machine for machine in machines_using(kind, name, self._ledger.all(Machine))}
+        broken = {machine.id: machine for machine in self._ledger.all(Machine) if machine.errors}
+        for machine in (using | broken).values():
+            save_machine(tx, machine, with_availability(machine, view))
+
+    def errors(self, value: Content) -> tuple[str, ...]:
+        """Why this object of the content in force cannot be used as it stands; empty when it can."""
+        kind: str = value.kind  # type: ignore[attr-defined]
+        unavailable = self.view.unavailable if isinstance(self.view, ContentSet) else {}
+        files = self._missing_files(value) if isinstance(value, Bootenv) else ()
+        return (*unavailable.get(f"{kind}/{value.name}", ()), *files)
 
     def users(self, kind: str, name: str) -> list[str]:
         """What refers to this object: machines by name, other content as `stages/deploy`."""

@@ -40,7 +40,8 @@ _TYPE_WORDS = {
 class Problem(Struct, frozen=True):
     """One thing wrong in a pack. `object` is as in `tasks/hello`, `field` as in `files[0].template`.
 
-    A `warning` is shown to authors and stops nothing.
+    A `warning` is shown to authors and stops nothing. `missing` is something named that does not exist: an edit made
+    through the API may be saved before it does, and is not available until then.
     """
 
     file: str
@@ -49,6 +50,7 @@ class Problem(Struct, frozen=True):
     field: str
     message: str
     warning: bool = False
+    missing: bool = False
 
     def __str__(self) -> str:
         message = f"warning: {self.message}" if self.warning else self.message

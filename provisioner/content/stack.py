@@ -19,6 +19,8 @@ from provisioner.model import CONTENT_KINDS, Bootenv, Content, Param, Profile, S
 from provisioner.params import check_schema, validate
 
 _VERSION = re.compile(r"v?\d+(\.\d+)*")
+# Several times what ships with the product; a source that was edited away is forgotten some time.
+_MOST_READINGS = 10_000
 _RANGE = re.compile(r"(>=|<=|!=|>|<|=)?(v?\d+(?:\.\d+)*)")
 
 
@@ -34,9 +36,11 @@ class Item(Struct, frozen=True):
         """As problems name it: `tasks/hello`."""
         return f"{kind_of(self.object)}/{self.object.name}"
 
-    def problem(self, path: str, message: str, *, line: int = 0, warning: bool = False) -> Problem:
+    def problem(
+        self, path: str, message: str, *, line: int = 0, warning: bool = False, missing: bool = False
+    ) -> Problem:
         """A problem with one field of it."""
-        return Problem(self.file, line or self.located.line(path), self.name, path, message, warning)
+        return Problem(self.file, line or self.located.line(path), self.name, path, message, warning, missing)
 
 
 class Pack(Struct, frozen=True):
@@ -52,15 +56,31 @@ class Pack(Struct, frozen=True):
     requires_line: int = 0
 
 
+class Readings:
+    """What templates refer to, by name and source; read once, since reading is most of the work of a check."""
+
+    def __init__(self) -> None:
+        self._reader = TemplateReader()
+        self._known: dict[tuple[str, str], Reading] = {}
+
+    def read(self, name: str, source: str) -> Reading:
+        """What this source refers to."""
+        found = self._known.get((name, source))
+        if found is None:
+            if len(self._known) >= _MOST_READINGS:
+                self._known.clear()
+            found = self._known[name, source] = self._reader.read(name, source)
+        return found
+
+
 class Stack:
     """All items of some layers, and the checks that need more than one of them."""
 
-    def __init__(self, items: Iterable[Item]) -> None:
+    def __init__(self, items: Iterable[Item], readings: Readings | None = None) -> None:
         self.items: dict[str, dict[str, Item]] = {kind: {} for kind in CONTENT_KINDS}
         for item in items:
             self.items[kind_of(item.object)].setdefault(item.object.name, item)
-        self._reader = TemplateReader()
-        self._readings: dict[str, Reading] = {}
+        self._read = (readings or Readings()).read
 
     def problems(self, items: Iterable[Item]) -> Iterator[Problem]:
         """All that is wrong with these items, seen within the whole stack."""
@@ -70,7 +90,9 @@ class Stack:
                 yield item.problem(error.path, error.message)
             for ref in references(value):
                 if ref.name not in self.items[ref.kind]:
-                    yield item.problem(ref.field, self._unknown(ref))
+                    # A value whose param is not declared cannot be checked, so it is wrong rather than early.
+                    early = not (ref.kind == "params" and ref.field.startswith("params."))
+                    yield item.problem(ref.field, self._unknown(ref), missing=early)
             match value:
                 case Profile():
                     yield from self._loop_problems(item, "profiles", "the profile includes itself")
@@ -128,16 +150,16 @@ class Stack:
         """What is wrong with one template source, whether it is a template's or written inside another object."""
         first = item.located.texts.get(path, 1)
 
-        def at(use: Use, message: str, *, warning: bool = False) -> Problem:
+        def at(use: Use, message: str, *, warning: bool = False, missing: bool = False) -> Problem:
             line = first + use.line - 1 if use.line else first
-            return item.problem(path, message, line=line, warning=warning)
+            return item.problem(path, message, line=line, warning=warning, missing=missing)
 
         reading = self._read(name, source)
         if reading.fault:
             yield at(reading.fault, f"is not a template: {reading.fault.name}")
         for use in reading.templates:
             if use.needed and use.name not in self.items["templates"]:
-                yield at(use, self._unknown(Reference(path, "templates", use.name)))
+                yield at(use, self._unknown(Reference(path, "templates", use.name)), missing=True)
         for use in reading.names:
             if names is not None and use.needed and use.name not in names:
                 yield at(use, unknown("name", use.name, names), warning=True)
@@ -145,21 +167,22 @@ class Stack:
             if use.needed and use.name not in self.items["params"]:
                 yield at(use, self._unknown(Reference(path, "params", use.name)), warning=True)
 
-    def _read(self, name: str, source: str) -> Reading:
-        if name not in self._readings:
-            self._readings[name] = self._reader.read(name, source)
-        return self._readings[name]
-
     def _names_for(self, template: str) -> frozenset[str] | None:
         """The names a template may count on; None for one that others include, which may set names for it."""
         if template in self._included:
             return None
-        names: frozenset[str] = frozenset()
+        return self._names.get(template) or TASK_NAMES | BOOT_NAMES
+
+    @cached_property
+    def _names(self) -> Mapping[str, frozenset[str]]:
+        """Template to the names that its users give it."""
+        names: dict[str, frozenset[str]] = {}
         for kind, known in (("tasks", TASK_NAMES), ("bootenvs", BOOT_NAMES)):
-            users = (item.object for item in self.items[kind].values())
-            if any(ref.kind == "templates" and ref.name == template for user in users for ref in references(user)):
-                names |= known
-        return names or TASK_NAMES | BOOT_NAMES
+            for item in self.items[kind].values():
+                for ref in references(item.object):
+                    if ref.kind == "templates":
+                        names[ref.name] = names.get(ref.name, frozenset()) | known
+        return names
 
     @cached_property
     def _included(self) -> frozenset[str]:

@@ -185,6 +185,16 @@ async def test_a_task_with_retries_is_tried_again_after_a_pause(parts):
     assert not parts.machine(machine).runnable
 
 
+async def test_a_clock_set_back_makes_nobody_wait_longer_than_the_longest_pause(parts):
+    machine = await parts.ready(stage="stubborn", force=True)
+    await parts.end(await parts.begin(machine), JobState.FAILED, ExitState.FAILED)
+    await parts.jobs.mend_pauses()
+    assert parts.machine(machine).not_before is not None
+    parts.clock.pass_seconds(-3600)
+    await parts.jobs.mend_pauses()
+    assert (await parts.begin(machine)).attempt == 2
+
+
 async def test_a_result_comes_from_the_agent_that_holds_the_job(parts):
     machine = await parts.ready(stage="redo", force=True)
     job = await parts.begin(machine)

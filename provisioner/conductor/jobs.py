@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from random import random
 from time import monotonic
 from typing import Any
@@ -23,7 +24,7 @@ from provisioner.events import Event
 from provisioner.expand import declared_by
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
 from provisioner.masking import Mask
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
+from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Retry, Task
 from provisioner.store.logs import JobLogs
 
 
@@ -206,6 +207,22 @@ class Jobs:
             machine = self._close(tx, lose_job(job, reason, tx.now))
             key = machine.name if machine is not None else ""
             tx.event("agent.lost", machine=job.machine, key=key, task=job.task, reason=reason)
+        await tx.commit()
+
+    async def mend_pauses(self) -> None:
+        """Let machines go on whose next attempt is further ahead than the longest pause of their task.
+
+        The clock has been set back since, and nobody is to wait for an hour because it was wrong by one.
+        """
+        tx = self._ledger.transaction(by="clock")
+        for machine in self._ledger.all(Machine):
+            if machine.not_before is None:
+                continue
+            job = self._ledger.get(Job, machine.current_job)
+            task = self._task(job.task) if job is not None else None
+            longest = (task.retry if task is not None else Retry()).max_backoff_seconds
+            if machine.not_before - tx.now > timedelta(seconds=longest):
+                save_machine(tx, machine, replace(machine, not_before=None))
         await tx.commit()
 
     async def resume_actions(self) -> None:

@@ -41,6 +41,7 @@ class Clock:
     async def tick(self) -> None:
         """What time brings about."""
         await self._jobs.drop_silent()
+        await self._jobs.mend_pauses()
         tx = self._ledger.transaction(by="clock")
         self._tokens.drop_ended(tx)
         await tx.commit()

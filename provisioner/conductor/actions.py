@@ -13,7 +13,7 @@ from provisioner.access import SERVER, Principal
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import Invalid, NotFound, ProvisionerError
+from provisioner.errors import Invalid, NotFound, ProvisionerError, unknown
 from provisioner.lifecycle import Outcome as JobOutcome
 from provisioner.model import ExitState, Job, JobState, Machine
 from provisioner.power.driver import ACTIONS, PowerState
@@ -73,6 +73,8 @@ class Actions:
     async def perform(self, machine_id: str, action: str, by: Principal) -> ActionResult:
         """Do it and return what the BMC says afterwards; raises PowerError's children, Invalid or Conflict."""
         machine = self._machine(machine_id)
+        if action not in ACTIONS:
+            raise Invalid(unknown("power action", action, ACTIONS), object=machine.id, code="action-unavailable")
         params = self._params(machine)
         reason = self._drivers.reason_against(action, params)
         if reason:

@@ -24,7 +24,7 @@ from provisioner.plan import (
     clear_workflow,
     find_stage,
     move_back,
-    release,
+    ready_if_up,
     restart,
     set_bootenv,
     set_runnable,
@@ -145,7 +145,7 @@ class MachineChanges:
         """The machine with its work begun anew, from its start or from this stage of it."""
         view = self._catalog.view
         workflow = self._workflow(machine, machine.workflow) if machine.workflow else None
-        return with_availability(self._ready_if_up(restart(machine, workflow, view["stages"], stage)), view)
+        return with_availability(ready_if_up(restart(machine, workflow, view["stages"], stage)), view)
 
     def _plain_changes(self, machine: Machine, change: MachineChange) -> Machine:
         wanted = {
@@ -203,20 +203,15 @@ class MachineChanges:
         if change.workflow is not msgspec.UNSET:
             if change.workflow:
                 machine = set_workflow(machine, self._workflow(machine, change.workflow), stages)
-                machine = self._suitable(self._ready_if_up(machine), "workflow")
+                machine = self._suitable(ready_if_up(machine), "workflow")
             else:
-                machine = clear_workflow(machine)
+                machine = ready_if_up(clear_workflow(machine))
         if change.stage is not msgspec.UNSET:
             machine = set_stage(machine, find_stage(stages, change.stage), force=force)
-            machine = self._suitable(self._ready_if_up(machine), "stage")
+            machine = self._suitable(ready_if_up(machine), "stage")
         if change.bootenv is not msgspec.UNSET:
             machine = self._suitable(self._change_bootenv(machine, change.bootenv, force), "bootenv")
         return self._move(machine, change)
-
-    def _ready_if_up(self, machine: Machine) -> Machine:
-        """New work on a machine that is up in the right environment can begin at once."""
-        up = machine.agent.hello_at is not None and machine.agent.bootenv == machine.bootenv
-        return release(machine) if up else machine
 
     def _suitable(self, machine: Machine, path: str) -> Machine:
         fault = bootenv_fault(machine, machine.bootenv, self._catalog.view)

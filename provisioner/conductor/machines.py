@@ -16,7 +16,7 @@ from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.finding import decided
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.machine_changes import MachineChange, MachineChanges, NewMachine
-from provisioner.conductor.record import save_machine
+from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.errors import FieldError, Invalid, NotFound, Refused, unknown
 from provisioner.lifecycle import cancel_job
 from provisioner.model import EraseGrant, Job, JobState, Machine, Token
@@ -79,7 +79,8 @@ class Machines:
             raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
         new = self._changes.changed(machine, change, force=force)
         tx = self._ledger.transaction(by=str(by))
-        if change.workflow is not msgspec.UNSET or change.stage is not msgspec.UNSET:
+        given = change.workflow is not msgspec.UNSET or change.stage is not msgspec.UNSET
+        if given or new.current_task != machine.current_task:
             self._drop_job(tx, machine)
         tx.event("machine.update", machine=machine.id, key=new.name, fields=change.fields)
         saved = save_machine(tx, machine, new)
@@ -112,9 +113,15 @@ class Machines:
 
     def _drop_job(self, tx: Transaction, machine: Machine) -> None:
         job = self._ledger.get(Job, machine.current_job)
-        if job is not None and not job.final:
-            tx.put(cancel_job(job, "the machine was given other work", tx.now))
-            tx.event("job.cancel", machine=machine.id, key=job.id, task=job.task)
+        if job is None or job.final:
+            return
+        reason = "the machine was given other work"
+        tx.event("job.cancel", machine=machine.id, key=job.id, task=job.task, reason=reason)
+        cancelled = cancel_job(job, reason, tx.now)
+        if cancelled.final:
+            save_job_end(tx, cancelled)
+        else:
+            tx.put(cancelled)
 
     async def set_param(self, machine_id: str, name: str, value: Any, by: Principal) -> None:
         """Set one param of the machine; raises Invalid when it does not fit its schema."""

@@ -182,6 +182,19 @@ async def test_wrong_limits_are_refused(parts, asked):
         await problem(await client.post(f"{API}/jobs/prune", json=asked), 422)
 
 
+async def test_a_chain_of_jobs_says_where_one_was_removed(parts):
+    await save(parts, "a")
+    tx = parts.ledger.transaction()
+    for id, previous in (("b", "a"), ("c", "b")):
+        job = Job(id=id, machine="m1", task="t", state=JobState.FINISHED, previous=previous, created_at=START)
+        tx.put(job)
+    await tx.commit()
+    async with await operator(parts) as client:
+        await client.delete(f"{API}/jobs/a")
+        listed = (await (await client.get(f"{API}/jobs", params={"sort": "id"})).json())["items"]
+        assert [(each["previous"], each["previous_removed"]) for each in listed] == [("a", True), ("b", False)]
+
+
 async def test_a_job_is_deleted_once_it_has_ended(parts):
     await save(parts, "j1", log=b"x")
     await save(parts, "j2", state=JobState.RUNNING)

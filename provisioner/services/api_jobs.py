@@ -32,8 +32,9 @@ _LOG_QUERY = (
 
 
 class JobView(Job, frozen=True, kw_only=True):
-    """A job as it is shown, with what it last said of its progress."""
+    """A job as it is shown: what it last said of its progress, and whether the job before it has been removed."""
 
+    previous_removed: bool = False
     progress: Any = None
 
 
@@ -66,7 +67,8 @@ class JobRoutes:
 
     def _show_job(self, job: Job) -> dict[str, Any]:
         shown: dict[str, Any] = msgspec.to_builtins(job, builtin_types=())
-        return shown | {"progress": self._jobs.progress(job.id)}
+        removed = bool(job.previous) and self._ledger.read(Job, job.previous) is None
+        return shown | {"previous_removed": removed, "progress": self._jobs.progress(job.id)}
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List jobs; `machine` may be an id or a name."""

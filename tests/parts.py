@@ -60,7 +60,7 @@ from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
 from provisioner.services.api_archive import ArchiveRoutes
 from provisioner.services.http import App
-from provisioner.services.operations import routes
+from provisioner.services.surface import Surface
 from provisioner.services.work import Work
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database, EventQuery
@@ -216,16 +216,21 @@ class Parts:
         parts = self.machines, self.jobs, self.assets, self.job_assets, self.retention, self.archive
         return ArchiveRoutes(self.ledger, *parts)
 
-    def agents_app(self) -> web.Application:
-        """The application that faces the provisioning network."""
+    def surface(self) -> Surface:
+        """All of the API."""
         agent = {"version": "0.1.0", "sha256": "aa"}
         work = Work(self.ledger, self.registrations, self.jobs, self.actions, self.boot, agent)
-        return App(self.tokens, cookies=False).build([routes([*work.operations(), *self.archive_routes().operations(), *self.api().operations()])])
+        api = self.api()
+        shared = [*work.operations(), *self.archive_routes().operations(), *api.operations()]
+        return Surface(self.ledger, "test", shared, api.login_operations())
+
+    def agents_app(self) -> web.Application:
+        """The application that faces the provisioning network."""
+        return App(self.tokens, cookies=False).build([self.surface().for_machines()])
 
     def operators_app(self) -> web.Application:
         """The application that faces operators, without pages."""
-        api = self.api()
-        return App(self.tokens, cookies=True).build([routes([*self.archive_routes().operations(), *api.operations(), *api.login_operations()])])
+        return App(self.tokens, cookies=True).build([self.surface().for_people()])
 
     # --- secrets ----------------------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
-from provisioner.access import require_user
+from provisioner.access import Who, require_user
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
@@ -18,6 +20,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.model import Machine
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import SECURITY_HEADERS, Answers, redirect
+from provisioner.services.ui_api import api_view
 from provisioner.services.ui_forms import Forms
 from provisioner.services.ui_login import Login
 from provisioner.services.ui_pages import STATIC, Assets, Page, Templates
@@ -38,6 +41,7 @@ _LEASES = Page("leases", "/leases", ("body",), "dhcp,object,machine.create,machi
 _CONTENT = Page("content", "/content", ("body",), "content,object")
 _OBJECT = Page("object", "/content", ("body",), "content,object,machine.workflow,machine.stage")
 _HEALTH = Page("health", "/health", ("body",), "server,content,machine.create,machine.delete,job.create,job.end")
+_API = Page("api", "/health", ("operations",))
 _ERROR = Page("error", "")
 
 _KEPT_FOR_EVER = "public, max-age=31536000, immutable"
@@ -59,8 +63,10 @@ class Ui:
         templates: Path,
         *,
         version: str = "",
+        document: Mapping[str, Any] | None = None,
     ) -> None:
         self._ledger = ledger
+        self._document = document or {}
         self._machines = machines
         self._jobs = jobs
         self._views = Views(ledger, catalog, jobs, actions, database)
@@ -84,6 +90,7 @@ class Ui:
             web.get("/content/{kind}", self.content),
             web.get("/content/{kind}/{name:.+}", self.content_object),
             web.get("/health", self.health),
+            web.get("/api/docs", self.api),
             web.get(f"/{STATIC}/{{version}}/{{file}}", self.static),
             *self._login.routes(),
             *self._forms.routes(),
@@ -173,6 +180,12 @@ class Ui:
         last = await self._views.last_event()
         values = self._views.content_object(request.match_info["kind"], request.match_info["name"])
         return self._answers.live(request, _OBJECT, values, last)
+
+    async def api(self, request: web.Request) -> web.Response:
+        """The API's operations, searched by the words of a query."""
+        if principal(request).who is not Who.USER:
+            return redirect(f"/login?next={quote(request.path_qs, safe='')}")
+        return self._answers.live(request, _API, api_view(self._document, request.query.get("q", "")), 0)
 
     async def health(self, request: web.Request) -> web.Response:
         """How the server is."""

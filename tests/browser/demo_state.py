@@ -34,7 +34,7 @@ from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
 from provisioner.services.http import App
-from provisioner.services.operations import routes
+from provisioner.services.surface import Surface
 from provisioner.services.ui import Ui
 from provisioner.shipped import tree
 from provisioner.store.database import Database
@@ -77,6 +77,7 @@ class Demo:
         """The application that faces operators."""
         ledger, catalog, database, tokens = self.ledger, self.catalog, self.database, self.tokens
         api = Api(ledger, catalog, self.machines, self.jobs, self.actions, self.networks, database, tokens)
+        surface = Surface(ledger, "0.1.0", api.operations(), api.login_operations())
         ui = Ui(
             ledger,
             catalog,
@@ -87,9 +88,10 @@ class Demo:
             tokens,
             tree("templates"),
             version="0.1.0",
+            document=surface.document,
         )
         app = App(tokens, cookies=True, error_page=ui.error_page)
-        return app.build([routes([*api.operations(), *api.login_operations()]), ui.routes()])
+        return app.build([surface.for_people(), ui.routes()])
 
     async def open(self) -> None:
         """Begin with nothing but an administrator and a subnet."""

@@ -87,15 +87,27 @@ async def test_a_second_agent_on_the_same_boot_waits(parts):
     assert await parts.jobs.start(job.id, "boot-1", "agent-1", agent(machine)) == job
 
 
-async def test_a_job_that_another_took_the_place_of_is_not_started(parts):
+async def test_moving_back_ends_the_job_that_was_claimed_and_never_started(parts):
     machine = await parts.ready(stage="redo", force=True)
     old = (await parts.claim(machine)).job
     await parts.machines.change(machine, MachineChange(current_task=-1), OPERATOR)
+    assert parts.jobs.find(old.id).state is JobState.CANCELLED
     new = (await parts.claim(machine)).job
-    assert new.id != old.id
-    with pytest.raises(Refused, match="no longer what its machine is to do"):
+    assert (new.id != old.id, new.previous, new.attempt) == (True, old.id, 1)
+    with pytest.raises(Conflict, match="is cancelled and cannot start"):
         await parts.jobs.start(old.id, "boot-1", "agent-1", agent(machine))
     assert (await parts.jobs.start(new.id, "boot-1", "agent-1", agent(machine))).state is JobState.RUNNING
+
+
+async def test_moving_back_stops_the_job_that_runs_and_then_begins_there(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    await parts.machines.change(machine, MachineChange(current_task=-1), OPERATOR)
+    assert parts.jobs.heartbeat(job.id, "agent-1", None).cancel_requested
+    with pytest.raises(Refused, match="is being run by another agent"):
+        await parts.claim(machine)
+    assert (await parts.end(job)).state is JobState.CANCELLED
+    assert parts.machine(machine).runnable and (await parts.begin(machine)).previous == job.id
 
 
 async def test_missing_params_fail_the_job_with_their_names(parts):

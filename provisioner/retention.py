@@ -32,6 +32,8 @@ def outlived(jobs: Iterable[Job], current: Collection[str], now: datetime, limit
 
     `jobs` come oldest first. Jobs that have to stay count among a machine's newest too.
     """
+    if limits == Limits():
+        return []
     before = now - timedelta(days=limits.keep_days) if limits.keep_days is not None else None
     newer: Counter[str] = Counter()
     found = []

@@ -10,7 +10,7 @@ import pytest
 from provisioner.access import SERVER
 from provisioner.conductor.retention import NAMED, TOGETHER, Retention
 from provisioner.errors import NotFound, Refused, StoreError
-from provisioner.model import Job, JobState, RenderedFile
+from provisioner.model import Job, JobState, Operation, OperationState, RenderedFile
 from provisioner.retention import Limits
 from provisioner.store.database import EventQuery
 from tests.parts import OPERATOR, START, opened
@@ -127,6 +127,20 @@ async def test_old_events_go(parts):
         parts.clock.pass_seconds(86400)
     await Retention(parts.ledger, parts.logs, parts.assets, Limits(), event_days=1).keep_house()
     assert [event.time for event in await parts.database.events(EventQuery())] == [START + 2 * DAY]
+
+
+async def test_operations_go_a_month_after_their_end(parts):
+    tx = parts.ledger.transaction()
+    for id, state, days in (
+        ("old", OperationState.FINISHED, 31),
+        ("young", OperationState.FAILED, 29),
+        ("running", OperationState.RUNNING, 99),
+    ):
+        at = START - days * DAY
+        tx.put(Operation(id=id, action="restart", machines=(), state=state, started_at=at - DAY, ended_at=at))
+    await tx.commit()
+    await parts.retention.keep_house()
+    assert [operation.id for operation in parts.ledger.read_all(Operation)] == ["young", "running"]
 
 
 # --- deleting one ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from msgspec import Struct
 from provisioner.access import Principal, Who
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import NotFound, Refused, StoreError
-from provisioner.model import Job, Machine
+from provisioner.model import Job, Machine, Operation
 from provisioner.retention import Limits, outlived, removable
 from provisioner.store.assets import Assets
 from provisioner.store.database import PRUNE_LIMIT
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 TOGETHER = 500
 # Of all that went, as many are named; `count` has them all.
 NAMED = 1000
+# The results of a long action are for whoever began it; what it did stands in the events.
+OPERATIONS_KEPT = timedelta(days=30)
 CLOCK = Principal(Who.SERVER, "clock")
 
 
@@ -57,8 +59,9 @@ class Retention:
         self._stuck: set[str] = set()
 
     async def keep_house(self) -> None:
-        """Remove what has outlived the settings."""
+        """Remove what has outlived the settings, and operations that nobody follows any more."""
         await self.prune(self.limits, CLOCK)
+        await self._prune_operations()
         await self._prune_events()
 
     async def prune(self, limits: Limits, by: Principal, *, dry_run: bool = False) -> Pruned:
@@ -129,6 +132,19 @@ class Retention:
             self._stuck.add(job)
             return False
         return True
+
+    async def _prune_operations(self) -> None:
+        before = self._ledger.clock() - OPERATIONS_KEPT
+        old = [
+            operation.id
+            for operation in self._ledger.all(Operation)
+            if operation.final and (operation.ended_at or operation.started_at) < before
+        ]
+        for part in _parts(old, TOGETHER):
+            tx = self._ledger.transaction(by=str(CLOCK))
+            for each in part:
+                tx.delete(Operation, each)
+            await tx.commit()
 
     async def _prune_events(self) -> None:
         if not self._event_days:

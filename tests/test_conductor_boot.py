@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from provisioner.access import digest
 from provisioner.conductor.boot import Reached
 from provisioner.errors import Conflict, Invalid
-from provisioner.model import Lease, LeaseState, Machine
+from provisioner.model import Lease, LeaseState, Machine, Token
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
@@ -104,3 +105,46 @@ async def test_a_newcomer_that_clashes_boots_nothing_and_is_told_why(parts):
     assert b"kernel" in await parts.boot.script(MAC, REACHED, "tftp", "10.0.0.50")
     await parts.registrations.resolve(OTHER_MAC, "", OPERATOR)
     assert b"kernel" in await parts.boot.script(OTHER_MAC, REACHED, "tftp", "10.0.0.51")
+
+
+# --- a kernel that the agent starts itself
+
+KEXEC = {"agent/kexec": True}
+
+
+async def test_a_machine_that_may_gets_its_kernel_with_a_ticket_that_registers_it(parts):
+    machine = await parts.ready(workflow="discover", params=KEXEC)
+    kernel = await parts.boot.kexec(machine, REACHED, "10.0.0.50")
+    assert kernel.kernel == "http://10.0.0.1:8091/files/discovery/vmlinuz"
+    assert kernel.initrds == ["http://10.0.0.1:8091/files/discovery/initrd.img"]
+    again = await parts.register(ticket=ticket_in(kernel.cmdline))
+    assert (again.machine.id, again.created) == (machine, False)
+    assert (await parts.events("boot.render"))[-1] == ("discovery", {"protocol": "kexec"})
+
+
+async def test_the_kernel_is_told_the_mac_that_the_machine_booted_from_last(parts):
+    machine = await parts.ready(macs=(MAC, OTHER_MAC), workflow="discover", params=KEXEC)
+    for boot, mac in (({"mac": OTHER_MAC}, OTHER_MAC), ({"mac": "52:54:00:ff:ff:ff"}, MAC), ("junk", MAC)):
+        await parts.registrations.report_inventory(machine, {"boot": boot}, OPERATOR)
+        kernel = await parts.boot.kexec(machine, REACHED, "10.0.0.50")
+        assert parts.ledger.get(Token, digest(ticket_in(kernel.cmdline))).subject == mac
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"workflow": "discover"},  # not allowed
+        {"workflow": "discover", "params": {"agent/kexec": False}},
+        {"bootenv": "local", "params": KEXEC},  # its disk is the firmware's business
+    ],
+)
+async def test_otherwise_the_firmware_boots_it(parts, how):
+    machine = await parts.ready(**how)
+    assert await parts.boot.kexec(machine, REACHED, "10.0.0.50") is None
+    assert await parts.boot.kexec("ghost", REACHED, "10.0.0.50") is None
+
+
+async def test_a_boot_environment_without_a_kernel_for_it_is_an_ordinary_reboot(parts):
+    machine = (await parts.register(arch="arm64")).machine.id
+    await parts.change(machine, params=KEXEC)
+    assert await parts.boot.kexec(machine, REACHED, "10.0.0.50") is None

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provisioner.access import NOBODY, Who
+from provisioner.access import NOBODY, Principal, Who
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.tokens import ADMIN, Tokens
-from provisioner.errors import Denied
+from provisioner.errors import Denied, NotFound
 from provisioner.model import Machine, Token, TokenPurpose, User
 from provisioner.store.database import Database
 
@@ -131,3 +131,61 @@ async def test_ended_tokens_are_forgotten(site):
     site.tokens.drop_ended(tx)
     await tx.commit()
     assert list(site.ledger.read_all(Token)) == []
+
+
+async def join(site, uses=1, hours=24.0):
+    _, secret = await site.tokens.issue_join(hours, uses, "rack 7", Principal(Who.USER, "admin", "admin"))
+    return secret
+
+
+async def use(site, secret, mac):
+    tx = site.ledger.transaction()
+    token = site.tokens.redeem_ticket(tx, secret, mac)
+    await tx.commit()
+    return token
+
+
+async def test_a_join_token_is_good_for_so_many_hosts(site):
+    secret = await join(site, uses=2)
+    assert [(await use(site, secret, mac)).uses for mac in ("a", "b")] == [1, 0]
+    with pytest.raises(Denied, match="used as often as it may be"):
+        await use(site, secret, "c")
+
+
+async def test_a_host_whose_answer_was_lost_uses_the_join_token_again_for_a_short_while(site):
+    secret = await join(site)
+    await use(site, secret, "a")
+    site.later(seconds=30)
+    assert (await use(site, secret, "a")).uses == 0
+    site.later(minutes=2)
+    with pytest.raises(Denied, match="ask an operator for another join token"):
+        await use(site, secret, "a")
+
+
+async def test_a_join_token_ends_in_time(site):
+    secret = await join(site, hours=0.5)
+    assert [token.description for token in site.tokens.joins()] == ["rack 7"]
+    site.later(minutes=30)
+    assert site.tokens.joins() == []
+    with pytest.raises(Denied):
+        await use(site, secret, "a")
+
+
+async def test_a_join_token_says_who_nobody_is(site):
+    assert site.tokens.recognise(await join(site)) == NOBODY
+
+
+async def test_a_join_token_can_be_taken_back(site):
+    by = Principal(Who.USER, "admin", "admin")
+    token, secret = await site.tokens.issue_join(1, 1, "", by)
+    await site.tokens.end_join(token.subject, by)
+    with pytest.raises(Denied):
+        await use(site, secret, "a")
+    with pytest.raises(NotFound, match="there is no join token"):
+        await site.tokens.end_join(token.subject, by)
+
+
+async def test_what_is_no_join_token_is_not_taken_back(site):
+    await site.ticket("a")
+    with pytest.raises(NotFound):
+        await site.tokens.end_join("a", Principal(Who.USER, "admin", "admin"))

@@ -4,8 +4,8 @@ import ast
 import json
 import re
 import stat
-import sys
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any

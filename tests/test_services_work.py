@@ -2,8 +2,9 @@
 
 import pytest
 
+from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model import JobState, Machine, TokenPurpose
-from tests.parts import MAC, opened, serving
+from tests.parts import MAC, OPERATOR, opened, serving
 
 BOOT = {"boot_id": "boot-1", "instance": "agent-1"}
 
@@ -96,7 +97,7 @@ async def test_an_incomplete_job_is_answered_with_202(parts):
 async def test_a_machines_token_reaches_no_other_machine(parts):
     machine = await parts.ready(stage="redo", force=True)
     job = await parts.begin(machine)
-    other = (await parts.machines.create("other", (), "", "")).id
+    other = (await parts.machines.create(NewMachine("other"), OPERATOR)).id
     async with await machine_client(parts, other) as client:
         for method, path in (
             ("GET", "/api/v1/machines"),
@@ -154,3 +155,47 @@ async def test_a_reboot_and_the_next_stage_are_answered(parts):
         assert (await answer.json())["next_boot"] == "none"
         answer = await client.post(f"/api/v1/machines/{machine}/next-stage", json={})
         assert answer.status == 200 and (await answer.json())["stage"] == ""
+
+
+AGENT = {"version": "0.1.0", "sha256": "aa"}
+
+
+async def test_hello_and_look_tell_which_agent_the_server_has(parts):
+    machine = await parts.ready()
+    async with await machine_client(parts, machine) as client:
+        said = {"boot_id": "boot-1", "bootenv": "discovery"}
+        hello = await (await client.post(f"/api/v1/machines/{machine}/hello", json=said)).json()
+        work = await (await client.get(f"/api/v1/machines/{machine}/work")).json()
+        assert (hello["agent"], work["agent"]) == (AGENT, AGENT)
+
+
+@pytest.mark.parametrize(
+    ("following", "leads"),
+    [("", False), ("finish", True), ("ghost", True)],  # of a stage that is not there, the agent hears when it asks
+)
+async def test_look_tells_whether_the_map_leads_on(parts, following, leads):
+    machine = await parts.ready()
+    stage = parts.machine(machine).stage
+    if following:
+        await parts.change(machine, params={"change-stage/map": {stage: following}})
+    async with await machine_client(parts, machine) as client:
+        work = await (await client.get(f"/api/v1/machines/{machine}/work")).json()
+        assert (work["runnable"], work["map_leads"]) == (True, leads)
+
+
+async def test_where_work_is_left_the_map_waits(parts):
+    machine = await parts.ready(workflow="discover", params={"change-stage/map": {"discover": "finish"}})
+    async with await machine_client(parts, machine) as client:
+        assert (await (await client.get(f"/api/v1/machines/{machine}/work")).json())["map_leads"] is False
+
+
+async def test_a_kernel_is_named_to_an_agent_that_can_start_it_where_that_is_allowed(parts):
+    machine = await parts.ready(workflow="discover", params={"agent/kexec": True})
+    async with await machine_client(parts, machine) as client:
+        reboot = f"/api/v1/machines/{machine}/prepare-reboot"
+        assert "kexec" not in await (await client.post(reboot, json={})).json()
+        kernel = (await (await client.post(reboot, json={"kexec": True})).json())["kexec"]
+        assert kernel["kernel"] == f"http://{client.host}:{client.port}/files/discovery/vmlinuz"
+        assert "provisioner.ticket=" in kernel["cmdline"]
+        await parts.change(machine, params={"agent/kexec": None})
+        assert (await (await client.post(reboot, json={"kexec": True})).json())["kexec"] is None

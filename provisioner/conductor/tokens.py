@@ -35,7 +35,8 @@ class Tokens:
         self._hasher = PasswordHasher()
         # Verifying a password takes 30 ms of a core on purpose: never on the event loop, never many at once.
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        self._no_such_user = self._hasher.hash(secrets.token_hex())
+        # For names that nobody has; made beside the start, which it would hold up.
+        self._no_such_user = self._hashing.submit(self._hasher.hash, secrets.token_hex())
 
     def close(self) -> None:
         """End the hashing thread."""
@@ -65,7 +66,8 @@ class Tokens:
     async def log_in(self, name: str, password: str, purpose: TokenPurpose, address: str) -> str:
         """A token for a user who knows the password; raises Denied without telling which of the two was wrong."""
         user = self._ledger.get(User, name)
-        verified = await self._verify(user.password_hash if user else self._no_such_user, password)
+        hashed = user.password_hash if user else await asyncio.wrap_future(self._no_such_user)
+        verified = await self._verify(hashed, password)
         tx = self._ledger.transaction(by=f"user:{name}")
         if user is None or not verified:
             tx.event("access.refused", key=name, address=address)

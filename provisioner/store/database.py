@@ -95,7 +95,7 @@ class Database:
             self._write_conn = self._connect()
             self._write_conn.execute("PRAGMA journal_mode = WAL")
             self._write_conn.execute("PRAGMA synchronous = FULL")
-            migrate(Tables(self._write_conn), self.path)
+            migrate(Tables(self._write_conn, execute_plugins=False), self.path)
             self._read_conn = self._connect()
         except (sqlite3.Error, OSError) as error:
             raise _translated(f"cannot open the database {self.path}", self.path, error) from error

@@ -28,19 +28,21 @@ from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
+from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.values import holds_sealed, sealed_packs, unopenable
 from provisioner.config import Config
 from provisioner.content.whole import Layers
-from provisioner.errors import SettingError, unknown
+from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import CONTENT_KINDS, Content, Machine, Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.params import ContentView
@@ -93,6 +95,8 @@ class Parts:
     retention: Retention
     drivers: PowerDrivers
     actions: Actions
+    operations: Operations
+    bulk: Bulk
     networks: Networks
     boot: Boot
     addresses: Addresses
@@ -137,7 +141,10 @@ class Server:
             await asyncio.gather(*(runner.cleanup() for runner in runners))
             tx = parts.ledger.transaction(by="server")
             tx.event("server.stop")
-            await tx.commit()
+            try:
+                await tx.commit()
+            except StoreError as error:  # a full disk is no reason not to end
+                log.error("server.stop_not_told", error=error.message)
         finally:
             await parts.drivers.close()
             await parts.database.close()
@@ -159,6 +166,7 @@ class Server:
             if subnet.name not in known:
                 await parts.networks.put_subnet(subnet, SERVER)
         await parts.machines.refresh()
+        await parts.operations.end_left_over()
         await parts.jobs.resume_actions()
         parts.addresses.follow()
         tx = parts.ledger.transaction(by="server")
@@ -169,6 +177,7 @@ class Server:
         parts = self.parts
         services: list[Coroutine[Any, Any, None]] = [
             parts.actions.run(),
+            parts.operations.run(),
             Clock(parts.ledger, parts.jobs, parts.tokens, parts.retention).run(),
         ]
         if "dhcp" in self.sockets:
@@ -189,6 +198,10 @@ class Server:
             parts.machines,
             parts.jobs,
             parts.actions,
+            parts.bulk,
+            parts.operations,
+            parts.clashes,
+            parts.registrations,
             parts.networks,
             parts.database,
             parts.tokens,
@@ -317,6 +330,9 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
     limits = Limits(config["jobs.keep_days"] or None, config["jobs.keep_per_machine"] or None)
     jobs = Jobs(ledger, catalog, logs, renderer)
     clashes = Clashes(ledger)
+    machines = Machines(ledger, catalog, clashes)
+    actions = Actions(ledger, catalog, jobs, drivers)
+    operations = Operations(ledger)
     boot = Boot(ledger, catalog, tokens, clashes, renderer, config["boot.unknown_bootenv"])
     return Parts(
         database=database,
@@ -327,12 +343,14 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
         catalog=catalog,
         tokens=tokens,
         clashes=clashes,
-        machines=Machines(ledger, catalog, clashes),
+        machines=machines,
         registrations=Registrations(ledger, catalog, tokens, clashes, config["machines.default_workflow"]),
         jobs=jobs,
         retention=Retention(ledger, logs, assets, limits, config["events.keep_days"]),
         drivers=drivers,
-        actions=Actions(ledger, catalog, jobs, drivers),
+        actions=actions,
+        operations=operations,
+        bulk=Bulk(ledger, machines, jobs, actions, operations),
         networks=Networks(ledger),
         boot=boot,
         addresses=Addresses(ledger, boot.bootenv_of),

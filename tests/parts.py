@@ -20,6 +20,7 @@ from provisioner.conductor.actions import Actions
 from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
+from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
@@ -27,6 +28,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.operations import Operations
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registered, Registration, Registrations
 from provisioner.conductor.retention import Retention
@@ -97,7 +99,9 @@ _OBJECTS: tuple[Content, ...] = (
         contents="#!ipxe\nkernel {{ kernel_url }} {{ boot_params }}\n"
         "{% for url in initrd_urls %}initrd {{ url }}\n{% endfor %}boot\n",
     ),
-    Template(name="boot/held", contents="#!ipxe\necho {{ mac }} looks like {{ machines | join }}: {{ reason }}\nsleep 60\n"),
+    Template(
+        name="boot/held", contents="#!ipxe\necho {{ mac }} looks like {{ machines | join }}: {{ reason }}\nsleep 60\n"
+    ),
     Template(name="boot/local", contents="#!ipxe\necho {{ machine.name if machine else mac }}\nexit 1\n"),
     task("one"),
     task("two"),
@@ -183,6 +187,8 @@ class Parts:
         self.archive = Archive(self.ledger, self.catalog, self.logs, self.assets)
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"fake": self.power}))
+        self.operations = Operations(self.ledger)
+        self.bulk = Bulk(self.ledger, self.machines, self.jobs, self.actions, self.operations)
         self.networks = Networks(self.ledger)
         self.boot = Boot(self.ledger, self.catalog, self.tokens, self.clashes, Renderer(), "discovery")
 
@@ -208,7 +214,8 @@ class Parts:
 
     def api(self) -> Api:
         """The operators' API."""
-        parts = self.machines, self.jobs, self.actions, self.networks, self.database, self.tokens
+        fleet = self.bulk, self.operations, self.clashes, self.registrations
+        parts = self.machines, self.jobs, self.actions, *fleet, self.networks, self.database, self.tokens
         return Api(self.ledger, self.catalog, *parts)
 
     def archive_routes(self) -> ArchiveRoutes:

@@ -46,10 +46,10 @@ ORDER = {
     "content": "located templating references faults stack whole",
     "store": "folders schema rows database logs log_search assets tar_stream",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger replies record retention assets tokens values catalog archive orders claiming jobs finding clashes recognition machine_changes registration machines actions operations bulk"
+    "conductor": "ledger replies record retention assets tokens users values catalog archive orders claiming jobs finding clashes recognition machine_changes registration machines actions operations bulk"
     " networks boot dhcp_replies lease_book addresses",
     "services": "http filters listing files tftp_transfer tftp dhcp clock operations callers preconditions resources"
-    " idempotency machine_documents effective work join api_access api_machines api_params"
+    " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk api_clashes api_params"
     " api_jobs api_content api_networks api_events api_archive api openapi surface ui_api"
     " ui_words ui_events ui_boots ui_content ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing archive bulk clashes join jobs machine_params machine_work machines networks"

@@ -1,4 +1,4 @@
-"""Machines: listed, made, read, changed, deleted, and acted on."""
+"""Machines: listed, made, read, changed and deleted."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
 from msgspec.structs import replace
 from multidict import MultiDict
 
-from provisioner.conductor.actions import ActionChoice, ActionResult, Actions
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.machines import Machines
 from provisioner.errors import NotFound
 from provisioner.model import Machine
-from provisioner.params import Params, redact
+from provisioner.params import ContentView, Params, redact
 from provisioner.services.callers import machine_of, require
 from provisioner.services.effective import effective_values, own_values, shown_params
 from provisioner.services.http import body, json, principal
@@ -53,21 +51,44 @@ class MachineDocument(MachineView, frozen=True, forbid_unknown_fields=True, kw_o
     updated_at: datetime | None = None  # type: ignore[assignment]
 
 
-class GrantBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which disk may be erased, for how long."""
+def show_machine(machine: Machine, view: ContentView) -> dict[str, Any]:
+    """A machine as it is shown: its secure params hidden."""
+    shown: dict[str, Any] = msgspec.to_builtins(machine, builtin_types=())
+    shown["params"] = redact(machine.params, view)
+    return shown | {"available": machine.available, "done": machine.done}
 
-    disk: str
-    hours: float = 1.0
+
+def machine_answer(machine: Machine, view: ContentView, status: int = 200) -> web.Response:
+    """A machine as an answer, with its ETag."""
+    headers = {"ETag": revision_tag(machine)}
+    if status == 201:
+        headers["Location"] = f"/api/v1/machines/{machine.id}"
+    return json(show_machine(machine, view), status, headers)
+
+
+def decided_machine(request: web.Request, ledger: Ledger, machines: Machines, verb: str) -> Machine:
+    """The machine as it has been decided, which is what a change starts from; its preconditions hold."""
+    found = machine_of(request, machines, verb)
+    machine = ledger.get(Machine, found.id)
+    if machine is None:
+        raise NotFound(f"there is no machine {found.name!r}", object=found.id)
+    check(request, revision_tag(machine), machine.name)
+    return machine
+
+
+def listing_of(view: ContentView, aggregate: bool) -> Listing:
+    """How machines are listed; with `aggregate`, params are all that a machine has from anywhere."""
+    values = effective_values(view) if aggregate else own_values(view)
+    return Listing(Machine, attrgetter("id"), "name", _COMPUTED, {"params": values})
 
 
 class MachineRoutes:
     """The routes of machines; every one checks its caller first."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, machines: Machines, actions: Actions) -> None:
+    def __init__(self, ledger: Ledger, catalog: Catalog, machines: Machines) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._machines = machines
-        self._actions = actions
 
     def operations(self) -> list[Operation]:
         """What can be done with machines."""
@@ -80,30 +101,20 @@ class MachineRoutes:
             Operation("PUT", _MACHINE, self.put_machine, tag, shown, (_FORCE,), MachineDocument, tagged=True),
             Operation("PATCH", _MACHINE, self.change_machine, tag, shown, (_FORCE,), MachineChange, tagged=True),
             Operation("DELETE", _MACHINE, self.delete_machine, tag, shown, tagged=True),
-            Operation("POST", f"{_MACHINE}/grants", self.grant, tag, made, body=GrantBody, example={"disk": "any"}),
-            Operation("GET", f"{_MACHINE}/actions", self.list_actions, tag, {200: list[ActionChoice]}),
-            Operation("POST", _MACHINE + "/actions/{action}", self.act, tag, {200: ActionResult}, errors=(502, 504)),
         ]
 
     def _show(self, machine: Machine) -> dict[str, Any]:
-        shown: dict[str, Any] = msgspec.to_builtins(machine, builtin_types=())
-        shown["params"] = redact(machine.params, self._catalog.view)
-        return shown | {"available": machine.available, "done": machine.done}
+        return show_machine(machine, self._catalog.view)
 
     def _answer(self, machine: Machine, status: int = 200) -> web.Response:
-        headers = {"ETag": revision_tag(machine)}
-        if status == 201:
-            headers["Location"] = f"/api/v1/machines/{machine.id}"
-        return json(self._show(machine), status, headers)
+        return machine_answer(machine, self._catalog.view, status)
 
     async def list_machines(self, request: web.Request) -> web.Response:
         """List machines; inventories are left out."""
         require(request, "list machines")
-        view = self._catalog.view
         aggregate = flag(request.query, "aggregate")
         asked = MultiDict((name, value) for name, value in request.query.items() if name != "aggregate")
-        values = effective_values(view) if aggregate else own_values(view)
-        listing = Listing(Machine, attrgetter("id"), "name", _COMPUTED, {"params": values})
+        listing = listing_of(self._catalog.view, aggregate)
         show = self._shower(aggregate)
         return json(listing.page(self._ledger.read_all(Machine), asked, show))
 
@@ -138,12 +149,7 @@ class MachineRoutes:
 
     def _decided(self, request: web.Request, verb: str) -> Machine:
         """The machine as it has been decided, which is what a change starts from; its preconditions hold."""
-        found = machine_of(request, self._machines, verb)
-        machine = self._ledger.get(Machine, found.id)
-        if machine is None:
-            raise NotFound(f"there is no machine {found.name!r}", object=found.id)
-        check(request, revision_tag(machine), machine.name)
-        return machine
+        return decided_machine(request, self._ledger, self._machines, verb)
 
     async def change_machine(self, request: web.Request) -> web.Response:
         """Change some fields of a machine."""
@@ -173,19 +179,3 @@ class MachineRoutes:
         machine = self._decided(request, "delete machines")
         await self._machines.delete(machine.id, principal(request))
         return self._answer(machine)
-
-    async def grant(self, request: web.Request) -> web.Response:
-        """Allow a disk of this machine to be erased for some hours."""
-        machine = machine_of(request, self._machines, "grant erasure")
-        asked = await body(request, GrantBody)
-        granted = await self._machines.grant_erase(machine.id, asked.disk, asked.hours, principal(request))
-        return self._answer(granted, 201)
-
-    async def list_actions(self, request: web.Request) -> web.Response:
-        """The actions, and for each that cannot be used on this machine why not."""
-        return json(self._actions.choices(machine_of(request, self._machines, "list actions").id))
-
-    async def act(self, request: web.Request) -> web.Response:
-        """Carry out an action and answer what was read back."""
-        machine = machine_of(request, self._machines, "use actions")
-        return json(await self._actions.perform(machine.id, request.match_info["action"], principal(request)))

@@ -21,6 +21,7 @@ TAGS = {
     "machines": "Servers, physical or virtual.",
     "params": "The params of a machine: its own, and what it has from anywhere.",
     "jobs": "Attempts at tasks.",
+    "operations": "Long actions that go on after their request was answered.",
     "events": "What happened, numbered and durable.",
     "addresses": "Subnets, reservations and leases.",
     "content": "Params, profiles, templates, tasks, stages, workflows and boot environments.",

@@ -19,12 +19,14 @@ from argon2 import PasswordHasher
 from agent.render import Renderer
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.content.whole import ContentSet, build
@@ -65,9 +67,9 @@ class Demo:
             self.ledger, lambda edits: shipped_content(), vault=Vault([bytes(32)]), renderer=Renderer()
         )
         self.tokens = Tokens(self.ledger)
-        clashes = Clashes(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog, clashes)
-        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, clashes, "discover")
+        self.clashes = Clashes(self.ledger)
+        self.machines = Machines(self.ledger, self.catalog, self.clashes)
+        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, self.clashes, "discover")
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))
@@ -76,7 +78,10 @@ class Demo:
     def app(self) -> web.Application:
         """The application that faces operators."""
         ledger, catalog, database, tokens = self.ledger, self.catalog, self.database, self.tokens
-        api = Api(ledger, catalog, self.machines, self.jobs, self.actions, self.networks, database, tokens)
+        operations = Operations(ledger)
+        bulk = Bulk(ledger, self.machines, self.jobs, self.actions, operations)
+        fleet = bulk, operations, self.clashes, self.registrations
+        api = Api(ledger, catalog, self.machines, self.jobs, self.actions, *fleet, self.networks, database, tokens)
         surface = Surface(ledger, "0.1.0", api.operations(), api.login_operations())
         ui = Ui(
             ledger,

@@ -80,6 +80,19 @@ except ValueError:
     assert "broken" in said and "work" in said and "hidden" not in said
 
 
+def test_a_server_may_open_as_many_files_as_the_system_allows() -> None:
+    code = """
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+from provisioner.cli.serve import allow_open_files
+hard = getrlimit(RLIMIT_NOFILE)[1]
+setrlimit(RLIMIT_NOFILE, (min(256, hard), hard))
+allow_open_files()
+print(getrlimit(RLIMIT_NOFILE) == (hard, hard))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_a_server_starts_lets_its_administrator_in_and_ends_at_sigterm(tmp_path: Path) -> None:
     with serving(tmp_path) as process:
         cli = CommandLine(tmp_path, token="", environment={"PROVISIONER_PASSWORD": announced_password(process)})

@@ -1,7 +1,9 @@
 """One pyghmi session: what its words and codes are made into; with OpenIPMI's simulator where it has a say."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from provisioner.power.ipmi_session import (
     LoginRefused,
     Lost,
     OutOfSessions,
+    Poll,
     PyghmiSession,
     Unsuitable,
     log_in,
@@ -25,6 +28,14 @@ from tests.fakes.ipmi_sim import IpmiSim, available, start
 from tests.peers.programs import missing
 
 CHASSIS, STATUS = 0, 1
+
+
+def test_sockets_beyond_the_thousandth_are_waited_for() -> None:
+    near, far = socket.socketpair()
+    with near, far, socket.socket(fileno=fcntl(near.fileno(), F_DUPFD, 1100)) as high:
+        assert Poll.select([high], (), (), 0) == ([], [], [])
+        far.send(b"!")
+        assert Poll.select([high], (), (), 5) == ([high], [], [])
 
 
 class Link:

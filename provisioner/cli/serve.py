@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import TextIO
 
 import structlog
@@ -50,12 +51,20 @@ def set_up_logging(level: str, style: str, stream: TextIO) -> None:
     logging.basicConfig(stream=stream, level=_FOREIGN_LEVEL, format="%(levelname)s %(name)s %(message)s")
 
 
+def allow_open_files() -> None:
+    """Take as many descriptors as the system lets us have: each waiting agent is one, and the usual 1024 are few."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft != hard:
+        setrlimit(RLIMIT_NOFILE, (hard, hard))
+
+
 def _run(session: Session) -> Exit | None:
     options, environment = session.options, session.terminal.environment
     file = options.config or environment.get(PREFIX + "CONFIG")
     flags = {setting.name: getattr(options, _destination(setting.name), None) for setting in SETTINGS}
     given = {name: value for name, value in flags.items() if value is not None}
     config = read_config(given, environment, Path(file) if file else None)
+    allow_open_files()
     set_up_logging(config["log.level"], config["log.format"], session.terminal.stderr)
 
     def announce(line: str) -> None:

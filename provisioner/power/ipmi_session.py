@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from math import ceil
+from select import POLLIN, poll
 from typing import Any, Protocol
 
 from pyghmi.exceptions import IpmiException  # type: ignore[import-untyped]
@@ -172,6 +174,7 @@ def log_in(bmc: Bmc) -> PyghmiSession:
     second login to the same BMC waits for ever.
     """
     _join_locks()
+    pyghmi_session.select = Poll
     username, password = bmc.username.encode(), bmc.password.encode()
     try:
         return PyghmiSession(Command(bmc.address, username, password, port=bmc.port))
@@ -179,6 +182,24 @@ def log_in(bmc: Bmc) -> PyghmiSession:
         raise login_fault(error) from error
     except Exception as error:
         raise Lost(_text_of(error)) from error
+
+
+class Poll:
+    """In the place of the module `select` inside pyghmi: its `select` ends at descriptor 1023, and with it all BMCs.
+
+    A server with a thousand agents waiting gets higher ones for everything that it opens after them.
+    """
+
+    @staticmethod
+    def select(
+        reading: Sequence[Any], writing: Sequence[Any], failing: Sequence[Any], seconds: float | None = None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """Those that have something to read, waiting so long for it; pyghmi asks for nothing else."""
+        waiting, sources = poll(), {source.fileno(): source for source in reading}
+        for descriptor in sources:
+            waiting.register(descriptor, POLLIN)
+        found = waiting.poll(None if seconds is None else ceil(max(0.0, seconds) * 1000))
+        return [sources[descriptor] for descriptor, _ in found], [], []
 
 
 def _join_locks() -> None:

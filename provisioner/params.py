@@ -280,6 +280,18 @@ def has_template(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_template, value))
 
 
+def template_texts(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a value that is a template, with its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from template_texts(f"{path}.{key}", inner)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from template_texts(f"{path}[{place}]", inner)
+    elif isinstance(value, str) and has_template(value):
+        yield path, value
+
+
 # --- checking -------------------------------------------------------------------------------------------------
 
 

@@ -97,3 +97,40 @@ def test_a_declared_secret_is_fine() -> None:
 def test_the_path_of_a_file_is_checked_as_a_template() -> None:
     (problem,) = problems(Task(name="x", files=(TaskFile(name="a", path="{{ nope", contents="c"),)))
     assert problem.field == "files[0].path" and problem.message.startswith("is not a template: ")
+
+
+def test_a_great_web_of_profiles_without_a_loop_is_looked_through_once() -> None:
+    layers = [(f"a{number}", f"b{number}") for number in range(60)]
+    web = [
+        Profile(name=name, profiles=below) for names, below in zip(layers, layers[1:], strict=False) for name in names
+    ]
+    assert told(*web, *(Profile(name=name) for name in layers[-1])) == []
+
+
+EXPANDS = Param(name="x", expand=True, schema={"type": "integer"})
+
+
+def test_a_value_that_holds_a_broken_template_is_told_with_its_path() -> None:
+    value = {"dns": ["{{ machine.name }}", "{% if %}"]}
+    (problem,) = problems(Param(name="net", expand=True), Profile(name="p", params={"net": value}))
+    assert (problem.object, problem.field) == ("profiles/p", "params.net.dns[1]")
+    assert problem.message.startswith("is not a template: ") and not problem.warning
+
+
+def test_a_template_in_a_value_may_use_what_the_machine_is_and_not_what_a_job_is() -> None:
+    (line,) = told(EXPANDS, Stage(name="s", params={"x": "{{ machine.name }}{{ server.url }}{{ job.id }}"}))
+    assert line.startswith("stages/s params.x: unknown name 'job'; there is: bootenv, machine, param")
+
+
+def test_a_template_in_a_default_names_params_that_exist() -> None:
+    (line,) = told(Param(name="x", expand=True, default='{{ param("gone") }}'))
+    assert line == "params/x default: unknown param 'gone'; there is: x"
+
+
+def test_a_template_in_a_secure_value_is_not_quoted() -> None:
+    (line,) = told(Param(name="x", expand=True, secure=True), Profile(name="p", params={"x": "{{ hush"}))
+    assert line == "profiles/p params.x: is not a template"
+
+
+def test_without_expand_a_value_may_look_like_a_template() -> None:
+    assert told(Param(name="x", default="{% if %}")) == []

@@ -24,8 +24,8 @@ from provisioner.params import (
     Why,
     change_values,
     explain,
-    has_template,
     is_sealed,
+    template_texts,
     validate_all,
 )
 from provisioner.vault import Vault
@@ -151,7 +151,7 @@ class Values:
         param = self.params.declared.get(name)
         if param is None or not param.expand:
             return
-        for path, text in _texts(name, value):
+        for path, text in template_texts(name, value):
             try:
                 self._renderer.check(f"param {path}", text)
             except RenderError as error:
@@ -220,14 +220,3 @@ def _require(expansion: Expansion, machine: Machine, name: str) -> None:
 def _nothing_kept(name: str) -> FieldError:
     message = f"{REDACTED!r} stands for the value that is kept, and none is kept here; give the value itself"
     return FieldError(name, message)
-
-
-def _texts(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _texts(f"{path}.{key}", inner)
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _texts(f"{path}[{place}]", inner)
-    elif isinstance(value, str) and has_template(value):
-        yield path, value

@@ -8,15 +8,15 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
 from provisioner.content.faults import own_faults
 from provisioner.content.located import Located, Problem
 from provisioner.content.references import Reference, inline_sources, kind_of, references
-from provisioner.content.templating import BOOT_NAMES, TASK_NAMES, Reading, TemplateReader, Use
+from provisioner.content.templating import BOOT_NAMES, PARAM_NAMES, TASK_NAMES, Reading, TemplateReader, Use
 from provisioner.errors import unknown
 from provisioner.model import CONTENT_KINDS, Bootenv, Content, Param, Profile, Stage, Task, Template
-from provisioner.params import check_schema, validate
+from provisioner.params import check_schema, template_texts, validate
 
 _VERSION = re.compile(r"v?\d+(\.\d+)*")
 # Several times what ships with the product; a source that was edited away is forgotten some time.
@@ -99,6 +99,8 @@ class Stack:
                     yield from self._value_problems(item, value.params)
                 case Stage():
                     yield from self._value_problems(item, value.params)
+                case Param() if value.expand and value.default is not UNSET:
+                    yield from self._expansion_problems(item, "default", value, value.default)
                 case Template():
                     yield from self._source_problems(item, value.name, value.contents, "", self._names_for(value.name))
                 case Task():
@@ -121,23 +123,37 @@ class Stack:
             if found is not None and isinstance(found.object, Param) and not check_schema(found.object):
                 for error in validate(name, value, found.object):
                     yield item.problem(f"params.{error.path}", error.message)
+                if found.object.expand:
+                    yield from self._expansion_problems(item, f"params.{name}", found.object, value)
+
+    def _expansion_problems(self, item: Item, path: str, param: Param, value: Any) -> Iterator[Problem]:
+        """What is wrong with the templates inside of a value; of a secure one only whether they are templates."""
+        for place, text in template_texts(path, value):
+            name = f"{item.name} {place}"
+            if not param.secure:
+                yield from self._source_problems(item, name, text, place, PARAM_NAMES)
+            elif self._read(name, text).fault:
+                yield item.problem(place, "is not a template")
 
     def _loop_problems(self, item: Item, field: str, message: str) -> Iterator[Problem]:
         """`field` names objects of the same kind; it must not lead back to this one."""
         start = item.object.name
         for place, name in enumerate(getattr(item.object, field)):
-            way = self._way(kind_of(item.object), field, name, start, (start,))
+            way = self._way(kind_of(item.object), field, name, start, (start,), set())
             if way:
                 yield item.problem(f"{field}[{place}]", f"{message}: {' > '.join(way)}")
 
-    def _way(self, kind: str, field: str, name: str, goal: str, way: tuple[str, ...]) -> tuple[str, ...]:
-        """The way from `name` to `goal` through this field; empty when there is none."""
+    def _way(
+        self, kind: str, field: str, name: str, goal: str, way: tuple[str, ...], seen: set[str]
+    ) -> tuple[str, ...]:
+        """The way from `name` to `goal` through this field and what is not `seen` yet; empty when there is none."""
         if name == goal:
             return (*way, name)
         found = self.items[kind].get(name)
-        if found is None or name in way:
+        if found is None or name in seen:
             return ()
-        ways = (self._way(kind, field, inner, goal, (*way, name)) for inner in getattr(found.object, field))
+        seen.add(name)
+        ways = (self._way(kind, field, inner, goal, (*way, name), seen) for inner in getattr(found.object, field))
         return next((found_way for found_way in ways if found_way), ())
 
     def _inline_problems(self, item: Item, names: frozenset[str]) -> Iterator[Problem]:

@@ -28,6 +28,8 @@ from agent.render import FILTERS, Renderer
 
 # What a template sees, by what it is for; docs/content.md tells what is in each. `param` is the dialect's own.
 TASK_NAMES = frozenset({"machine", "params", "stage", "task", "job", "workflow", "bootenv", "server", "param"})
+# Templates inside of params are the same whoever asks for them, so they see no job, task or boot.
+PARAM_NAMES = frozenset({"machine", "params", "stage", "workflow", "bootenv", "server", "param"})
 BOOT_NAMES = frozenset(
     {
         *("server", "bootenv", "machine", "params", "param", "mac", "mac_dashed", "ticket"),

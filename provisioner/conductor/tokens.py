@@ -53,7 +53,7 @@ class Tokens:
         chosen = password or secrets.token_urlsafe(12)
         if user is not None and await self._verify(user.password_hash, chosen):
             return ""
-        hashed = await asyncio.get_running_loop().run_in_executor(self._hashing, self._hasher.hash, chosen)
+        hashed = await self.hashed(chosen)
         tx = self._ledger.transaction(by="server")
         created = user.created_at if user else tx.now
         tx.put(User(name=ADMIN, password_hash=hashed, created_at=created))
@@ -77,6 +77,14 @@ class Tokens:
         tx.event("access.login", key=name, address=address)
         await tx.commit()
         return secret
+
+    async def hashed(self, password: str) -> str:
+        """What is kept of a password."""
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, self._hasher.hash, password)
+
+    async def verified(self, user: User, password: str) -> bool:
+        """Whether this is the user's password."""
+        return await self._verify(user.password_hash, password)
 
     async def _verify(self, hashed: str, password: str) -> bool:
         def check() -> bool:

@@ -17,7 +17,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -65,12 +65,19 @@ class Chore(Struct):
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
-    """Which events: of a machine or any of these MACs, of these kinds, after or before an id."""
+    """Which events: of a machine or any of these MACs, of these kinds, after or before an id.
+
+    `since` and `until` are times; the second is not included.
+    """
 
     machine: str = ""
     macs: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     key: str = ""
+    mac: str = ""
+    by: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
     after: int = 0
     before: int = 0
     limit: int = 200
@@ -237,6 +244,13 @@ class Database:
         found: list[Event] = await self._read(lambda: list(self._select_events(query)))
         return found
 
+    async def count_events(self, query: EventQuery, highest: int) -> int:
+        """How many events fit, at most `highest`: counting millions would keep others waiting."""
+        where, values = _event_conditions(query)
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {' AND '.join(where) or '1'} LIMIT ?)"
+        row = await self._read(lambda: self._read_conn.execute(sql, [*values, highest]).fetchone())
+        return int(row[0])
+
     async def actions(self, job: str) -> bytes | None:
         """The rendered files of a job as JSON, None when it never reported any."""
         row = await self._read(
@@ -341,7 +355,16 @@ def _event_conditions(query: EventQuery) -> tuple[list[str], list[Any]]:
     if query.kinds:
         where.append("(" + " OR ".join(["kind = ? OR kind LIKE ? || '.%'"] * len(query.kinds)) + ")")
         values.extend(kind for name in query.kinds for kind in (name, name))
-    for condition, value in (("key = ?", query.key), ("id > ?", query.after), ("id < ?", query.before)):
+    plain = (
+        ("key = ?", query.key),
+        ("mac = ?", query.mac),
+        ("by = ?", query.by),
+        ("time >= ?", query.since and query.since.astimezone(UTC).isoformat()),
+        ("time < ?", query.until and query.until.astimezone(UTC).isoformat()),
+        ("id > ?", query.after),
+        ("id < ?", query.before),
+    )
+    for condition, value in plain:
         if value:
             where.append(condition)
             values.append(value)

@@ -144,8 +144,8 @@ class Archive:
         yield data_member(f"{folder}/job.json", _document(job), at)
         async for piece in self._file(f"{folder}/log.txt", self._logs.path(job.id), at):
             yield piece
-        for path, content in _named(await self._ledger.database.actions(job.id)):
-            yield data_member(f"{folder}/rendered/{path}", content, at)
+        for name, content in _named(await self._ledger.database.actions(job.id)):
+            yield data_member(f"{folder}/rendered/{name}", content, at)
         for asset, path in await self._file_work(lambda: self._assets.found(job.id)):
             async for piece in self._file(f"{folder}/assets/{asset.name}", path, asset.created_at):
                 yield piece

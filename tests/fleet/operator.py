@@ -15,6 +15,7 @@ class Refusal(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"HTTP {status}: {text}")
         self.status = status
+        self.text = text
 
 
 class Operator:

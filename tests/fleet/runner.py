@@ -13,7 +13,7 @@ from threading import Event
 
 from agent.client import FOREVER, Client
 from agent.errors import AgentError, Conflict, Missing, Nonsense, Refused, RenderError, ServerAway, TaskError
-from agent.exits import COMPLETE_EXIT, FAILED, FAILED_EXIT, FINISHED, Ending, after_script
+from agent.exits import COMPLETE_EXIT, FAILED, FAILED_EXIT, FINISHED, INCOMPLETE, Ending, after_script
 from agent.heartbeat import interval_seconds, read_answer
 from agent.logs import JobLog
 from agent.protocol import (
@@ -38,7 +38,7 @@ FOLDER = "/nowhere"
 
 
 class RunLog:
-    """What scripts wrote, byte for byte, by job, and the jobs whose agent has reported their end."""
+    """What scripts wrote, byte for byte, by job, and the jobs whose agent has reported them finished or failed."""
 
     def __init__(self) -> None:
         self.written: dict[str, bytearray] = {}
@@ -190,5 +190,6 @@ class FleetRunner:
             answer = self._client.call(request, tries=FOREVER)
         except Refused:
             return None
-        self._told.reported.add(order.job)
+        if ending.state != INCOMPLETE:
+            self._told.reported.add(order.job)
         return ending if answer["job"]["state"] == ending.state else None

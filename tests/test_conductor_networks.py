@@ -124,3 +124,15 @@ async def test_a_removed_reservation_is_gone(parts):
     await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
     with pytest.raises(NotFound, match="no reservation of '10.0.0.5'"):
         await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
+
+
+async def test_a_subnet_with_reserved_addresses_stays_and_they_are_named(parts):
+    await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.0/24"), OPERATOR)
+    for address, mac in (("10.0.0.9", MAC), ("10.0.1.9", OTHER_MAC)):
+        await parts.networks.put_reservation(Reservation(address=address, mac=mac), OPERATOR)
+    with pytest.raises(Conflict, match="subnet 'n' is in use by reservations 10.0.0.9$") as caught:
+        await parts.networks.delete_subnet("n", OPERATOR)
+    assert caught.value.code == "in-use"
+    await parts.networks.delete_reservation("10.0.0.9", OPERATOR)
+    await parts.networks.delete_subnet("n", OPERATOR)
+    assert list(parts.ledger.all(Subnet)) == []

@@ -3,6 +3,7 @@
 import pytest
 
 from provisioner.access import Principal, Who
+from provisioner.conductor.machine_changes import NewMachine
 from provisioner.conductor.registration import outcome_of
 from provisioner.errors import Conflict, Denied, Invalid, NotFound, Refused
 from provisioner.identity import SWAP_TIME, normal_mac
@@ -280,3 +281,27 @@ async def test_the_change_stage_map_leads_on_when_tasks_are_done(parts):
     assert (step["stage"], step["action"]) == ("finish", "reboot")
     after = parts.machine(machine)
     assert (after.stage, after.bootenv, after.runnable, after.tasks) == ("finish", "local", False, ("two",))
+
+
+async def test_a_host_that_joins_from_its_own_system_has_no_work_and_stays_in_it(parts):
+    token, secret = await parts.tokens.issue_join(1, 2, "", OPERATOR)
+    done = await parts.register(MAC, ticket=secret, hostname="web-1.example.org")
+    machine = parts.machine(done.machine.id)
+    assert done.created and machine.name == "web-1"
+    assert (machine.bootenv, machine.workflow, machine.stage) == ("local", "", "none")
+    assert (await parts.hello(machine.id, bootenv="local")).runnable
+
+
+async def test_a_known_machine_that_joins_keeps_its_name_and_work(parts):
+    known = await parts.machines.create(NewMachine("n1", macs=(MAC,), workflow="deploy"), OPERATOR)
+    _, secret = await parts.tokens.issue_join(1, 1, "", OPERATOR)
+    done = await parts.register(MAC, ticket=secret, hostname="web-1")
+    assert not done.created and done.machine.id == known.id
+    assert (done.machine.name, done.machine.workflow, done.machine.bootenv) == ("n1", "deploy", "discovery")
+
+
+async def test_a_host_that_joins_and_clashes_is_held_too(parts):
+    await parts.register(MAC)
+    _, secret = await parts.tokens.issue_join(1, 1, "", OPERATOR)
+    with pytest.raises(Conflict, match=f"clash {OTHER_MAC}"):
+        await parts.register(OTHER_MAC, ticket=secret)

@@ -41,15 +41,28 @@ class Networks:
         return subnet
 
     async def delete_subnet(self, name: str, by: Principal) -> Subnet:
-        """Stop answering DHCP there."""
+        """Stop answering DHCP there; refused while addresses of it are reserved."""
         subnet = self._ledger.get(Subnet, name)
         if subnet is None:
             raise NotFound(f"there is no subnet {name!r}", object=name)
+        self._refuse_reserved(subnet)
         tx = self._ledger.transaction(by=str(by))
         tx.delete(Subnet, name)
         tx.event("object.delete", key=f"subnets/{name}")
         await tx.commit()
         return subnet
+
+    def _refuse_reserved(self, subnet: Subnet) -> None:
+        """Raise Conflict while addresses in there are reserved: who has them would not get them any more."""
+        network = IPv4Network(subnet.cidr)
+        reserved = [each.address for each in self._ledger.all(Reservation) if IPv4Address(each.address) in network]
+        if reserved:
+            more = f" and {len(reserved) - 10} more" if len(reserved) > 10 else ""
+            raise Conflict(
+                f"subnet {subnet.name!r} is in use by reservations {', '.join(sorted(reserved)[:10])}{more}",
+                object=f"subnets/{subnet.name}",
+                code="in-use",
+            )
 
     async def put_reservation(self, reservation: Reservation, by: Principal, *, new: bool = False) -> Reservation:
         """Keep an address for one MAC."""

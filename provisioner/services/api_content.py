@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from provisioner.access import Principal
 from provisioner.conductor.catalog import Catalog
 from provisioner.errors import Conflict
@@ -24,6 +26,12 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "arch": {"amd64": {"kernel": "rescue/vmlinuz", "initrds": ["rescue/initrd.img"], "boot_params": "quiet"}},
     },
 }
+
+
+def _shown(cls: type[Content]) -> Any:
+    """An object as it is shown: with whether it can be used, and why not."""
+    more = [("available", bool, True), ("errors", tuple[str, ...], ())]
+    return msgspec.defstruct(f"{cls.__name__}View", more, bases=(cls,), frozen=True, kw_only=True)
 
 
 class ContentRoutes:
@@ -48,14 +56,18 @@ class ContentRoutes:
             read=lambda name: self._catalog.view[kind].get(name),
             get=lambda name: self._catalog.view[kind].get(name),
             show=self._show,
+            shown=_shown(CONTENT_KINDS[kind]),
+            computed={"available": lambda each: not self._catalog.errors(each), "errors": self._catalog.errors},
             save=self._save,
             delete=lambda name, by: self._catalog.delete(kind, name, by),
             example=_EXAMPLES[kind],
         )
 
-    def _show(self, value: Content) -> Content:
-        """An object without the values of its secure params."""
-        return hide(value)
+    def _show(self, value: Content) -> dict[str, Any]:
+        """An object without the values of its secure params, with the reasons why it cannot be used, if any."""
+        errors = self._catalog.errors(value)
+        shown: dict[str, Any] = msgspec.to_builtins(hide(value), builtin_types=())
+        return {**shown, "available": not errors, "errors": errors}
 
     async def _save(self, value: Content, by: Principal, new: bool) -> Any:
         kind: str = value.kind  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from provisioner.bodies import convert, parse
 from provisioner.errors import FieldError, Invalid, NotFound, unknown
 from provisioner.patches import apply, merge
 from provisioner.services.callers import require
+from provisioner.services.filters import Getter
 from provisioner.services.http import (
     JSON_PATCH,
     JSON_TYPES,
@@ -42,7 +43,8 @@ class Resource:
     """A class of objects as the API has it.
 
     `all` and `read` find what is on disk, `get` what has been decided. `save` is told whether the object must be new.
-    `noun` completes the verbs that rights are checked by: "list NOUN". With `deep`, names may hold slashes.
+    `noun` completes the verbs that rights are checked by: "list NOUN". With `deep`, names may hold slashes. `computed`
+    are fields that are shown and not stored: they filter lists, and count for nothing in what is sent.
     """
 
     cls: type
@@ -60,6 +62,7 @@ class Resource:
     save: Callable[[Any, Principal, bool], Awaitable[Any]] | None = None
     delete: Callable[[str, Principal], Awaitable[Any]] | None = None
     example: Mapping[str, Any] | None = None
+    computed: Mapping[str, Getter] = field(default_factory=dict)
 
     @property
     def word(self) -> str:
@@ -84,7 +87,12 @@ class Routes:
 
     def __init__(self, resource: Resource) -> None:
         self._of = resource
-        self._listing = Listing(resource.cls, lambda each: getattr(each, resource.key), resource.order or resource.key)
+        self._listing = Listing(
+            resource.cls,
+            lambda each: getattr(each, resource.key),
+            resource.order or resource.key,
+            resource.computed,
+        )
 
     def operations(self) -> list[Operation]:
         """What can be done with these objects."""
@@ -137,7 +145,7 @@ class Routes:
     async def create(self, request: web.Request) -> web.Response:
         """Make an object."""
         self._require(request, "change")
-        value = convert(await sent(request), self._of.cls)
+        value = convert(self._stored(await sent(request)), self._of.cls)
         return self._answer(await self._save(value, request, new=True), 201)
 
     async def put(self, request: web.Request) -> web.Response:
@@ -185,7 +193,13 @@ class Routes:
         if document.get(key, name) != name:
             message = f"the body says {str(document[key])[:100]!r}, the address of the request says {name[:100]!r}"
             raise Invalid(f"{key}: {message}", object=name, fields=(FieldError(key, message),))
-        return {**document, key: name}
+        return {**self._stored(document), key: name}
+
+    def _stored(self, document: Any) -> Any:
+        """The document without what is computed, so that what was read can be sent back."""
+        if not isinstance(document, Mapping):
+            return document
+        return {name: value for name, value in document.items() if name not in self._of.computed}
 
 
 async def sent(request: web.Request, choices: Collection[str] = JSON_TYPES) -> Any:

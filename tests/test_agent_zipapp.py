@@ -3,59 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from agent.build import build
+from tests.fakes.agent_process import Started, folder, start, zipapp
 from tests.fakes.agent_server import MACHINE, TICKET, TOKEN, FakeServer, script, task
 
-LIMIT_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def zipapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zipapp") / "agent.pyz"
-    build(path)
-    return path
-
-
-class Started:
-    """A zipapp that runs; its standard error is its console."""
-
-    def __init__(self, zipapp: Path, folder: Path, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(zipapp), *words, "--keep-power", "--work-dir", str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PATH": os.environ["PATH"]},
-        )
-
-    def end(self) -> str:
-        """Its console, once it ended by itself."""
-        console = self.process.communicate(timeout=LIMIT_SECONDS)[1]
-        assert self.process.returncode == 0, console
-        return console
-
-
-def start(zipapp: Path, folder: Path, server: FakeServer, *more: str, ticket: str = TICKET) -> Started:
-    cmdline = folder / "cmdline"
-    cmdline.write_text(
-        f"quiet provisioner.url={server.url} provisioner.bootenv=discovery provisioner.ticket={ticket} "
-        "BOOTIF=01-52-54-00-aa-bb-cc\n"
-    )
-    state = str(folder / "state.json")
-    return Started(zipapp, folder, "start", "--cmdline", str(cmdline), "--state", state, *more)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    left = sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cmdline", "state.json", "agent.json"))
-    assert not left, f"the agent left behind {left}"
+__all__ = ["folder", "zipapp"]
 
 
 def test_a_netbooted_machine_registers_works_and_reboots_into_its_next_environment(zipapp: Path, folder: Path) -> None:

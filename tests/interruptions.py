@@ -93,7 +93,7 @@ async def cut_plain(site: Site, rack_machine: RackMachine, record: dict[str, Any
         scene.cut["power"] = rack_machine.power_state()
         await site.act(record, "power-on")
         scene.held = await site.wait_machine(rack_machine, _held_after_boot(record), "held after its boot")
-        await site.change(record, runnable=True)
+        await site.call("POST", f"/api/v1/machines/{record['id']}/resume")
         await site.wait_machine(rack_machine, idle_after("cut-plain"), "its task done again")
 
     return await _play(site, rack_machine, record, "cut-plain", happens)

@@ -195,13 +195,22 @@ async def test_an_idempotent_task_is_done_again_by_itself_after_the_next_boot(to
 
 async def test_a_task_that_may_not_be_redone_holds_its_machine_until_an_operator_resumes_it(told: Told) -> None:
     scene = told.scenes["cut-plain"]
-    work = ("job.create", "job.start", "job.end", "agent.hello", "machine.runnable", "machine.complete")
+    work = (
+        "job.create",
+        "job.start",
+        "job.end",
+        "agent.hello",
+        "machine.resume",
+        "machine.runnable",
+        "machine.complete",
+    )
     assert scene.told(*work) == [
         ("job.create", 1),
         ("job.start", "created"),
         ("job.end", "abandoned"),
         ("machine.runnable", False, "lost"),
         ("agent.hello", "discovery"),
+        ("machine.resume",),
         ("machine.runnable", True, ""),
         ("job.create", 2),
         ("job.start", "created"),

@@ -13,7 +13,9 @@ from tests.browser.demo_state import PASSWORD, Demo, discovered, fill, serving
 from tests.fakes.terminal import CommandLine
 
 # Offline, or an end of its own.
-NO_LIST = {"serve", "login", "logout", "power", "events", "content", "version"}
+NO_LIST = {"serve", "login", "logout", "power", "events", "content", "secrets", "completion", "version"}
+# Nobody makes these unless something special happens.
+MAY_BE_EMPTY = {"clashes", "operations", "join-tokens"}
 
 
 @pytest.fixture
@@ -31,7 +33,8 @@ async def test_every_list_can_be_shown_whole_and_every_machine_and_job_alone(rea
         shown, asked = await cli(group, "list"), await cli(group, "list", "--json")
         items = json.loads(asked.out)
         assert (shown.code, asked.code) == (0, 0), group
-        assert len(shown.out.splitlines()) == len(items) + 1 > 1, group
+        assert len(shown.out.splitlines()) == (len(items) + 1 if items else 0), group
+        assert items or group in MAY_BE_EMPTY, group
         for each in items[:8] if group in ("machines", "jobs") else ():
             result = await cli(group, "show", each["id"])
             assert (result.code, result.err) == (0, "")

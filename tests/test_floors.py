@@ -52,8 +52,8 @@ ORDER = {
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk api_clashes api_params"
     " api_jobs api_content api_networks api_events api_archive api openapi surface ui_api"
     " ui_words ui_events ui_boots ui_content ui_inventory ui_machines ui_pages ui_answers ui_login ui_forms ui_views ui",
-    "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing archive bulk clashes join jobs machine_params machine_work machines networks"
-    " objects power version serve parser main",
+    "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing archive bulk clashes join users jobs machine_params machine_work machines networks"
+    " objects power version serve secrets parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.
 SHARED = {"agent.render", "agent.errors", "agent.build", "agent.version"}

@@ -14,7 +14,9 @@ PASSWORD_VARIABLE = "PROVISIONER_PASSWORD"
 
 def _log_in(session: Session) -> None:
     options = session.options
-    body = {"username": options.username, "password": _password(session)}
+    question = f"password of {options.username} on {session.server}: "
+    password = ask_password(session, options.password_file, question, PASSWORD_VARIABLE)
+    body = {"username": options.username, "password": password}
     token = Client(session.server).send("POST", at("login"), body).json()["token"]
     file = token_file(session.terminal.environment)
     file.save(session.server, token)
@@ -24,28 +26,28 @@ def _log_in(session: Session) -> None:
         session.output.line(f"logged in to {session.server} as {options.username}; the login is kept in {file.path}")
 
 
-def _password(session: Session) -> str:
-    """From a file, the environment, or asked for; never from the command line, where everybody can read it."""
-    terminal, options = session.terminal, session.options
-    if options.password_file == "-":
+def ask_password(session: Session, file: str | None, question: str, variable: str = "") -> str:
+    """From a file, a variable, or asked for; never from the command line, where everybody can read it."""
+    terminal = session.terminal
+    if file == "-":
         return terminal.stdin.readline().rstrip("\r\n")
-    if options.password_file:
+    if file:
         try:
-            return Path(options.password_file).read_text().removesuffix("\n")
+            return Path(file).read_text().removesuffix("\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise Failure(f"cannot read {options.password_file}: {reason}", object=options.password_file) from error
-    kept = terminal.environment.get(PASSWORD_VARIABLE)
+            raise Failure(f"cannot read {file}: {reason}", object=file) from error
+    kept = terminal.environment.get(variable) if variable else None
     if kept is not None:
         return kept
     if not terminal.stdin.isatty():
         raise Failure(
             "there is no terminal to ask for the password",
-            f"use --password-file FILE (- is standard input) or {PASSWORD_VARIABLE}",
+            f"use --password-file FILE (- is standard input){f' or {variable}' if variable else ''}",
             Exit.USAGE,
             code="usage",
         )
-    return terminal.ask_secret(f"password of {options.username} on {session.server}: ")
+    return terminal.ask_secret(question)
 
 
 def _log_out(session: Session) -> None:

@@ -40,6 +40,8 @@ GROUPS: dict[str, Group] = {
     "operations": Group("see and follow long actions on many machines", "bulk:OPERATIONS"),
     "clashes": Group("newcomers that are held because they look like known machines", "clashes:COMMANDS"),
     "join-tokens": Group("make hosts that run already machines", "join:COMMANDS"),
+    "users": Group("who may log in", "users:USERS"),
+    "tokens": Group("what programs use instead of a password", "users:TOKENS"),
     "events": Group("see what has happened, and what happens", "events:COMMAND"),
     "workflows": Group("see workflows: ordered stages", "objects:WORKFLOWS"),
     "stages": Group("see stages: ordered tasks and the boot environment they need", "objects:STAGES"),
@@ -52,6 +54,7 @@ GROUPS: dict[str, Group] = {
     "subnets": Group("the networks that DHCP answers on", "networks:SUBNETS"),
     "reservations": Group("addresses kept for one MAC each", "networks:RESERVATIONS"),
     "leases": Group("addresses that were given out", "networks:LEASES"),
+    "secrets": Group("look after the key of secure values, beside the server", "secrets:COMMANDS"),
     "completion": Group("complete commands and names in your shell", "completion:COMMAND"),
     "version": Group("print the version", "version:COMMAND"),
 }

@@ -172,6 +172,17 @@ async def test_a_job_may_have_as_many_bytes_as_the_limit_and_no_more(assets):
     assert (await give(assets, "c", b"x", job="other")).size == 1
 
 
+async def test_what_is_announced_is_refused_at_once_when_it_does_not_fit(assets):
+    await give(assets, "a", b"x" * 600)
+    with pytest.raises(TooLarge):
+        async with assets.upload(JOB, "b", 401):
+            raise AssertionError("it was let in")
+    async with assets.upload(JOB, "b", 400) as upload:
+        await upload.write(b"x" * 400)
+        assert (await upload.finish(NOW)).size == 400
+    assert len(files(assets)) == 2
+
+
 async def test_what_is_coming_in_counts(assets):
     async with assets.upload(JOB, "a") as upload:
         await upload.write(b"x" * 600)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import FieldError, Invalid, NotFound, Refused, TooLarge
+from provisioner.errors import FieldError, Invalid, NotFound, Refused
 from provisioner.model import Job
 from provisioner.store.assets import NAME, Asset, Assets
 
@@ -29,10 +29,7 @@ class JobAssets:
         """
         check_name(name)
         job = self._open(job_id)
-        if length > self._assets.limit_bytes:
-            message = f"asset {name} has {length} bytes; a job may have {self._assets.limit_bytes} of all its assets"
-            raise TooLarge(message, object=job.id)
-        async with self._assets.upload(job.id, name) as upload:
+        async with self._assets.upload(job.id, name, length) as upload:
             async for piece in pieces:
                 await upload.write(piece)
             asset = await upload.finish(self._ledger.clock())

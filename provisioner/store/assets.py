@@ -58,9 +58,12 @@ class Assets:
         self._coming: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def upload(self, job: str, name: str) -> AsyncIterator[Upload]:
-        """An asset coming in; unless `finish` was called inside the block, nothing of it is left."""
-        upload = Upload(self, job, name)
+    async def upload(self, job: str, name: str, length: int = 0) -> AsyncIterator[Upload]:
+        """An asset coming in; unless `finish` was called inside the block, nothing of it is left.
+
+        `length` is how many bytes are announced, 0 when that is not known; raises TooLarge when they do not fit.
+        """
+        upload = Upload(self, job, name, length)
         try:
             await self.run(upload.open)
             yield upload
@@ -190,8 +193,9 @@ class Assets:
 class Upload:
     """An asset while it is coming in; made by `Assets.upload`."""
 
-    def __init__(self, assets: Assets, job: str, name: str) -> None:
+    def __init__(self, assets: Assets, job: str, name: str, length: int) -> None:
         self._assets = assets
+        self._length = length
         self._job = job
         self._name = name
         self._digest = hashlib.sha256()
@@ -214,7 +218,8 @@ class Upload:
         """Begin; on a thread for files."""
         with self._lock:
             if not self._ended:
-                self._assets.reserve(self._job, self._name, 0)
+                self._assets.reserve(self._job, self._name, self._length)
+                self._assets.release(self._job, self._length)
                 self._descriptor, self._part = self._assets.begin(self._job)
 
     def _write(self, data: bytes) -> None:

@@ -145,14 +145,14 @@ class Routes:
     async def create(self, request: web.Request) -> web.Response:
         """Make an object."""
         self._require(request, "change")
-        value = convert(self._stored(await sent(request)), self._of.cls)
+        value: Any = convert(self._stored(await sent(request)), self._of.cls)
         return self._answer(await self._save(value, request, new=True), 201)
 
     async def put(self, request: web.Request) -> web.Response:
         """Save an object under its name."""
         self._require(request, "change")
         name, document = request.match_info[self._of.key], await sent(request)
-        value = convert(self._named(document, name), self._of.cls)
+        value: Any = convert(self._named(document, name), self._of.cls)
         old = self._of.get(name)
         check(request, None if old is None else tag_of(self._of.show(old)), name)
         return self._answer(await self._save(value, request, new=False), 201 if old is None else 200)

@@ -5,7 +5,7 @@ import pytest
 from provisioner.cli.command import Command
 from provisioner.cli.parser import GROUPS, group_parser, parse, top_parser
 
-OFFLINE = {"version", "content"}
+OFFLINE = {"version", "content", "secrets"}
 
 
 def commands(group: str) -> list[Command]:

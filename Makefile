@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format run bench system boot-files discovery-image image images wheel clean
+.PHONY: help demo test check format run bench system boot-files discovery-image image images wheel clean diagrams
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
@@ -31,6 +31,9 @@ format: $(READY) ## format the code
 
 run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=run] (root)
 	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),run)"
+
+diagrams: $(READY) ## draw the tables of the lifecycle into docs/lifecycle.md
+	@$(PYTHON) -m tests.diagrams
 
 bench: system $(READY) images ## measure; one figure a line, and build/bench.json
 	@$(PYTHON) -m tests.bench

@@ -99,7 +99,7 @@ class JobLog:
     def send(self) -> float:
         """Send one piece; the pause in seconds before the next try, 0 when this one was answered."""
         with self._lock:
-            piece = self._spool.read(self._sent, PIECE_BYTES)
+            piece = self._read_piece()
             offset = self._sent + self._shift
             self._oldest = None
             self.urgent.clear()
@@ -120,6 +120,20 @@ class JobLog:
             return self._pause(0.0)
         self._failures = 0
         return 0.0
+
+    def _read_piece(self) -> bytes:
+        """What comes next; what cannot be read back any more is passed over, and told of."""
+        try:
+            return self._spool.read(self._sent, PIECE_BYTES)
+        except OSError as error:
+            gap = self._spool.end - self._sent
+            self._spool.trouble = f"the spool cannot be read: {error.strerror or error}"
+            self._lost += gap
+            self._dropped += gap
+            self._shift -= gap
+            self._sent = self._spool.end
+            self._spool.forget(self._sent)
+            return b""
 
     def _pause(self, at_least: float) -> float:
         self._failures += 1

@@ -6,7 +6,6 @@ What does not fit is refused whole, and the spool says why: nothing is lost with
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from tempfile import TemporaryFile, gettempdir
@@ -21,7 +20,15 @@ OpenFile = Callable[[Optional[str]], IO[bytes]]
 
 
 def _temporary_file(folder: Optional[str]) -> IO[bytes]:
-    return TemporaryFile(dir=folder)
+    # Unbuffered: what a full disk refuses must not stay in a buffer, where it would fail whatever comes afterwards.
+    return TemporaryFile(dir=folder, buffering=0)
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    """Write all of it; an unbuffered file may take less at once."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 @dataclass(frozen=True)
@@ -58,18 +65,15 @@ class _Segment:
         if self.size + len(data) > self._place.memory_bytes and not self._is_on_disk:
             self._move_to_disk()
         self._file.seek(self.size)
-        self._file.write(data)
-        self._file.flush()  # or a full disk would be noticed too late
+        _write(self._file, data)
         self.size += len(data)
 
     def _move_to_disk(self) -> None:
         target = self._open_file(self._place.folder)
         try:
-            target.write(self.read(self.start, self.size))
-            target.flush()
+            _write(target, self.read(self.start, self.size))
         except OSError:
-            with suppress(OSError):
-                target.close()
+            target.close()
             raise
         self._file, self._is_on_disk = target, True
 
@@ -78,9 +82,7 @@ class _Segment:
         return self._file.read(min(size, self.end - offset))
 
     def close(self) -> None:
-        # What a full disk kept back is written on closing, and fails once more.
-        with suppress(OSError):
-            self._file.close()
+        self._file.close()
 
 
 class Spool:

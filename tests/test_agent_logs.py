@@ -1,6 +1,9 @@
 """A job's log: each byte once and in order at the server, whatever happens on the way."""
 
+import os
 from collections.abc import Callable
+from errno import EIO
+from io import BytesIO
 from threading import Event
 
 import pytest
@@ -253,3 +256,21 @@ def test_a_whole_log_misses_nothing() -> None:
     log.write(b"all of it")
     deliver(log)
     assert (log.missing, log.finish_gap()) == ("", False)
+
+
+def test_what_cannot_be_read_back_is_passed_over_and_told_of() -> None:
+    server = ServerLog()
+    disks = [BytesIO(), BrokenDisk()]
+    log = JobLog(server.append, Spool(0, Place(memory_bytes=0), lambda folder: disks.pop()), FakeClock(), no_jitter)
+    log.write(b"lost")
+    deliver(log)
+    log.write(b"kept\n")
+    deliver(log)
+    why = "the spool cannot be read: Input/output error"
+    assert log.missing == f"4 bytes of its log were lost: {why}"
+    assert server.log.decode() == f"\n[agent] 4 bytes of output were dropped: {why}\nkept\n"
+
+
+class BrokenDisk(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(EIO, os.strerror(EIO))

@@ -93,6 +93,32 @@ def test_a_full_disk_refuses_the_piece_and_says_so() -> None:
     spool.close()
 
 
+def test_what_a_full_disk_took_before_can_still_be_read_and_it_may_take_more_later() -> None:
+    room = [5]
+    spool = Spool(0, Place(memory_bytes=0), open_file=lambda folder: SmallDisk(room))
+    assert spool.append(b"abc")
+    assert not spool.append(b"defgh")
+    assert spool.read(0, 99) == b"abc"
+    room[0] = 99
+    assert spool.append(b"xyz")
+    assert spool.read(0, 99) == b"abcxyz"
+    spool.close()
+
+
+class SmallDisk(BytesIO):
+    """Takes a few bytes at once, and none beyond its room, as an unbuffered file does."""
+
+    def __init__(self, room: list[int]) -> None:
+        super().__init__()
+        self._room = room
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)[: min(2, self._room[0] - self.tell())]  # type: ignore[call-overload]
+        if not piece:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        return super().write(piece)
+
+
 class FullDisk(BytesIO):
     def write(self, data: object) -> int:
         raise OSError(ENOSPC, os.strerror(ENOSPC))

@@ -129,7 +129,7 @@ class Work:
         """An agent has come up."""
         machine = self._machine(request, "say hello")
         saved = await self._registrations.hello(machine, await body(request, Hello), principal(request))
-        return json({"machine": saved, "agent": self._agent})
+        return json({"machine": hide(saved), "agent": self._agent})
 
     async def work(self, request: web.Request) -> web.Response:
         """What the machine should be doing; with `wait`, answers when that changes."""

@@ -48,7 +48,11 @@ def meaningful_uuid(value: str) -> str:
 
 
 def read(root: str = "/") -> dict[str, object]:
-    """The machine's identity out of the /sys tree below `root`; what is unknown is ""."""
+    """The machine's identity out of the /sys tree below `root`; what is unknown is "".
+
+    No disk is named as a marker: serial numbers and WWNs of disks move with the disk and not with the machine, and one
+    disk put into a board without SMBIOS numbers would make it the machine that the disk came from, with its work.
+    """
     identity: dict[str, object] = {"disk_markers": []}
     for name, file in _FIELDS.items():
         value = ""

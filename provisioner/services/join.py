@@ -101,10 +101,7 @@ class JoinRoutes:
     async def script(self, request: web.Request) -> web.Response:
         """The script that makes the host which runs it a machine; it names the address by which it was asked for."""
         templates = {name: template.contents for name, template in self._catalog.view["templates"].items()}
-        context = {
-            "server": {"url": f"{request.scheme}://{request.host}"},
-            "agent": {"sha256": self._agent_sha256},
-        }
+        context = {"server": {"url": f"{request.scheme}://{request.host}", "agent_sha256": self._agent_sha256}}
         text = self._renderer.render(TEMPLATE, templates, context)
         return web.Response(text=text, content_type="text/x-shellscript")
 

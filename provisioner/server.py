@@ -73,6 +73,8 @@ _OPENERS: dict[str, Callable[[str, int], socket.socket]] = {
     "http": tcp,
     "ui": tcp,
 }
+# Settings that name objects of content, and the kind of these.
+_NAMING_SETTINGS = (("boot.unknown_bootenv", "bootenvs"), ("machines.default_workflow", "workflows"))
 # Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
 _SHUTDOWN_SECONDS = 1.0
 
@@ -320,6 +322,7 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
         vault=vault,
         renderer=renderer,
         missing_files=BootFiles(config.files_dir).missing,
+        settings={f"{kind}/{config[setting]}": setting for setting, kind in _NAMING_SETTINGS},
     )
     catalog.load()
     _check_names(config, catalog.view)
@@ -358,7 +361,8 @@ def _parts(config: Config, database: Database, drivers: PowerDrivers, clock: Cal
 
 
 def _vault(config: Config, ledger: Ledger) -> Vault:
-    kept = [value for cls in (Machine, *CONTENT_KINDS.values()) for value in ledger.all(cls)]
+    kept: list[Any] = [edit for cls in CONTENT_KINDS.values() for edit in ledger.all(cls)]
+    kept += ledger.all(Machine)
     vault = open_vault(config.key_file, needed=holds_sealed(kept))
     lost = unopenable(kept, vault)
     if lost:
@@ -384,7 +388,7 @@ def _content_builders(config: Config, vault: Vault) -> tuple[Build, Build]:
 
 
 def _check_names(config: Config, view: ContentView) -> None:
-    for setting, kind in (("boot.unknown_bootenv", "bootenvs"), ("machines.default_workflow", "workflows")):
+    for setting, kind in _NAMING_SETTINGS:
         name = config[setting]
         if name and name not in view[kind]:
             raise SettingError(

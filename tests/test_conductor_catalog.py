@@ -159,6 +159,20 @@ async def test_what_a_machine_uses_stays_and_the_machine_is_named(parts):
             await parts.catalog.delete(kind, "mine", OPERATOR)
 
 
+async def test_what_a_setting_names_stays(parts):
+    catalog = Catalog(
+        parts.ledger,
+        lambda edits: build([PACK], edits),
+        vault=parts.vault,
+        renderer=Renderer(),
+        settings={"workflows/mine": "machines.default_workflow"},
+    )
+    catalog.load()
+    await catalog.put(Workflow(name="mine", stages=("finish",)), OPERATOR)
+    with pytest.raises(Conflict, match="workflow 'mine' is in use by setting machines.default_workflow"):
+        await catalog.delete("workflows", "mine", OPERATOR)
+
+
 async def test_a_task_that_waits_in_a_machines_list_stays(parts):
     machine = await parts.ready(bootenv="local")
     await parts.catalog.put(task("mine"), OPERATOR)

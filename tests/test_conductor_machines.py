@@ -8,7 +8,7 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
-from provisioner.model import Job, JobState, Machine, TokenPurpose
+from provisioner.model import Hold, Job, JobState, Machine, TokenPurpose
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 
@@ -181,6 +181,9 @@ async def test_a_machine_is_made_with_all_that_is_said_of_it(parts):
     assert (made.description, made.macs, made.address, made.profiles) == ("top", (MAC,), "10.0.0.7", ("rack",))
     assert (made.params, made.meta, made.locked) == ({"count": 7}, {"icon": "server"}, True)
     assert (made.workflow, made.stage, made.bootenv, made.runnable) == ("deploy", "prepare", "discovery", False)
+    assert (made.hold, made.waiting_for) == (Hold.BOOT, "boot of discovery")
+    idle = await parts.machines.create(NewMachine("idle"), OPERATOR)
+    assert (idle.hold, idle.waiting_for) == (Hold.BOOT, "its agent to come up")
     assert [data["workflow"] for _, data in await parts.events("machine.workflow")] == ["deploy"]
 
 
@@ -206,6 +209,7 @@ async def test_a_wrong_field_of_a_new_machine_is_named_and_nothing_is_made(parts
     with pytest.raises(Invalid, match=message) as caught:
         await parts.machines.create(NewMachine(**{"name": "n1", **fields}), OPERATOR)
     assert [field.path for field in caught.value.fields] == [path]
+    assert caught.value.object in ("", "n1", fields.get("name"))
     assert list(parts.ledger.all(Machine)) == []
 
 

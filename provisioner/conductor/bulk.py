@@ -20,7 +20,7 @@ from provisioner.model import ItemResult, Job, Machine, Operation
 from provisioner.power.driver import ACTIONS
 
 # So many share commits; other requests get their turn between two groups.
-_GROUP = 200
+_GROUP = 64
 
 
 class BulkWork(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

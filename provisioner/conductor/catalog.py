@@ -28,7 +28,8 @@ class Catalog:
     """`view` is kind -> name -> object. It is replaced as a whole, never changed in place.
 
     `build` refuses a bad edit; `build_saved` may leave out edits, saved long ago, that no longer fit the packs.
-    `missing_files` tells which files a boot environment needs and the server has not.
+    `missing_files` tells which files a boot environment needs and the server has not. `settings` maps objects, as
+    `workflows/mine`, to the setting that names them: without them the server would not start again.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Catalog:
         vault: Vault,
         renderer: Renderer,
         missing_files: Callable[[Bootenv], tuple[str, ...]] = lambda bootenv: (),
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._ledger = ledger
         self._build = build
@@ -47,6 +49,7 @@ class Catalog:
         self._vault = vault
         self._renderer = renderer
         self._missing_files = missing_files
+        self._settings = settings or {}
         self._enforce({kind: {} for kind in CONTENT_KINDS})
 
     def _enforce(self, view: ContentView) -> None:
@@ -187,9 +190,10 @@ class Catalog:
         return (*unavailable.get(f"{kind}/{value.name}", ()), *files)
 
     def users(self, kind: str, name: str) -> list[str]:
-        """What refers to this object: machines by name, other content as `stages/deploy`."""
+        """What refers to this object: a setting, machines by name, other content as `stages/deploy`."""
         machines = [f"machine {each.name}" for each in machines_using(kind, name, self._ledger.all(Machine))]
-        return machines + users_of(kind, name, self.view)
+        setting = self._settings.get(f"{kind}/{name}")
+        return [*([f"setting {setting}"] if setting else []), *machines, *users_of(kind, name, self.view)]
 
 
 def _same(one: Any, other: Content) -> bool:

@@ -17,12 +17,13 @@ from provisioner.arch import arch_fault
 from provisioner.availability import bootenv_fault, with_availability
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import Conflict, FieldError, Invalid, Refused, unknown
+from provisioner.errors import Conflict, FieldError, Invalid, ProvisionerError, Refused, unknown
 from provisioner.identity import normal_mac, says_something
-from provisioner.model import NO_STAGE, Machine, Workflow
+from provisioner.model import NO_STAGE, Hold, Machine, Workflow
 from provisioner.plan import (
     clear_workflow,
     find_stage,
+    hold,
     move_back,
     ready_if_up,
     restart,
@@ -122,8 +123,14 @@ class MachineChanges:
             bootenv=asked.bootenv or unset,
             locked=asked.locked,
         )
-        self.check_name(machine)
-        return self.changed(machine, change)
+        try:
+            self.check_name(machine)
+            new = self.changed(machine, change)
+        except ProvisionerError as error:
+            # The id was drawn a moment ago and says nothing to anybody.
+            error.object = asked.name if error.object == machine.id else error.object
+            raise
+        return new if new.runnable or new.hold else hold(new, Hold.BOOT, "its agent to come up")
 
     def _new_id(self, wanted: str) -> str:
         if not wanted:

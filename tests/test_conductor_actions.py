@@ -8,7 +8,7 @@ import pytest
 from provisioner.access import Principal, Who
 from provisioner.conductor.actions import Actions
 from provisioner.errors import BmcUnreachable, Conflict, Invalid, NotFound
-from provisioner.model import JobState
+from provisioner.model import JobState, Param
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
 from tests.parts import BMC, OPERATOR, opened
@@ -154,3 +154,13 @@ async def test_a_broken_driver_fails_its_job_only(parts):
     parts.actions = Actions(parts.ledger, parts.catalog, parts.jobs, drivers)
     async with carrying_out(parts, params=BMC) as (_, job):
         assert job.state is JobState.FAILED and job.message.startswith("the power driver is broken")
+
+
+async def test_a_param_of_the_bmc_that_cannot_be_expanded_is_the_reason_why_not(parts):
+    await parts.catalog.put(Param(name="power/port", expand=True, default="{{ gone }}"), OPERATOR)
+    machine = await parts.ready(params=BMC)
+    says = "param 'power/port' cannot be expanded: 'gone' is undefined"
+    assert {choice.reason for choice in parts.actions.choices(machine)} == {says}
+    with pytest.raises(Invalid, match=says):
+        await parts.actions.perform(machine, "power-on", OPERATOR)
+    assert (await parts.actions.prepare_reboot(machine, OPERATOR))["next_boot"] == "none"

@@ -133,7 +133,7 @@ async def work(server: Server, session: ClientSession, machine: str) -> dict[str
         await call(session, "PUT", f"/jobs/{job}/actions", files, headers=headers)
         result = run | {"state": "finished", "exit_state": "complete", "exit_code": 0, "message": files[0]["content"]}
         answers.append(await call(session, "POST", f"/jobs/{job}/result", result, headers=headers))
-    assert WORD not in json.dumps(answers)
+    assert WORD not in json.dumps(answers) and "$sealed" not in json.dumps(answers)
     return given
 
 
@@ -186,6 +186,16 @@ async def test_a_secret_set_anywhere_is_shown_and_kept_nowhere(tmp_path: Path) -
             ):
                 async with session.request(method, f"/api/v1{path}", json=body) as answer:
                     assert answer.status == 422 and WORD not in await answer.text()
+            # Answers to changes hide what is in them.
+            answers = [
+                await call(session, "PATCH", f"/machines/{machine}", {"params": {"site/secret": f"{WORD}-machine"}}),
+                await call(session, "PUT", "/profiles/mine", {"params": {"site/secret": f"{WORD}-profile"}}),
+                await call(session, "PATCH", f"/machines/{machine}/params", {"site/secret": f"{WORD}-machine"}),
+                await call(session, "POST", "/profiles", {"name": "gone", "params": {"site/secret": f"{WORD}-gone"}}),
+                await call(session, "DELETE", "/profiles/gone"),
+                await call(session, "DELETE", "/params/mine"),
+            ]
+            assert WORD not in json.dumps(answers) and "$sealed" not in json.dumps(answers)
             await call(session, "POST", f"/machines/{machine}/actions/power-on")
             await call(session, "PATCH", f"/machines/{machine}", {"workflow": "site"})
             given = await work(server, session, machine)
@@ -198,6 +208,7 @@ async def test_a_secret_set_anywhere_is_shown_and_kept_nowhere(tmp_path: Path) -
             shown = await everything_shown(session, machine)
             assert len(shown) > 60
             assert [path for path, text in shown.items() if WORD in text and f"q={WORD}" not in path] == []
+            assert [path for path, text in shown.items() if "$sealed" in text] == []
             assert any("********" in text for path, text in shown.items() if path.endswith("/actions"))
             in_memory = [repr(value) for kind in server.parts.catalog.view.values() for value in kind.values()]
             assert [text for text in in_memory if WORD in text] == []

@@ -14,6 +14,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid, NotFound, ProvisionerError, unknown
+from provisioner.expand import CannotExpand
 from provisioner.lifecycle import Outcome as JobOutcome
 from provisioner.model import ExitState, Job, JobState, Machine
 from provisioner.power.driver import ACTIONS, PowerState
@@ -61,10 +62,17 @@ class Actions:
         """What a driver needs to know of the machine's BMC, its password opened."""
         return self._catalog.values.below(machine, "power/")
 
+    def _reason_against(self, action: str, machine: Machine) -> str:
+        """Why the action cannot be used on this machine; empty when it can."""
+        try:
+            return self._drivers.reason_against(action, self._params(machine))
+        except CannotExpand as error:
+            return error.message
+
     def choices(self, machine_id: str) -> list[ActionChoice]:
         """All actions, each with the reason when it cannot be used on this machine."""
-        params = self._params(self._machine(machine_id))
-        reasons = {name: self._drivers.reason_against(name, params) for name in ACTIONS}
+        machine = self._machine(machine_id)
+        reasons = {name: self._reason_against(name, machine) for name in ACTIONS}
         return [
             ActionChoice(name, action.description, action.disruptive, not reasons[name], reasons[name])
             for name, action in ACTIONS.items()
@@ -75,13 +83,12 @@ class Actions:
         machine = self._machine(machine_id)
         if action not in ACTIONS:
             raise Invalid(unknown("power action", action, ACTIONS), object=machine.id, code="action-unavailable")
-        params = self._params(machine)
-        reason = self._drivers.reason_against(action, params)
+        reason = self._reason_against(action, machine)
         if reason:
             raise Invalid(f"machine {machine.name}: {reason}", object=machine.id, code="action-unavailable")
         await self._tell("power.request", machine, action, by)
         try:
-            outcome = await self._drivers.perform(action, params, machine.firmware)
+            outcome = await self._drivers.perform(action, self._params(machine), machine.firmware)
         except ProvisionerError as error:
             await self._tell("power.error", machine, action, by, message=error.message, code=error.code)
             raise
@@ -108,7 +115,7 @@ class Actions:
         device = "pxe" if bootenv is not None and bootenv.netboots else "disk"
         await self._tell("agent.reboot", machine, machine.bootenv, by, next_boot=device)
         action = f"next-boot-{device}"
-        if self._drivers.reason_against(action, self._params(machine)):
+        if self._reason_against(action, machine):
             return {"next_boot": "none", "message": "power control is not set up; the boot order decides"}
         try:
             result = await self.perform(machine_id, action, by)

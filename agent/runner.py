@@ -30,7 +30,7 @@ from .exits import (
     after_script,
 )
 from .heartbeat import Heartbeat, interval_seconds
-from .helpers import FAILURE_FILE, MODULE_DIR, PROGRESS_FILE
+from .helpers import MODULE_DIR
 from .interrupt import CANCELLED, STOPPED, Interrupt
 from .logs import JobLog, LogSender
 from .protocol import (
@@ -46,6 +46,7 @@ from .protocol import (
     start_job,
     upload_actions,
 )
+from .provisioner_task import FAILURE_FILE, PROGRESS_FILE
 from .render import Renderer
 from .script import GRACE_SECONDS, TIMED_OUT, Script, ScriptExit, command_line
 from .spool import Place as SpoolPlace

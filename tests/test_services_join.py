@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -13,20 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
 
 from agent.render import Renderer
-from provisioner.config import read_config
 from provisioner.model import Machine, TokenPurpose
-from provisioner.power.registry import PowerDrivers
-from provisioner.server import Server, build
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes, server_url
 from provisioner.services.operations import routes
 from tests.parts import opened, serving
+from tests.real_server import running, sh
 
 TOKENS = "/api/v1/join-tokens"
-PASSWORD = "correct horse"
 
 
 @pytest.mark.parametrize(
@@ -92,34 +87,6 @@ async def test_only_operators_give_out_tokens(tmp_path: Path) -> None:
 
 
 # --- a real server, and this very host below a folder of its own
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[tuple[Server, ClientSession]]:
-    (folder / "password").write_text(PASSWORD)
-    settings = {"data_dir": str(folder / "data"), "admin.password_file": str(folder / "password")}
-    ports = {"listen.http": "127.0.0.1:0", "listen.ui": "127.0.0.1:0", "listen.dhcp": "off", "listen.tftp": "off"}
-    server = build(read_config(settings | ports, {}), {}, version="test", drivers=PowerDrivers({}))
-    task = asyncio.create_task(server.run(lambda line: None, {}))
-    async with ClientSession(f"http://127.0.0.1:{server.port('ui')}") as session:
-        while (await session.get("/readyz")).status != 200:
-            """It is listening already; this only waits for its turn."""
-        login = await session.post("/api/v1/login", json={"username": "admin", "password": PASSWORD})
-        session.headers["Authorization"] = f"Bearer {(await login.json())['token']}"
-        yield server, session
-    server.stop()
-    await task
-
-
-async def sh(command: str, **env: str) -> tuple[int, str]:
-    """Exit code and all output of a shell command."""
-    clean = {"PATH": os.environ["PATH"], **env}
-    piped = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", command, env=clean, stdin=asyncio.subprocess.DEVNULL, stdout=piped, stderr=asyncio.subprocess.STDOUT
-    )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode or 0, out.decode()
 
 
 async def test_one_line_makes_a_host_a_machine_that_does_its_work(tmp_path: Path) -> None:

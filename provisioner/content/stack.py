@@ -207,8 +207,8 @@ class Stack:
         return frozenset(use.name for name, source in sources for use in self._read(name, source).templates)
 
     def _contents(self, template: str) -> str:
-        found = self.items["templates"][template].object
-        return found.contents if isinstance(found, Template) else ""
+        found = self.items["templates"].get(template)
+        return found.object.contents if found is not None and isinstance(found.object, Template) else ""
 
     def _secret_problems(self, item: Item, task: Task) -> Iterator[Problem]:
         """A secure param is given only to a task that declares it, so using it undeclared fails on the machine."""

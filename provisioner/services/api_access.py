@@ -98,7 +98,9 @@ class Access:
         login = {"username": "admin", "password": "correct horse battery"}
         user = {"name": "ada", "password": "correct horse battery"}
         return [
-            Operation("POST", "/api/v1/login", self.log_in, tag, {200: LoginAnswer}, (), LoginBody, login, public=True),
+            Operation(
+                "POST", "/api/v1/login", self.log_in, tag, {200: LoginAnswer}, (), LoginBody, login, (401,), public=True
+            ),
             Operation("POST", "/api/v1/logout", self.log_out, tag, {204: None}, public=True),
             *Routes(self._user_resource()).operations(),
             Operation("POST", "/api/v1/users", self.create_user, tag, {201: UserView}, (), NewUser, user),

@@ -109,7 +109,7 @@ class ArchiveRoutes:
             Operation("POST", "/api/v1/jobs/prune", self.prune, "jobs", {200: Pruned}, body=Prune),
             Operation("DELETE", _JOB, self.delete, "jobs", {200: Job}, errors=(409,)),
             Operation("GET", f"{_JOB}/assets", self.list_assets, "jobs", {200: AssetList}),
-            Operation("GET", _ASSET, self.download, "jobs", whole_or_part, errors=(412, 416)),
+            Operation("GET", _ASSET, self.download, "jobs", whole_or_part, errors=(412, 416, 422)),
             Operation(
                 "PUT", _ASSET, self.take_in, answers={201: Asset}, body=Raw(), errors=(409, 413, 503), agents=True
             ),

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType, defstruct
+from msgspec.structs import fields
 
 from provisioner.access import Principal
 from provisioner.bodies import convert, parse
@@ -111,7 +113,16 @@ class Routes:
             found += [
                 send("POST", every, self.create, answers={201: shown}, summary=f"Make a {of.word}; it must be new."),
                 send("PUT", one, self.put, answers=saved, tagged=True, summary=f"Make or replace a {of.word}."),
-                make("PATCH", one, self.patch, answers={200: shown}, tagged=True, summary=f"Change a {of.word}."),
+                make(
+                    "PATCH",
+                    one,
+                    self.patch,
+                    answers={200: shown},
+                    body=partial_of(of.cls),
+                    example={"description": "as it is now"},
+                    tagged=True,
+                    summary=f"Change a {of.word}.",
+                ),
             ]
         if of.delete is not None:
             words = f"Remove a {of.word}; answers what it was."
@@ -200,6 +211,12 @@ class Routes:
         if not isinstance(document, Mapping):
             return document
         return {name: value for name, value in document.items() if name not in self._of.computed}
+
+
+def partial_of(cls: type) -> type:
+    """What a merge-patch of a class may hold: any of its fields, null to put one back to what it is by default."""
+    optional = [(each.encode_name, each.type | UnsetType | None, UNSET) for each in fields(cls)]
+    return defstruct(f"{cls.__name__}Patch", optional, frozen=True, forbid_unknown_fields=True)
 
 
 async def sent(request: web.Request, choices: Collection[str] = JSON_TYPES) -> Any:

@@ -22,7 +22,7 @@ from .client import Client
 from .clock import SystemClock
 from .config import Config, read, write
 from .errors import AgentError, ConfigError, Conflict, Denied, FileTrouble, Missing, ServerAway
-from .host import registration_card
+from .host import network_cards, registration_card
 from .interrupt import Interrupt
 from .protocol import look, read_registration, register
 from .transport import HttpTransport
@@ -130,7 +130,9 @@ def _register(host: Host, url: str, token: str, client: Client, tell: Callable[[
 
 
 def _card(host: Host, url: str, token: str) -> Mapping[str, object]:
-    card = registration_card(token, "", BOOTENV, url, identity.read(host.trees), host.trees)
+    # A container sees the serial numbers of the machine that it runs on, and must not be taken for that.
+    numbers = identity.read(host.trees) if network_cards(host.trees) else {}
+    card = registration_card(token, "", BOOTENV, url, numbers, host.trees)
     if not card["macs"]:
         raise ConfigError("this host has no network card with a MAC, by which the server could know it")
     return card

@@ -149,6 +149,18 @@ def test_what_goes_wrong_is_told_and_nothing_is_written(
     assert len(joining.clock.sleeps) == (TRIES - 1 if fault == "503" else 0)
 
 
+def test_a_container_has_a_mac_but_not_the_numbers_of_its_host(tmp_path: Path, server: FakeServer) -> None:
+    joining = Joining(tmp_path, server)
+    trees = {name: text for name, text in SERVER.items() if "sys/class/dmi" in name}
+    card = {"sys/class/net/eth0/address": "02:42:AC:11:00:02\n", "sys/class/net/eth0/type": "1\n"}
+    loop = {"sys/class/net/lo/address": "00:00:00:00:00:00\n", "sys/class/net/lo/type": "772\n"}
+    inside = plant(tmp_path / "container", {**trees, **card, **loop})
+    joining.host = Host(str(tmp_path / "root"), joining.host.agent_path, "python3", lambda words: 0, inside)
+    joining.join()
+    assert server.registered[0]["macs"] == ["02:42:ac:11:00:02"]
+    assert server.registered[0]["identity"] == {}
+
+
 def test_a_host_without_a_network_card_cannot_join(tmp_path: Path, server: FakeServer) -> None:
     joining = Joining(tmp_path, server)
     (tmp_path / "nothing").mkdir()

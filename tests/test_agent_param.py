@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, Refused
 from agent.param import as_text, as_value, client_from, main
 from tests.fakes.agent_server import MACHINE, TOKEN, FakeServer
 
@@ -46,6 +46,48 @@ def test_set_reads_a_long_value_from_its_input(server: FakeServer, monkeypatch: 
     monkeypatch.setattr("sys.stdin", io.StringIO("[1]"))
     main(["set", "list", "-"])
     assert server.params["list"] == [1]
+
+
+def test_several_are_set_by_one_request(server: FakeServer) -> None:
+    assert main(["set", "a", "1", "b/c", "two words", "colour", '["x"]']) == 0
+    assert {name: server.params[name] for name in ("a", "b/c", "colour")} == {
+        "a": 1,
+        "b/c": "two words",
+        "colour": ["x"],
+    }
+    assert server.requests == [f"PATCH /api/v1/machines/{MACHINE}/params"]
+
+
+def test_null_among_several_is_a_value_and_takes_none_away(server: FakeServer) -> None:
+    assert main(["set", "a", "1", "colour", "null"]) == 0
+    assert (server.params["a"], server.params["colour"]) == (1, None)
+
+
+def test_a_server_without_that_request_gets_one_after_the_other(server: FakeServer) -> None:
+    server.fault("PATCH", "405")
+    assert main(["set", "a", "1", "b", "2"]) == 0
+    assert (server.params["a"], server.params["b"]) == (1, 2)
+
+
+def test_what_the_server_refuses_is_not_tried_one_by_one(server: FakeServer) -> None:
+    server.fault("PATCH", "422")
+    with pytest.raises(Refused):
+        main(["set", "a", "1", "b", "2"])
+    assert "a" not in server.params
+
+
+def test_a_name_without_a_value_is_told_before_anything_is_set(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["set", "a", "1", "b"])
+    assert "'b' is a name without a value" in capsys.readouterr().err
+    assert server.requests == []
+
+
+def test_several_are_taken_away(server: FakeServer) -> None:
+    assert main(["unset", "colour", "number"]) == 0
+    assert set(server.params) == {"size/x"}
 
 
 def test_unset_takes_the_value_away(server: FakeServer) -> None:

@@ -143,22 +143,30 @@ class _Sorting:
         self._rules = rules
         self._down = down
 
-    def values(self, each: Any) -> list[_Order]:
-        """What the object is sorted by, before directions count."""
-        return [*(order(get(each)) for order, get in self._rules), (2, self._key(each))]
+    def values(self, each: Any) -> list[Any]:
+        """What the object is sorted by, before directions count, and its key."""
+        return [*(order(get(each)) for order, get in self._rules), self._key(each)]
 
     def key(self, each: Any) -> tuple[Any, ...]:
         """The key of an object."""
+        if len(self._rules) == 1 and not self._down[0]:
+            # By far the most frequent, for which lists of thousands take half as long this way.
+            order, get = self._rules[0]
+            return (order(get(each)), self._key(each))
         return self.directed(self.values(each))
 
-    def directed(self, values: Sequence[_Order]) -> tuple[Any, ...]:
+    def directed(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """The key of an object with these values."""
         turned = [_turned(value) if down else value for value, down in zip(values, self._down, strict=False)]
         return (*turned, values[-1])
 
-    def fits(self, values: Any) -> bool:
-        """Whether these can be the values of an object."""
-        return isinstance(values, list) and len(values) == len(self._rules) + 1 and all(map(_is_order, values))
+    def read(self, values: Any) -> tuple[Any, ...] | None:
+        """The key of an object with these values as a cursor has them; None when no object can have them."""
+        if not isinstance(values, list) or len(values) != len(self._rules) + 1:
+            return None
+        if not isinstance(values[-1], str) or not all(map(_is_order, values[:-1])):
+            return None
+        return self.directed([*map(tuple, values[:-1]), values[-1]])
 
 
 class _Down:
@@ -199,6 +207,8 @@ def _order_of(name: str) -> Callable[[Any], _Order]:
 
 
 def _order(value: Any) -> _Order:
+    if type(value) is str:
+        return (2, value)
     if isinstance(value, str):
         return (2, value.value if isinstance(value, Enum) else value)
     if value is None:
@@ -249,7 +259,7 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, UnionType)
 
 
-def _cursor(order: str, values: Sequence[_Order]) -> str:
+def _cursor(order: str, values: Sequence[Any]) -> str:
     return urlsafe_b64encode(msgspec.json.encode([order, values])).decode().rstrip("=")
 
 
@@ -259,8 +269,9 @@ def _read_cursor(text: str, order: str, sorting: _Sorting) -> tuple[Any, ...]:
         said = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, RecursionError):
         said = None
-    if isinstance(said, list) and len(said) == 2 and said[0] == order and sorting.fits(said[1]):
-        return sorting.directed([tuple(value) for value in said[1]])
+    key = sorting.read(said[1]) if isinstance(said, list) and len(said) == 2 and said[0] == order else None
+    if key is not None:
+        return key
     message = "is not the `next` of a page of this list, sorted as it is now"
     raise Invalid(f"cursor: {message}", status=400, fields=(FieldError("cursor", message),))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from json import dumps
 from shlex import quote
 from typing import Any
+from urllib.parse import quote as url_quote
 
 from provisioner.params import REDACTED
 
@@ -15,16 +16,17 @@ from provisioner.params import REDACTED
 SHORTEST = 4
 # A line of a key or certificate, which is often indented when it is rendered.
 SHORTEST_LINE = 8
+# As Jinja2's filter `escape` writes them.
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"})
 
 
 class Mask:
-    """Hides these values: as they are, and as the filters `quote`, `tojson` and `b64encode` write them."""
+    """Hides these values: as they are, and as the filters of templates write them."""
 
-    def __init__(self, values: Iterable[Any] = (), beside: Iterable[Mask] = ()) -> None:
-        own = {form for value in values for text in _texts(value) for form in _forms(text)}
-        self.forms: frozenset[str] = frozenset(own).union(*(mask.forms for mask in beside))
+    def __init__(self, values: Iterable[Any]) -> None:
+        forms = {form for value in values for text in _texts(value) for form in _forms(text)}
         # The longest first, so that what is part of another one does not leave the rest of it standing.
-        ordered = sorted(self.forms, key=lambda form: (-len(form), form))
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def text(self, text: str) -> str:
@@ -53,8 +55,22 @@ def _forms(text: str) -> Iterator[str]:
         return
     yield text
     yield text.strip() if len(text.strip()) >= SHORTEST else text
-    yield quote(text).removeprefix("'").removesuffix("'")
     encoded = dumps(text, ensure_ascii=False)[1:-1]
-    yield encoded
-    yield dumps(encoded, ensure_ascii=False)[1:-1]
-    yield b64encode(text.encode("utf-8", "surrogatepass")).decode()
+    for form in (text, encoded, dumps(encoded, ensure_ascii=False)[1:-1]):
+        yield form
+        yield quote(form).removeprefix("'").removesuffix("'")
+    data = text.encode("utf-8", "surrogatepass")
+    yield url_quote(data)
+    yield url_quote(data, safe="")
+    yield text.translate(_MARKUP)
+    yield b64encode(data).decode()
+    yield from _inside_base64(data)
+
+
+def _inside_base64(data: bytes) -> Iterator[str]:
+    """The characters that stand for the data alone where it is part of something longer, as in `user:password`."""
+    for before in range(3):
+        encoded = b64encode(bytes(before) + data).decode()
+        core = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        if len(core) >= SHORTEST:
+            yield core

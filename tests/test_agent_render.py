@@ -179,3 +179,10 @@ def test_any_source_renders_or_raises_a_render_error(source: str) -> None:
 def test_a_value_survives_quoting_for_json(text: str) -> None:
     rendered = Renderer().render("main", {"main": "{{ (x | tojson | fromjson) == x }}"}, {"x": text})
     assert rendered == "True"
+
+
+def test_a_param_that_cannot_be_used_says_why_though_there_is_a_default():
+    context = {"params": {}, "param_errors": {"x": "param 'x' cannot be expanded: x > x"}}
+    with pytest.raises(RenderError, match="param 'x' cannot be expanded: x > x"):
+        Renderer().render("t", {"t": '{{ param("x", 1) }}'}, context)
+    assert Renderer().render("t", {"t": '{{ param("y", 1) }}'}, context) == "1"

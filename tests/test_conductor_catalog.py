@@ -3,12 +3,14 @@
 import sqlite3
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.content.whole import build, build_without_bad_edits
 from provisioner.errors import Conflict, ContentError, NotFound, StoreError
 from provisioner.model import BootArch, Bootenv, Hold, JobState, Param, Profile, Stage, Template, Workflow
+from provisioner.params import is_sealed
 from tests.parts import OPERATOR, PACK, Parts, opened, task
 
 
@@ -212,3 +214,24 @@ async def test_an_object_whose_removal_the_disk_refuses_stays_in_force(parts):
     with pytest.raises(StoreError):
         await parts.catalog.delete("stages", "mine", OPERATOR)
     assert "mine" in parts.catalog.view["stages"]
+
+
+async def test_a_param_that_becomes_secure_is_so_though_the_file_cannot_be_scrubbed(parts):
+    await parts.catalog.put(Param(name="own"), OPERATOR)
+    await parts.catalog.put(Profile(name="mine", params={"own": "hush"}), OPERATOR)
+    parts.database._read_conn.execute("PRAGMA query_only = ON")
+    with capture_logs() as logs:
+        await parts.catalog.put(Param(name="own", secure=True), OPERATOR)
+    assert [line["event"] for line in logs] == ["secrets.left_in_file"]
+    assert is_sealed(parts.ledger.read(Profile, "mine").params["own"])
+
+
+async def test_a_store_that_fails_leaves_params_as_they_were(parts):
+    await parts.catalog.put(Param(name="own"), OPERATOR)
+    await parts.catalog.put(Profile(name="mine", params={"own": "hush"}), OPERATOR)
+    parts.database._write_conn.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError):
+        await parts.catalog.put(Param(name="own", secure=True), OPERATOR)
+    parts.database._write_conn.execute("PRAGMA query_only = OFF")
+    assert parts.catalog.find("params", "own").secure is False
+    assert parts.catalog.find("profiles", "mine").params == {"own": "hush"}

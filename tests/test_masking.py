@@ -1,5 +1,7 @@
 """Secret values hidden in text that was made with them."""
 
+from base64 import b64encode
+
 import pytest
 
 from agent.render import Renderer
@@ -13,13 +15,26 @@ def test_a_secret_is_hidden_wherever_it_is() -> None:
     assert Mask(["hush-hush"]).text("a=hush-hush; b='hush-hush'") == f"a={REDACTED}; b='{REDACTED}'"
 
 
-@pytest.mark.parametrize("form", ["s", "s | quote", "s | tojson", "s | tojson | tojson", "s | b64encode"])
+FORMS = ["s", "s | quote", "s | tojson", "s | tojson | tojson", "s | tojson | quote", "s | tojson | tojson | quote"]
+FORMS += ["s | b64encode", "s | urlencode", "s | escape", "{'k': [s]} | tojson"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("secret", ["hush-hush", AWKWARD, "$(x) `y` 'z'"], ids=["simple", "awkward", "shell"])
 def test_a_secret_is_hidden_in_every_form_that_filters_give_it(secret: str, form: str) -> None:
     text = Renderer().render("t", {"t": f"export X={{{{ {form} }}}} # end"}, {"s": secret})
     hidden = Mask([secret]).text(text)
     assert REDACTED in hidden and hidden.startswith("export X=") and hidden.endswith(" # end")
     assert not any(part in hidden for part in ("hush", "secret", "(x)"))
+
+
+@pytest.mark.parametrize("user", ["", "a", "ab", "abc", "root"])
+@pytest.mark.parametrize("after", ["", "!", "!!"])
+def test_a_secret_is_hidden_in_base64_of_something_longer(user: str, after: str) -> None:
+    encoded = b64encode(f"{user}hush-hush-hush{after}".encode()).decode()
+    hidden = Mask(["hush-hush-hush"]).text(encoded)
+    # What stands for it alone is gone; a character at either end may hold a few bits of it.
+    assert REDACTED in hidden and len(hidden) - len(REDACTED) <= len(encoded) - 17
 
 
 def test_every_text_and_number_inside_of_a_value_is_hidden() -> None:
@@ -41,9 +56,5 @@ def test_what_is_too_short_is_left() -> None:
     assert Mask(["x" * (SHORTEST - 1)]).text("xxx") == "xxx"
 
 
-def test_several_masks_hide_what_each_hides() -> None:
-    assert Mask(["third"], beside=[Mask(["first"]), Mask(["second"])]).text("first second third").count(REDACTED) == 3
-
-
 def test_without_secrets_nothing_is_hidden() -> None:
-    assert Mask().text("text") == "text"
+    assert Mask([]).text("text") == "text"

@@ -174,3 +174,11 @@ async def test_leases_are_narrowed_by_words(demo, views):
     assert [each.lease.address for each in views.leases({"q": "RACK1-n03"})["leases"]] == ["10.77.0.13"]
     assert views.leases({"q": "quarantined 00:72"})["total"] == 1
     assert views.leases({"q": "nobody"})["leases"] == []
+
+
+async def test_a_param_is_shown_with_its_layer_its_pack_and_what_is_wrong_with_it(demo, views):
+    story = await discovered(demo, 1, "n1", 5)
+    machine = demo.ledger.read(Machine, story.id)
+    rows = {row.name: row for row in views._params(machine)}
+    assert (rows["power/driver"].source, rows["power/driver"].origin) == ("default", "pack base")
+    assert {row.error for row in rows.values()} == {""}

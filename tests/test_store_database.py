@@ -394,3 +394,15 @@ async def test_a_damaged_page_is_told_when_it_is_read(tmp_path):
     with pytest.raises(StoreError, match=r"malformed.*stop the server and restore a backup"):
         database.open()
         list(database.load("users"))
+
+
+async def test_after_scrubbing_nothing_is_left_of_what_was_written_over(tmp_path):
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.give(*(put(f"user-{number}") for number in range(50)), put("bob"))
+        await store.give(Write("users", "bob", User(name="bob", password_hash="SESAME", created_at=NOW)))
+        await store.give(Write("users", "bob", user("bob")))
+        await store.database.scrub()
+        held = [file.name for file in tmp_path.iterdir() if b"SESAME" in file.read_bytes()]
+        assert held == [] and len(store.users()) == 51
+        assert await store.give(put("eve")) is None

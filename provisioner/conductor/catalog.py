@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 
 from agent.render import Renderer
@@ -19,6 +20,8 @@ from provisioner.errors import Conflict, NotFound, StoreError, unknown
 from provisioner.model import CONTENT_KINDS, Bootenv, Content, Machine, Param
 from provisioner.params import ContentView
 from provisioner.vault import Vault
+
+log = structlog.get_logger(__name__)
 
 # Puts packs and edits together as one stack; raises ContentError with every problem.
 Build = Callable[[Iterable[Content]], ContentView]
@@ -72,8 +75,15 @@ class Catalog:
                 tx.put(value)
             await tx.commit()
             self.load()
-            await self._ledger.database.scrub()
+            await self._scrub()
         return len(stale)
+
+    async def _scrub(self) -> None:
+        """Remove what was written over from the database's files; what was decided holds whether or not that works."""
+        try:
+            await self._ledger.database.scrub()
+        except StoreError as error:
+            log.warning("secrets.left_in_file", problem=error.message)
 
     def _to_seal(self, values: Values) -> list[Any]:
         """The edits and machines that are not kept as these rules say, as they should be."""
@@ -130,7 +140,7 @@ class Catalog:
         self._refresh(tx, view, kind, value.name)
         await self._put_in_force(view, tx)
         if stale:
-            await self._ledger.database.scrub()
+            await self._scrub()
         return value
 
     def _declaring(self, value: Content) -> Values:

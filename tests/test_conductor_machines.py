@@ -278,7 +278,9 @@ async def test_people_do_nothing_to_a_locked_machine_and_its_agent_goes_on(parts
             await doing
         assert caught.value.code == "locked"
     await parts.machines.set_param(machine, "count", 3, Principal(Who.MACHINE, machine))
-    assert parts.machine(machine).params == {"count": 3}
+    several = MachineChange(params={"count": 4, "colour": "red"})
+    await parts.machines.change(machine, several, Principal(Who.MACHINE, machine))
+    assert parts.machine(machine).params == {"count": 4, "colour": "red"}
     assert await parts.begin(machine)
 
 

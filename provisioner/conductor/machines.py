@@ -74,9 +74,10 @@ class Machines:
         rehearse: bool = False,
     ) -> Machine:
         """Change a machine as an operator (or its agent, within its rights); all or nothing."""
-        machine = decided(self._ledger, Machine, machine_id)
-        if machine.locked and change.locked is not False:
-            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
+        if change.locked is False:
+            machine = decided(self._ledger, Machine, machine_id)
+        else:
+            machine = self._unlocked(machine_id, by)
         new = self._changes.changed(machine, change, force=force)
         tx = self._ledger.transaction(by=str(by))
         given = change.workflow is not msgspec.UNSET or change.stage is not msgspec.UNSET

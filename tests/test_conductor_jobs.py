@@ -63,7 +63,7 @@ async def test_a_work_order_has_all_templates_and_the_context(parts):
     (file,) = order.files
     assert (file.template, order.templates) == ("shared/hello", {"shared/hello": "hello {{ machine.name }}\n"})
     assert order.context["machine"]["name"] == "n1" and order.context["server"]["address"] == "10.0.0.1"
-    assert order.context["params"] == {"count": 9, "secret": "s"}
+    assert order.context["params"] == {"count": 9, "secret": "s", "agent/kexec": False}
 
 
 async def test_a_task_is_not_given_secrets_that_it_does_not_declare(parts):

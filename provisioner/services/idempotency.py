@@ -33,7 +33,8 @@ def once(handler: Handler, replies: Replies) -> Handler:
         if _KEY.fullmatch(sent) is None:
             raise Invalid(f"{HEADER} is not 1 to 255 printable ASCII characters", status=400, code="idempotency-key")
         key = _digest(str(caller), sent)
-        known = await replies.begin(key, _digest(request.method, request.path_qs, await body_bytes(request)))
+        # With the key in it nobody can tell by guessing which secrets the body held.
+        known = await replies.begin(key, _digest(sent, request.method, request.path_qs, await body_bytes(request)))
         if known is not None:
             return _replay(known)
         return await _carry_out(handler, request, replies, key)

@@ -22,10 +22,10 @@ from provisioner.conductor.recognition import Recognition
 from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Conflict, Denied, FieldError, Invalid, ProvisionerError
+from provisioner.hellos import came_up
 from provisioner.identity import clean, normal_mac, says_something
 from provisioner.model import LOCAL_BOOTENV, AgentInfo, Clash, Hold, Identity, Job, Machine, Token, TokenPurpose
 from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, hold, set_stage, set_workflow
-from provisioner.hellos import came_up
 
 
 class Registration(Struct, frozen=True, kw_only=True):

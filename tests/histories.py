@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
 from provisioner.errors import ProvisionerError
@@ -64,6 +64,16 @@ OUTCOMES = (
     Outcome(JobState.INCOMPLETE, ExitState.POWEROFF, 160),
     Outcome(JobState.INCOMPLETE, ExitState.INCOMPLETE, 128),
     Outcome(JobState.INCOMPLETE, ExitState.RESTART),
+)
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"workflow": "whole"},
+    {"workflow": "there-and-back"},
+    {"workflow": ""},
+    {"stage": "middle"},
+    {"bootenv": "local"},
+    {"step": True},
+    {"step": False},
+    {"step": False},
 )
 STOPS = ("plain", "fragile", "stage:middle", "bootenv:local", "action:power-status")
 
@@ -131,158 +141,101 @@ class History(RuleBasedStateMachine):
             assert error.message and 400 <= error.status < 500
             return None
 
-    # --- agents -----------------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------------------
 
-    @initialize(step=st.booleans())
+    @initialize(step=st.sampled_from([False, False, False, True]))
     def given_work(self, step: bool) -> None:
         self.by_hand = True
         self.engine.change(workflow="whole", step=step)
 
-    @rule(elsewhere=st.booleans())
-    def boots_up(self, elsewhere: bool) -> None:
-        self.boots, self.instances = self.boots + 1, self.instances + 1
-        self.agents.append((f"boot-{self.boots}", f"agent-{self.instances}"))
-        bootenv = self.engine.machine().bootenv
-        other = {"discovery": "local", "local": "discovery"}[bootenv]
-        self.attempt(lambda: self.engine.hello(*self.agents[-1], other if elsewhere else bootenv))
+    @rule(outcomes=st.lists(st.sampled_from([*OUTCOMES, *OUTCOMES[:1] * 8]), min_size=1, max_size=6))
+    def works(self, outcomes: list[Outcome]) -> None:
+        """All goes as it should for a while: the agent that is up claims, does and reports."""
+        for outcome in outcomes:
+            self.works_once(outcome)
+            self.check()
 
-    @rule()
-    def agent_restarts(self) -> None:
-        self.instances += 1
-        self.agents.append((self.agents[-1][0], f"agent-{self.instances}"))
-        at = self.engine.machine()
-        self.attempt(lambda: self.engine.hello(*self.agents[-1], at.agent.bootenv or at.bootenv))
-
-    @rule(which=st.integers(1, 4), data=st.data())
-    def hello_again(self, which: int, data: st.DataObject) -> None:
-        agent = self.agents[max(0, len(self.agents) - which)]
-        self.attempt(lambda: self.engine.hello(*agent, data.draw(st.sampled_from(["discovery", "local"]))))
-
-    def agent(self, which: int) -> tuple[str, str]:
-        return self.agents[max(0, len(self.agents) - which)]
-
-    @rule(which=st.sampled_from([1, 1, 1, 2, 3]))
-    def claims(self, which: int) -> None:
-        self.attempt(lambda: self.engine.claim(self.agent(which)[0]))
-
-    @rule(which=st.sampled_from([1, 1, 1, 2, 3]))
-    def claims_and_starts(self, which: int) -> None:
-        boot_id, instance = self.agent(which)
-        job = self.attempt(lambda: self.engine.claim(boot_id))
-        if job is not None:
-            self.attempt(lambda: self.engine.start(job.id, boot_id, instance))
-
-    def some_job(self, data: st.DataObject) -> str:
-        """The newest job mostly, else any."""
-        keys = list(self.engine.jobs())
-        return data.draw(st.sampled_from([keys[-1], keys[-1], keys[-1], *keys]))
-
-    @precondition(lambda self: self.engine.jobs())
-    @rule(which=st.sampled_from([1, 1, 2, 3]), data=st.data())
-    def starts(self, which: int, data: st.DataObject) -> None:
-        boot_id, instance = self.agent(which)
-        key = self.some_job(data)
-        self.attempt(lambda: self.engine.start(key, boot_id, instance))
-
-    @precondition(lambda self: self.engine.jobs())
-    @rule(start=st.integers(0, 40), size=st.integers(0, 30), data=st.data())
-    def writes(self, start: int, size: int, data: st.DataObject) -> None:
-        key = self.some_job(data)
-        if self.engine.jobs()[key].started_at is None or self.engine.jobs()[key].boot_id == SERVER_BOOT_ID:
-            return
-        held = len(self.engine.read_log(key))
-        got = self.attempt(lambda: self.engine.log(key, start, written(key, start, start + size)))
-        assert got == (None if start > held else max(held, start + size))
-
-    @precondition(lambda self: self.engine.jobs())
-    @rule(which=st.sampled_from([0, 0, 1, 2]), outcome=st.sampled_from(OUTCOMES), twice=st.booleans(), data=st.data())
-    def reports(self, which: int, outcome: Outcome, twice: bool, data: st.DataObject) -> None:
-        key = self.some_job(data)
-        job = self.engine.jobs()[key]
-        servers = job.boot_id == SERVER_BOOT_ID
-        if servers and outcome.state is JobState.INCOMPLETE:
-            return
-        instance = "" if servers else job.instance if which == 0 else self.agent(which)[1]
-        first = self.attempt(lambda: self.engine.end(key, instance, outcome))
-        if job.final:
-            assert first == job
-        if twice and first is not None:
-            assert self.engine.end(key, instance, replace(outcome, message="again")) == first
-
-    @rule()
-    def follows_the_map(self) -> None:
-        self.attempt(self.engine.next_stage)
-
-    # --- operators --------------------------------------------------------------------------------------------
-
-    @precondition(lambda self: self.engine.jobs())
-    @rule(data=st.data())
-    def cancels(self, data: st.DataObject) -> None:
-        key = self.some_job(data)
-        self.attempt(lambda: self.engine.cancel(key))
-
-    @rule(runnable=st.booleans())
-    def pauses_or_releases(self, runnable: bool) -> None:
-        self.by_hand = True
-        self.attempt(lambda: self.engine.change(runnable=runnable))
-
-    @rule(place=st.integers(-1, 14), runnable=st.booleans())
-    def moves(self, place: int, runnable: bool) -> None:
-        at = self.engine.machine().current_task
-        self.by_hand = True
-        self.attempt(lambda: self.engine.change(current_task=place, runnable=runnable))
-        assert self.engine.machine().current_task <= at
-
-    @rule()
-    def resumes(self) -> None:
-        self.by_hand = True
-        self.attempt(self.engine.resume)
-
-    @rule(stage=st.sampled_from(["", "begin", "middle", "end", "gone"]))
-    def restarts(self, stage: str) -> None:
-        self.by_hand = True
-        self.attempt(lambda: self.engine.restart(stage))
+    @rule(outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=4))
+    def works_badly(self, outcomes: list[Outcome]) -> None:
+        """Ends of all kinds, and an operator who lets the machine go on after each."""
+        for outcome in outcomes:
+            self.works_once(outcome)
+            self.check()
+            if not self.engine.machine().runnable and self.engine.machine().hold is not Hold.BOOT:
+                self.attempt(lambda: self.engine.change(runnable=True))
 
     @rule(
-        change=st.sampled_from(
-            [
-                {"workflow": "whole"},
-                {"workflow": "there-and-back"},
-                {"workflow": ""},
-                {"stage": "middle"},
-                {"bootenv": "local"},
-                {"step": True},
-                {"step": False},
-                {"locked": True},
-                {"locked": False},
-            ]
-        )
+        which=st.sampled_from(["claim", "claim", "start", "report", "report", "write", "hello", "map"]), data=st.data()
     )
-    def changes(self, change: dict[str, Any]) -> None:
-        self.by_hand = True
-        self.attempt(lambda: self.engine.change(**change))
+    def an_agent_says(self, which: str, data: st.DataObject) -> None:
+        """An agent says something: the present one, or one of the past, late or twice."""
+        agent = self.agents[max(0, len(self.agents) - data.draw(st.sampled_from([1, 1, 1, 2, 3])))]
+        if which == "claim":
+            self.claims(agent, starts=data.draw(st.booleans()))
+        elif which == "hello":
+            bootenv = data.draw(st.sampled_from(["discovery", "local"]))
+            self.attempt(lambda: self.engine.hello(*agent, bootenv))
+        elif which == "map":
+            self.attempt(self.engine.next_stage)
+        elif self.engine.jobs():
+            key = self.some_job(data)
+            if which == "start":
+                self.attempt(lambda: self.engine.start(key, *agent))
+            elif which == "write":
+                self.writes(key, data.draw(st.integers(0, 40)), data.draw(st.integers(0, 30)))
+            else:
+                instance = agent[1] if data.draw(st.booleans()) else self.engine.jobs()[key].instance
+                self.reports(key, instance, data.draw(st.sampled_from(OUTCOMES)), data.draw(st.booleans()))
 
-    @rule(stops=st.lists(st.sampled_from(STOPS), max_size=2))
-    def debugs(self, stops: list[str]) -> None:
-        self.by_hand = True
-        self.attempt(lambda: self.engine.change(stop_before=tuple(stops)))
+    @rule(
+        what=st.sampled_from(["move", "move", "release", "pause", "cancel", "resume", "debug", "change", "restart"]),
+        data=st.data(),
+    )
+    def an_operator_does(self, what: str, data: st.DataObject) -> None:
+        """An operator does something; none of it moves the machine forward in its list."""
+        before, self.by_hand = self.engine.machine(), True
+        if what == "move":
+            self.moves(data.draw(st.sampled_from([-1, 1, 1, 2, 3, 99])), data.draw(st.booleans()))
+        elif what in ("release", "pause"):
+            self.attempt(lambda: self.engine.change(runnable=what == "release"))
+        elif what == "cancel" and self.engine.jobs():
+            key = self.some_job(data)
+            self.attempt(lambda: self.engine.cancel(key))
+        elif what == "resume":
+            self.attempt(self.engine.resume)
+        elif what == "debug":
+            stops = tuple(data.draw(st.lists(st.sampled_from(STOPS), max_size=2)))
+            self.attempt(lambda: self.engine.change(stop_before=stops))
+        elif what == "change":
+            change = data.draw(st.sampled_from(CHANGES))
+            self.attempt(lambda: self.engine.change(**change))
+        elif what == "restart":
+            stage = data.draw(st.sampled_from(["", "begin", "middle", "end", "gone"]))
+            self.attempt(lambda: self.engine.restart(stage))
+        after = self.engine.machine()
+        assert after.tasks != before.tasks or after.current_task <= before.current_task
 
-    # --- the world --------------------------------------------------------------------------------------------
+    @rule(what=st.sampled_from(["boot", "elsewhere", "restart", "time", "time", "clock", "lock"]), data=st.data())
+    def the_world_turns(self, what: str, data: st.DataObject) -> None:
+        """Machines boot, agents restart, time passes, clocks are set."""
+        if what in ("boot", "elsewhere"):
+            self.boots_up(elsewhere=what == "elsewhere")
+        elif what == "restart":
+            self.instances += 1
+            self.agents.append((self.agents[-1][0], f"agent-{self.instances}"))
+            at = self.engine.machine()
+            self.attempt(lambda: self.engine.hello(*self.agents[-1], at.agent.bootenv or at.bootenv))
+        elif what == "time":
+            self.engine.pass_seconds(data.draw(st.sampled_from([1, 10, 31, 61])))
+            self.engine.drop_silent()
+        elif what == "clock":
+            self.clock_is_set(data.draw(st.sampled_from([-3600, -1, 3600])))
+        else:
+            self.a_locked_machine_refuses_operators()
 
-    @rule(seconds=st.sampled_from([1, 10, 31, 61]))
-    def time_passes(self, seconds: float) -> None:
-        self.engine.pass_seconds(seconds)
-        self.engine.drop_silent()
-
-    @rule(seconds=st.sampled_from([-3600, -1, 3600]))
-    def clock_is_set(self, seconds: float) -> None:
-        live = {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
-        self.engine.step_clock(seconds)
-        self.engine.drop_silent()
-        assert live == {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
-
-    @rule(which=st.sampled_from([None, "claim", "end", "pause"]), turns=st.integers(0, 3))
-    def crashes(self, which: str | None, turns: int) -> None:
+    @rule(which=st.sampled_from(["", "claim", "end", "pause"]), turns=st.integers(0, 3))
+    def crashes(self, which: str, turns: int) -> None:
+        """The server ends without a word, perhaps in the middle of something, and begins again."""
         self.by_hand = True
         job, boot_id = self.engine.current(), self.agents[-1][0]
         during: dict[str, Callable[[Any], Any]] = {
@@ -291,7 +244,90 @@ class History(RuleBasedStateMachine):
         }
         if job is not None:
             during["end"] = lambda engine: engine.end_later(job.id, job.instance, OUTCOMES[0])
-        self.engine.crash(during.get(which or ""), turns)
+        self.engine.crash(during.get(which), turns)
+
+    # --- how it happens ---------------------------------------------------------------------------------------
+
+    def boots_up(self, *, elsewhere: bool) -> None:
+        self.boots, self.instances = self.boots + 1, self.instances + 1
+        self.agents.append((f"boot-{self.boots}", f"agent-{self.instances}"))
+        bootenv = self.engine.machine().bootenv
+        other = {"discovery": "local", "local": "discovery"}[bootenv]
+        self.engine.hello(*self.agents[-1], other if elsewhere else bootenv)
+
+    def works_once(self, outcome: Outcome) -> None:
+        at, (boot_id, instance) = self.engine.machine(), self.agents[-1]
+        if at.hold is Hold.BOOT or at.agent.bootenv != at.bootenv:
+            self.boots_up(elsewhere=False)
+            return
+        self.attempt(lambda: self.engine.claim(boot_id))
+        job = self.engine.current()
+        if job is None or job.final:
+            return
+        if job.boot_id == SERVER_BOOT_ID:
+            self.engine.end(job.id, "", OUTCOMES[0])
+        elif self.attempt(lambda: self.engine.start(job.id, boot_id, instance)) is not None:
+            self.reports(job.id, instance, outcome, twice=False)
+
+    def claims(self, agent: tuple[str, str], *, starts: bool) -> None:
+        job = self.attempt(lambda: self.engine.claim(agent[0]))
+        if job is not None and starts:
+            self.attempt(lambda: self.engine.start(job.id, *agent))
+
+    def some_job(self, data: st.DataObject) -> str:
+        """The newest job mostly, else any."""
+        keys = list(self.engine.jobs())
+        return data.draw(st.sampled_from([keys[-1], keys[-1], keys[-1], *keys]))
+
+    def writes(self, key: str, start: int, size: int) -> None:
+        job = self.engine.jobs()[key]
+        if job.started_at is None or job.boot_id == SERVER_BOOT_ID:
+            return
+        held = len(self.engine.read_log(key))
+        got = self.attempt(lambda: self.engine.log(key, start, written(key, start, start + size)))
+        assert got == (None if start > held else max(held, start + size))
+
+    def reports(self, key: str, instance: str, outcome: Outcome, twice: bool) -> None:
+        job = self.engine.jobs()[key]
+        if job.boot_id == SERVER_BOOT_ID:
+            if outcome.state is JobState.INCOMPLETE:
+                return
+            instance = ""
+        first = self.attempt(lambda: self.engine.end(key, instance, outcome))
+        if job.final:
+            assert first == job
+        if twice and first is not None:
+            assert self.engine.end(key, instance, replace(outcome, message="again")) == first
+
+    def moves(self, back: int, runnable: bool) -> None:
+        at = self.engine.machine().current_task
+        place = max(at - back, -1)
+        self.attempt(lambda: self.engine.change(current_task=place, runnable=runnable))
+        assert self.engine.machine().current_task <= at
+
+    def a_locked_machine_refuses_operators(self) -> None:
+        self.attempt(lambda: self.engine.change(locked=True))
+        before = self.engine.machine()
+        for refused in ({"runnable": True}, {"workflow": "whole"}, {"current_task": -1}, {"step": True}):
+            assert self.attempt(lambda change=refused: self.engine.change(**change)) is None
+        self.attempt(self.engine.resume)
+        self.attempt(lambda: self.engine.restart(""))
+        assert self.engine.machine() == before
+        self.engine.change(locked=False)
+
+    def clock_is_set(self, seconds: float) -> None:
+        live = {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
+        self.engine.step_clock(seconds)
+        self.engine.drop_silent()
+        assert live == {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
+
+    def check(self) -> None:
+        """All invariants, in the middle of a rule."""
+        self.never_two_live_jobs()
+        self.a_job_that_is_not_final_is_the_current_one()
+        self.final_jobs_never_change()
+        self.what_waits_has_a_reason()
+        self.no_entry_is_left_out()
 
     # --- what must always hold --------------------------------------------------------------------------------
 
@@ -341,8 +377,10 @@ class History(RuleBasedStateMachine):
         at, was, job = self.engine.machine(), self.before, self.job_before
         if not self.by_hand and at.tasks == was.tasks and at.current_task > was.current_task:
             if job is not None and job.index == was.current_task:
-                ended = self.engine.jobs()[job.id]
-                assert ended.state is JobState.FINISHED
+                jobs = list(self.engine.jobs().values())
+                since = jobs[[each.id for each in jobs].index(job.id) :]
+                last = [each for each in since if each.index == was.current_task][-1]
+                assert last.state is JobState.FINISHED and not last.repair
             skipped = at.tasks[was.current_task + 1 : at.current_task]
             assert all(entry.startswith(("stage:", "bootenv:")) for entry in skipped[: -1 if at.done else None])
         self.before, self.job_before, self.by_hand = at, self.engine.current(), False
@@ -356,11 +394,23 @@ class History(RuleBasedStateMachine):
         if job is not None and job.state in LIVE_STATES and job.index == at.current_task:
             assert job.task in ((at.repairs_left[:1] or ("",))[0], at.tasks[job.index])
 
+    @invariant()
+    def repairs_come_in_order_and_all_of_them(self) -> None:
+        jobs = self.engine.jobs()
+        for job in jobs.values():
+            before = jobs.get(job.previous)
+            if before is None or not (job.repair or job.attempt > 1):
+                continue
+            assert before.index == job.index
+            went = (before.task, job.task, before.state is JobState.FINISHED)
+            again = before.task == job.task and before.state is not JobState.FINISHED
+            assert again or went in (("fragile", "mend", False), ("mend", "check", True), ("check", "fragile", True))
+            assert job.repair is (job.task in ("mend", "check"))
+
     # --- the end ----------------------------------------------------------------------------------------------
 
     def drive_to_the_end(self) -> None:
         """Whatever has happened, an operator who lets it go on and agents that do well bring it to its end."""
-        self.attempt(lambda: self.engine.change(locked=False))
         self.engine.change(step=False, stop_before=())
         if not self.engine.machine().tasks:
             self.engine.change(workflow="whole")

@@ -145,5 +145,5 @@ class ConductorHistory(History):
 
 TestConductorHistory = ConductorHistory.TestCase
 TestConductorHistory.settings = settings(
-    max_examples=12, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=8, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

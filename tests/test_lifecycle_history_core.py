@@ -234,4 +234,4 @@ class CoreHistory(History):
 
 
 TestCoreHistory = CoreHistory.TestCase
-TestCoreHistory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCoreHistory.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -64,7 +64,6 @@ class ResultBody(Struct, frozen=True):
     exit_state: ExitState = ExitState.NONE
     exit_code: int | None = None
     message: str = ""
-    runnable: bool | None = None
 
 
 class Work:

@@ -42,7 +42,7 @@ CHECKS = [
 ENDLESS = ("/api/v1/events/stream",)
 # Would end the token that all requests are sent with.
 ONE_WAY = ("/api/v1/logout",)
-EXAMPLES = 20
+EXAMPLES = 12
 EACH = settings(
     max_examples=EXAMPLES,
     deadline=None,

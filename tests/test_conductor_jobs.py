@@ -197,6 +197,19 @@ async def test_a_task_with_retries_is_tried_again_after_a_pause(parts):
     assert not parts.machine(machine).runnable
 
 
+async def test_a_late_copy_of_a_start_does_not_set_an_incomplete_job_going(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    await parts.end(job, JobState.INCOMPLETE, ExitState.REBOOT)
+    by = Principal(Who.MACHINE, machine)
+    with pytest.raises(Refused, match="claim it first"):
+        await parts.jobs.start(job.id, "boot-1", "agent-1", by)
+    await parts.hello(machine, "boot-2")
+    with pytest.raises(Refused, match="claim it first"):
+        await parts.jobs.start(job.id, "boot-1", "agent-1", by)
+    assert (await parts.begin(machine, "boot-2", "agent-2")).id == job.id
+
+
 async def test_a_clock_set_back_makes_nobody_wait_longer_than_the_longest_pause(parts):
     machine = await parts.ready(stage="stubborn", force=True)
     await parts.end(await parts.begin(machine), JobState.FAILED, ExitState.FAILED)

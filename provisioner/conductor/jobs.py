@@ -96,6 +96,9 @@ class Jobs:
         machine = self._ledger.get(Machine, job.machine)
         if started is not job and (machine is None or machine.current_job != job.id):
             raise Refused(f"job {job.id} is no longer what its machine is to do", object=job.id, code="job-state")
+        if job.state is JobState.INCOMPLETE and machine is not None and not _may_resume(machine, boot_id):
+            # A copy of an earlier start that was long under way; nobody is there to run what it would set going.
+            raise Refused(f"job {job.id} does not go on yet; claim it first", object=job.id, code="job-state")
         self._heard[job.id] = self._seconds()
         if started is not job:
             tx.put(started)
@@ -233,3 +236,8 @@ class Jobs:
                     JobState.FAILED, ExitState.FAILED, None, "the server was restarted during this action"
                 )
                 await self.end(job.id, "", outcome, SERVER)
+
+
+def _may_resume(machine: Machine, boot_id: str) -> bool:
+    """Whether an agent of this boot may have been given the machine's incomplete job."""
+    return machine.runnable and machine.agent.boot_id in ("", boot_id)

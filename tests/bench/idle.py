@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -23,6 +24,7 @@ from tests.fleet.strand import StrandClock
 AGENTS = 10_000
 # Agents come up over this long, so that their polls are spread as those of real ones.
 RAMP_SECONDS = 50.0
+_SETTLE_SECONDS = 5.0
 MEASURE_SECONDS = float(max(LONG_POLL_SECONDS))
 
 
@@ -53,7 +55,8 @@ async def _wait(process: Process, seeds: list[Seed], start_seconds: float) -> li
             return await machine.resume(each.registration, "discovery")
 
         agents = [asyncio.create_task(live(each)) for each in seeds]
-        await asyncio.sleep(RAMP_SECONDS + 10)
+        await asyncio.sleep(RAMP_SECONDS)
+        await _settled(lambda: looks)
         load, cpu, begun, looked = os.getloadavg()[0], process.cpu_seconds(), time.monotonic(), looks
         await asyncio.sleep(MEASURE_SECONDS)
         seconds, cpu, looked = time.monotonic() - begun, process.cpu_seconds() - cpu, looks - looked
@@ -77,6 +80,17 @@ async def _wait(process: Process, seeds: list[Seed], start_seconds: float) -> li
         Figure("idle_rss", memory, "MiB", f"{before:.0f} with {AGENTS} known machines and nobody connected"),
         Figure("idle_start", start_seconds, "s", f"from exec to ready with {AGENTS} machines in the database"),
     ]
+
+
+async def _settled(count: Callable[[], int]) -> None:
+    """Wait until agents only poll: no more answers than polls make."""
+    expected = _SETTLE_SECONDS * AGENTS / min(LONG_POLL_SECONDS)
+    before = count()
+    while True:
+        await asyncio.sleep(_SETTLE_SECONDS)
+        if count() - before <= expected * 1.1:
+            return
+        before = count()
 
 
 def _connections(pid: int) -> int:

@@ -15,7 +15,7 @@ from provisioner.power.registry import PowerDrivers
 from provisioner.server import Server, build
 from tests.fleet.journal import Journal
 from tests.fleet.machine import SimulatedMachine
-from tests.fleet.network import Network
+from tests.fleet.network import Mishaps, Network
 from tests.fleet.operator import Operator
 from tests.fleet.plan import Plan
 from tests.fleet.runner import RunLog
@@ -77,7 +77,7 @@ class Inside:
 
 @asynccontextmanager
 async def inside(
-    folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC), seed: int = 1, workflow: str = ""
+    folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC), mishaps: Mishaps = Mishaps(), seed: int = 1
 ) -> AsyncIterator[Inside]:
     """A server on its data in `folder`, up; it ends cleanly and its machines lose power first."""
     flags = {f"listen.{name}": "127.0.0.1:0" for name in ("http", "ui")}
@@ -85,12 +85,12 @@ async def inside(
         "listen.dhcp": "off",
         "listen.tftp": "off",
         "data_dir": str(folder),
-        "machines.default_workflow": workflow,
+        "machines.default_workflow": "",
     }
     environment = {"PROVISIONER_ADMIN_PASSWORD": PASSWORD}
     server = build(read_config(flags, environment), {}, version="test", drivers=PowerDrivers({}), clock=clock)
     task = asyncio.create_task(server.run(lambda line: None, {}))
-    network = Network(f"http://127.0.0.1:{server.port('http')}", Journal(), Random(seed))
+    network = Network(f"http://127.0.0.1:{server.port('http')}", Journal(), Random(seed), mishaps)
     async with network, Operator(f"http://127.0.0.1:{server.port('ui')}", PASSWORD) as operator:
         made = Inside(server, network, operator, seed)
         try:

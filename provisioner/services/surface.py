@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -35,10 +35,17 @@ class Surface:
         self._people = people
         self._machines = machines
         self._once = partial(once, replies=Replies(ledger))
-        described = [*people, *self._shared, *(each for each in machines if each.place.startswith("/api/"))]
-        self.document = document(described, version)
-        self._body = msgspec.json.encode(self.document)
-        self._tag = tag_of(self.document)
+        self._version = version
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The document, made when somebody first asks for it: the server starts without."""
+        machines = [each for each in self._machines if each.place.startswith("/api/")]
+        return document([*self._people, *self._shared, *machines], self._version)
+
+    @cached_property
+    def _encoded(self) -> tuple[bytes, str]:
+        return msgspec.json.encode(self.document), tag_of(self.document)
 
     def for_machines(self) -> list[web.RouteDef]:
         """What the provisioning network is served."""
@@ -50,9 +57,10 @@ class Surface:
 
     async def describe(self, request: web.Request) -> web.Response:
         """This document."""
-        headers = {"ETag": self._tag}
-        if is_known(request, self._tag):
+        body, tag = self._encoded
+        headers = {"ETag": tag}
+        if is_known(request, tag):
             return web.Response(status=304, headers=headers)
-        response = web.Response(body=self._body, content_type="application/json", headers=headers)
+        response = web.Response(body=body, content_type="application/json", headers=headers)
         response.enable_compression()
         return response

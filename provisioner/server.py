@@ -232,8 +232,14 @@ class Server:
             parts.database,
             parts.tokens,
             tree("templates"),
+            bulk=parts.bulk,
+            operations=parts.operations,
+            clashes=parts.clashes,
+            registrations=parts.registrations,
+            archive=parts.archive,
+            assets=parts.assets,
             version=self._version,
-            document=surface.document,
+            document=lambda: surface.document,
         )
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
         facing_machines = App(parts.tokens, cookies=False).build([health, surface.for_machines(), files.routes()])

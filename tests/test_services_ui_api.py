@@ -26,6 +26,13 @@ async def test_operations_are_found_by_their_words(parts):
     assert api_view(document, "nothing like this")["groups"] == []
 
 
+async def test_only_what_needs_nothing_typed_is_offered_to_try(parts):
+    groups = api_view(parts.surface().document, "")["groups"]
+    offered = {each["path"] for group in groups for each in group["operations"] if each["open"]}
+    assert "/api/v1/machines" in offered
+    assert not {"/api/v1/logs", "/api/v1/machines/{machine}", "/api/v1/events/stream"} & offered
+
+
 def test_without_a_document_there_is_nothing_to_show():
     assert api_view({}, "")["total"] == 0
 

@@ -5,6 +5,7 @@ import pytest
 from provisioner.model import Job, JobState, Machine
 from provisioner.power.driver import PowerState
 from provisioner.services.ui_forms import param_value
+from provisioner.store.database import EventQuery
 from tests.browser.demo_state import discovered
 from tests.ui_browser import opened
 
@@ -74,13 +75,61 @@ async def test_work_is_paused_run_again_and_started_over(tmp_path):
         await story.assign("hello")
         await browser.post("/machines/n1/work", {"verb": "pause"})
         assert demo.ledger.read(Machine, story.id).runnable is False
-        await browser.post("/machines/n1/work", {"verb": "run"})
+        await browser.post("/machines/n1/work", {"verb": "resume"})
         assert demo.ledger.read(Machine, story.id).runnable is True
         await story.run("done\n")
-        await browser.post("/machines/n1/work", {"verb": "restart"})
+        await browser.post("/machines/n1/work", {"verb": "rewind"})
         assert demo.ledger.read(Machine, story.id).current_task == -1
         response = await browser.post("/machines/n1/work", {"verb": "dance"})
-        assert "there is: pause, restart, run" in await response.text()
+        assert "there is: go-through, lock, no-step, pause, restart, resume" in await response.text()
+
+
+async def test_a_workflow_is_restarted_from_its_start_or_a_stage_after_a_question(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        story = await idle(demo)
+        await story.assign("deploy")
+        await browser.post("/machines/n1/work", {"verb": "pause"})
+        form = {"verb": "restart", "stage": "deploy-image"}
+        text = await (await browser.post("/machines/n1/work", form)).text()
+        assert "Begin the work of n1 anew, from stage deploy-image?" in text
+        assert demo.ledger.read(Machine, story.id).stage == "deploy-prepare"
+        await browser.post("/machines/n1/work", {**form, "confirmed": "yes"})
+        assert demo.ledger.read(Machine, story.id).stage == "deploy-image"
+        await browser.post("/machines/n1/work", {"verb": "restart", "confirmed": "yes"})
+        assert demo.ledger.read(Machine, story.id).stage == "deploy-prepare"
+        response = await browser.post("/machines/n1/work", {**form, "stage": "nope", "confirmed": "yes"})
+        assert response.status == 422
+
+
+async def test_a_machine_is_stepped_locked_and_stopped_before_an_entry(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        story = await idle(demo)
+
+        async def after(**form):
+            response = await browser.post("/machines/n1/work", form)
+            assert response.headers["Location"] == "/machines/n1"
+            return demo.ledger.read(Machine, story.id)
+
+        assert (await after(verb="step")).step is True
+        assert (await after(verb="no-step")).step is False
+        await after(verb="stop-before", entry="inventory")
+        assert (await after(verb="stop-before", entry="stage:hello")).stop_before == ("inventory", "stage:hello")
+        assert (await after(verb="go-through", entry="inventory")).stop_before == ("stage:hello",)
+        assert (await browser.post("/machines/n1/work", {"verb": "stop-before", "entry": "a:b"})).status == 422
+        assert (await after(verb="lock")).locked is True
+        assert (await after(verb="unlock")).locked is False
+
+
+async def test_a_secret_is_shown_on_a_page_of_its_own_and_that_is_recorded(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        story = await idle(demo)
+        assert ">secret<" not in await browser.get("/machines/n1/params")
+        response = await browser.post("/machines/n1/params", {"reveal": "power/password"})
+        assert ">secret<" in await response.text()
+        assert response.headers["Cache-Control"] == "no-store"
+        events = await demo.database.events(EventQuery(machine=story.id, kinds=("param.reveal",)))
+        assert [(event.key, event.by) for event in events] == [("power/password", "user:admin")]
+        assert (await browser.post("/machines/n1/params", {"reveal": "no/such"})).status == 404
 
 
 async def test_power_that_cuts_off_is_asked_about_other_power_is_not(tmp_path):
@@ -112,10 +161,13 @@ async def test_a_job_is_cancelled(tmp_path):
         await story.assign("hello")
         await story.begin()
         job = story.job
-        await browser.post(f"/jobs/{job.id}/cancel", {})
+        text = await (await browser.post(f"/jobs/{job.id}/cancel", {})).text()
+        assert "Cancel task hello?" in text and "TERM" in text and "KILL" in text
+        assert demo.ledger.read(Job, job.id).cancel_requested is False
+        await browser.post(f"/jobs/{job.id}/cancel", {"confirmed": "yes"})
         assert demo.ledger.read(Job, job.id).cancel_requested is True
         await story.end(JobState.FAILED)
-        response = await browser.post(f"/jobs/{job.id}/cancel", {})
+        response = await browser.post(f"/jobs/{job.id}/cancel", {"confirmed": "yes"})
         assert response.status == 409
 
 

@@ -1,18 +1,16 @@
-"""Where a machine stands, in words, and its way through its tasks."""
+"""Where a machine stands, in words."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from provisioner.model import AgentInfo, Job, JobState, Machine
+from provisioner.model import AgentInfo, Hold, Job, JobState, Machine
 from provisioner.services.ui_machines import (
     State,
+    can_resume,
     fits,
-    jobs_of_run,
     last_seen,
-    legs,
-    progress,
     row,
     standing,
     tally,
@@ -77,6 +75,19 @@ def test_a_second_attempt_is_told():
 def test_a_job_that_was_handed_out_and_not_started_is_working_too():
     found = standing(machine(), job(JobState.CREATED, started_at=None), NOW)
     assert found.sentence == "is about to run task image, 2 of 4"
+
+
+def test_a_repair_says_what_it_is_for():
+    found = standing(machine(), job(task="mend", repair=True), NOW)
+    assert found.sentence == "is running task mend to repair what made task image fail"
+
+
+def test_an_operator_may_let_a_machine_go_on_unless_it_waits_for_its_own_boot():
+    assert can_resume(machine(runnable=False, hold=Hold.PAUSED))
+    assert can_resume(machine(runnable=False, hold=Hold.BOOT))
+    assert not can_resume(machine(runnable=False, hold=Hold.BOOT, bootenv="local"))
+    assert not can_resume(machine())
+    assert not can_resume(machine(runnable=False, current_task=len(TASKS)))
 
 
 def test_a_job_that_is_told_to_stop_says_so():
@@ -196,91 +207,6 @@ def test_a_runnable_machine_between_two_jobs_is_about_to_run_the_next():
 def test_a_runnable_machine_with_only_markers_left_is_about_to_finish():
     found = standing(machine(tasks=("a", "stage:end"), current_task=0), job(JobState.FINISHED, index=0), NOW)
     assert found.sentence == "is about to finish"
-
-
-# --- the way --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("current_task", "state", "done", "following"),
-    [
-        (-1, None, 0, "check"),
-        (1, JobState.FINISHED, 0, "check"),
-        (2, JobState.RUNNING, 0, "check"),
-        (2, JobState.FINISHED, 1, "image"),
-        (4, JobState.FAILED, 1, "image"),
-        (4, JobState.INCOMPLETE, 1, "image"),
-        (5, JobState.FINISHED, 3, "report"),
-        (8, JobState.FINISHED, 4, ""),
-    ],
-)
-def test_progress_counts_tasks_without_markers(current_task, state, done, following):
-    current = job(state, index=min(current_task, 7)) if state else None
-    found = progress(machine(current_task=current_task), current)
-    assert (found.done, found.total, found.following) == (done, 4, following)
-
-
-def test_after_a_rewind_the_old_job_does_not_count():
-    found = progress(machine(current_task=1), ended(JobState.FAILED))
-    assert (found.done, found.following) == (0, "check")
-
-
-def test_legs_are_the_stages_with_their_tasks_and_bootenv():
-    found = legs(machine(), job(), {})
-    assert [leg.stage for leg in found] == ["prepare", "write", "end"]
-    assert [leg.bootenv for leg in found] == ["discovery", "", ""]
-    assert [[step.name for step in leg.tasks] for leg in found] == [["check"], ["image", "settings"], ["report"]]
-    assert [leg.status for leg in found] == ["done", "running", "pending"]
-
-
-def test_a_list_without_stage_entries_is_one_leg_of_the_machines_stage():
-    found = legs(machine(workflow="", tasks=("a", "action:power-on"), current_task=-1), None, {})
-    assert [(leg.stage, [step.kind for step in leg.steps]) for leg in found] == [("write", ["task", "action"])]
-    assert [step.name for step in found[0].tasks] == ["a", "power-on"]
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
-        (JobState.CREATED, "running"),
-        (JobState.RUNNING, "running"),
-        (JobState.FAILED, "failed"),
-        (JobState.ABANDONED, "failed"),
-        (JobState.INCOMPLETE, "held"),
-        (JobState.CANCELLED, "held"),
-        (JobState.FINISHED, "done"),
-    ],
-)
-def test_the_current_step_shows_how_its_job_stands(state, status):
-    statuses = {step.index: step.status for leg in legs(machine(), job(state), {}) for step in leg.steps}
-    assert statuses[4] == status
-    assert (statuses[3], statuses[5]) == ("done", "pending")
-
-
-def test_a_stage_that_is_half_done_is_running():
-    half = legs(machine(), job(JobState.FINISHED), {})[1]
-    assert half.status == "running"
-
-
-def test_the_chain_of_jobs_gives_the_latest_of_each_step():
-    chain = {
-        "a": job(JobState.FINISHED, index=2, id="a"),
-        "b": job(JobState.FAILED, id="b", previous="a"),
-        "c": job(JobState.RUNNING, id="c", previous="b", attempt=2),
-    }
-    found = jobs_of_run(machine(), chain["c"], chain.get)
-    assert {index: each.id for index, each in found.items()} == {4: "c", 2: "a"}
-
-
-def test_the_chain_ends_where_other_work_began():
-    old = job(JobState.FINISHED, index=2, id="old", workflow="discover")
-    found = jobs_of_run(machine(), job(previous="old"), {"old": old}.get)
-    assert list(found) == [4]
-
-
-def test_jobs_ahead_of_where_the_list_stands_are_from_an_earlier_run():
-    later = job(JobState.FINISHED, index=5)
-    assert jobs_of_run(machine(current_task=2), later, {}.get) == {}
 
 
 # --- lists ----------------------------------------------------------------------------------------------------

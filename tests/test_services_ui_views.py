@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provisioner.errors import Invalid, NotFound
-from provisioner.model import ExitState, JobState, Lease, LeaseState, Machine
-from provisioner.services.ui_views import EVENTS_LIMIT, TAIL_BYTES, Views
+from provisioner.model import Lease, LeaseState, Machine
+from provisioner.services.ui_jobs import JobViews
+from provisioner.services.ui_views import EVENTS_LIMIT, Views
 from tests.browser.demo_state import Demo, discovered, fill
 
 
@@ -20,7 +21,8 @@ async def demo(tmp_path):
 
 @pytest.fixture
 def views(demo):
-    return Views(demo.ledger, demo.catalog, demo.jobs, demo.actions, demo.database)
+    of_jobs = JobViews(demo.ledger, demo.catalog, demo.jobs, demo.database, demo.assets)
+    return Views(demo.ledger, demo.catalog, demo.jobs, demo.actions, demo.database, of_jobs)
 
 
 async def test_machines_are_listed_in_the_order_of_their_numbers(demo, views):
@@ -91,47 +93,6 @@ async def test_params_say_where_their_values_come_from(demo, views):
     assert (sources["os/hostname"], sources["hello/lines"]) == ("machine", "default")
 
 
-async def test_other_attempts_are_those_of_the_same_task_at_the_same_place(demo, views):
-    story = await discovered(demo, 1, "n1", 5)
-    await story.assign("hello")
-    await story.begin()
-    first = story.job
-    await story.end(JobState.FAILED, ExitState.FAILED, 1)
-    await story.change(runnable=True)
-    await story.begin()
-    found = await views.job(story.job)
-    assert [each.job.id for each in found["attempts"]] == [first.id]
-    assert story.job.attempt == 2
-
-
-async def test_a_jobs_rendered_files_are_shown(demo, views):
-    story = await discovered(demo, 1, "n1", 5)
-    await story.assign("hello")
-    await story.begin()
-    assert [file.name for file in (await views.job(story.job))["files"]] == ["hello"]
-
-
-async def test_of_a_long_log_the_page_brings_the_end_from_the_start_of_a_line(demo, views):
-    story = await discovered(demo, 1, "n1", 5)
-    await story.assign("hello")
-    await story.begin()
-    lines = "".join(f"line {number:06}\n" for number in range(TAIL_BYTES // 8))
-    await story.write(lines)
-    log = await views.log(story.job)
-    assert log.size == len(lines)
-    assert log.text.startswith("line ")
-    assert log.text.endswith(lines[-12:])
-    assert lines[log.start :] == log.text
-
-
-async def test_control_sequences_are_left_out_of_the_plain_log(demo, views):
-    story = await discovered(demo, 1, "n1", 5)
-    await story.assign("hello")
-    await story.begin()
-    await story.write("\x1b[31mred\x1b[0m\ttab\x1b]0;title\x07 bell\x07\n\x1b[2Kend\r\n")
-    assert (await views.log(story.job)).text == "red\ttab bell\nend\n"
-
-
 async def test_a_lease_whose_time_is_over_has_expired_whatever_was_written(demo, views):
     tx = demo.ledger.transaction()
     long_ago = datetime.now(UTC) - timedelta(days=2)
@@ -154,21 +115,6 @@ async def test_content_of_an_unknown_kind_names_those_there_are(views):
         views.content_object("tasks", "nobody")
 
 
-async def test_changes_of_stage_are_left_out_of_the_list_of_jobs(demo, views):
-    await fill(demo)
-    shown = views.jobs({})
-    assert not [each for each in shown["jobs"] if each.job.task.startswith("stage:")]
-    moments = [each.job.created_at for each in shown["jobs"]]
-    assert moments == sorted(moments, reverse=True)
-
-
-async def test_the_list_of_jobs_is_narrowed_by_words_and_state(demo, views):
-    await fill(demo)
-    (failed,) = views.jobs({"state": "failed"})["jobs"]
-    assert (failed.machine, failed.job.task) == ("rack1-n04", "image-write")
-    assert {each.machine for each in views.jobs({"q": "n02 image"})["jobs"]} == {"rack1-n02"}
-
-
 async def test_leases_are_narrowed_by_words(demo, views):
     await fill(demo)
     assert [each.lease.address for each in views.leases({"q": "RACK1-n03"})["leases"]] == ["10.77.0.13"]
@@ -178,7 +124,22 @@ async def test_leases_are_narrowed_by_words(demo, views):
 
 async def test_a_param_is_shown_with_its_layer_its_pack_and_what_is_wrong_with_it(demo, views):
     story = await discovered(demo, 1, "n1", 5)
-    machine = demo.ledger.read(Machine, story.id)
-    rows = {row.name: row for row in views._params(machine)}
+    rows = {row.name: row for row in (await views.machine(story.machine, "params", {}))["params"]}
     assert (rows["power/driver"].source, rows["power/driver"].origin) == ("default", "pack base")
     assert {row.error for row in rows.values()} == {""}
+
+
+async def test_all_machines_that_fit_are_chosen_in_the_order_of_the_list(demo, views):
+    stories = {name: await discovered(demo, number, name, 5) for number, name in ((1, "n10"), (2, "n9"), (3, "a2"))}
+    assert views.chosen({}) == [stories[name].id for name in ("a2", "n9", "n10")]
+    assert views.chosen({"q": "n9", "state": "complete"}) == [stories["n9"].id]
+    assert views.chosen({"state": "failed"}) == []
+
+
+async def test_work_begins_anew_from_any_stage_of_the_workflow(demo, views):
+    story = await discovered(demo, 1, "n1", 5)
+    await story.assign("deploy")
+    stages = (await views.machine(story.machine, "jobs", {}))["stages"]
+    assert stages == demo.catalog.view["workflows"]["deploy"].stages
+    await story.assign("")
+    assert (await views.machine(story.machine, "jobs", {}))["stages"] == ()

@@ -34,7 +34,9 @@ class PlainBrowser:
             await response.read()
             return response
 
-    async def post(self, path: str, form: dict[str, str], headers: dict[str, str] = OWN_PAGE) -> ClientResponse:
+    async def post(
+        self, path: str, form: dict[str, str] | list[tuple[str, str]], headers: dict[str, str] = OWN_PAGE
+    ) -> ClientResponse:
         """The response to a form, not followed."""
         async with self.session.post(path, data=form, headers=headers, allow_redirects=False) as response:
             await response.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,26 +11,36 @@ from aiohttp import web
 
 from provisioner.access import Who, require_user
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.archive import Archive
+from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
+from provisioner.conductor.operations import Operations
+from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import ProvisionerError
 from provisioner.model import Machine
-from provisioner.services.http import principal
+from provisioner.services.http import number, principal
 from provisioner.services.ui_answers import SECURITY_HEADERS, Answers, redirect
 from provisioner.services.ui_api import api_view
+from provisioner.services.ui_clashes import ClashPages
+from provisioner.services.ui_fleet import Fleet
 from provisioner.services.ui_forms import Forms
+from provisioner.services.ui_jobs import JobViews
 from provisioner.services.ui_login import Login
+from provisioner.services.ui_logs import LogPages
 from provisioner.services.ui_pages import STATIC, Assets, Page, Templates
 from provisioner.services.ui_views import Views
+from provisioner.store.assets import Assets as JobFiles
 from provisioner.store.database import Database
 
 _MACHINES = Page(
     "machines",
     "/",
-    ("counts", "rows"),
+    ("clashes", "counts", "rows"),
     # Not `job`: the log of every running job would pass through every open list.
     "machine,agent,power.done,job.create,job.start,job.end,job.cancel",
 )
@@ -40,16 +50,22 @@ _JOB = Page("job", "/jobs", ("header", "body"), "*")
 _LEASES = Page("leases", "/leases", ("body",), "dhcp,object,machine.create,machine.delete,agent.register")
 _CONTENT = Page("content", "/content", ("body",), "content,object")
 _OBJECT = Page("object", "/content", ("body",), "content,object,machine.workflow,machine.stage")
-_HEALTH = Page("health", "/health", ("body",), "server,content,machine.create,machine.delete,job.create,job.end")
+_HEALTH = Page(
+    "health",
+    "/health",
+    ("body",),
+    "server,content,machine.create,machine.delete,machine.clash,machine.resolve,job.create,job.end,operation",
+)
 _API = Page("api", "/health", ("operations",))
 _ERROR = Page("error", "")
 
 _KEPT_FOR_EVER = "public, max-age=31536000, immutable"
 _LOG_CHUNK = 1 << 20
+_LONGEST_LOG = 1 << 50
 
 
 class Ui:
-    """The routes of the web UI; `templates` is the folder that holds `ui/`."""
+    """The routes of the web UI; `templates` is the folder that holds `ui/`, `assets` what jobs handed in."""
 
     def __init__(
         self,
@@ -62,18 +78,28 @@ class Ui:
         tokens: Tokens,
         templates: Path,
         *,
+        bulk: Bulk,
+        operations: Operations,
+        clashes: Clashes,
+        registrations: Registrations,
+        archive: Archive,
+        assets: JobFiles,
         version: str = "",
-        document: Mapping[str, Any] | None = None,
+        document: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._ledger = ledger
-        self._document = document or {}
+        self._document = document
         self._machines = machines
         self._jobs = jobs
-        self._views = Views(ledger, catalog, jobs, actions, database)
+        self._of_jobs = JobViews(ledger, catalog, jobs, database, assets)
+        self._views = Views(ledger, catalog, jobs, actions, database, self._of_jobs)
         self._assets = Assets.read(templates / "ui" / STATIC)
         self._answers = Answers(Templates(templates / "ui", self._assets), ledger.clock, version)
         self._login = Login(self._answers, tokens)
         self._forms = Forms(self._answers, catalog, machines, jobs, actions)
+        self._fleet = Fleet(self._answers, self._views, bulk, operations)
+        self._clashes = ClashPages(self._answers, ledger, self._views, clashes, registrations)
+        self._logs = LogPages(self._answers, ledger, machines, archive)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of this service."""
@@ -94,6 +120,9 @@ class Ui:
             web.get(f"/{STATIC}/{{version}}/{{file}}", self.static),
             *self._login.routes(),
             *self._forms.routes(),
+            *self._fleet.routes(),
+            *self._clashes.routes(),
+            *self._logs.routes(),
         ]
 
     def error_page(self, request: web.Request, error: ProvisionerError) -> web.Response:
@@ -136,7 +165,7 @@ class Ui:
         """The newest jobs."""
         self._require(request)
         last = await self._views.last_event()
-        return self._answers.live(request, _JOBS, self._views.jobs(request.query), last)
+        return self._answers.live(request, _JOBS, self._of_jobs.jobs(request.query), last)
 
     async def job(self, request: web.Request) -> web.Response:
         """One job."""
@@ -144,7 +173,8 @@ class Ui:
         last = await self._views.last_event()
         job = self._jobs.find(request.match_info["job"])
         machine = self._ledger.read(Machine, job.machine)
-        return self._answers.live(request, _JOB, await self._views.job(job), last, machine)
+        at = number(request, "at", 0, 0, _LONGEST_LOG) if "at" in request.query else -1
+        return self._answers.live(request, _JOB, await self._of_jobs.job(job, at), last, machine)
 
     async def log_text(self, request: web.Request) -> web.StreamResponse:
         """The whole log as it was written."""
@@ -185,7 +215,7 @@ class Ui:
         """The API's operations, searched by the words of a query."""
         if principal(request).who is not Who.USER:
             return redirect(f"/login?next={quote(request.path_qs, safe='')}")
-        return self._answers.live(request, _API, api_view(self._document, request.query.get("q", "")), 0)
+        return self._answers.live(request, _API, api_view(self._document(), request.query.get("q", "")), 0)
 
     async def health(self, request: web.Request) -> web.Response:
         """How the server is."""

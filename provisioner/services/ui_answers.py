@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_CONFIRM = Page("confirm", "/")
 _FRESH = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
 
 
@@ -55,6 +56,18 @@ class Answers:
     def page(self, request: web.Request, page: Page, values: Mapping[str, Any], status: int = 200) -> web.Response:
         """A page that stays as it is."""
         return _html(self._templates.page(page, self._filled(request, values)), status)
+
+    def ask(
+        self,
+        request: web.Request,
+        question: str,
+        button: str,
+        fields: Iterable[tuple[str, str]],
+        back: str,
+    ) -> web.Response:
+        """A page that asks before something is done: the same form again, with `confirmed` among its fields."""
+        values = {"question": question, "button": button, "fields": list(fields), "action": request.path, "back": back}
+        return self.page(request, _CONFIRM, values)
 
     def live(
         self,
@@ -93,14 +106,19 @@ def redirect(path: str) -> web.Response:
 
 
 async def posted(request: web.Request) -> dict[str, str]:
-    """The text fields of a posted form; raises Invalid, TooLarge."""
+    """The text fields of a posted form, of those with the same name the last; raises Invalid, TooLarge."""
+    return dict(await posted_fields(request))
+
+
+async def posted_fields(request: web.Request) -> list[tuple[str, str]]:
+    """All text fields of a posted form as name and value; raises Invalid, TooLarge."""
     try:
         form = await request.post()
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge("the form is too large") from error
     except ValueError as error:
         raise Invalid(f"the form cannot be read: {error}", status=400, code="form-unreadable") from error
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    return [(name, value) for name, value in form.items() if isinstance(value, str)]
 
 
 def wrong(field: str, message: str) -> Invalid:

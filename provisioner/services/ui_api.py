@@ -48,6 +48,8 @@ def _operation(path: str, method: str, said: Mapping[str, Any]) -> dict[str, Any
         {"type": kind, "schema": _type(media["schema"]), "example": media.get("example")}
         for kind, media in content.items()
     ]
+    # A list or a document opens in the browser as it is; a path with parts to fill in does not, nor a needed text.
+    typed = any(each["schema"].get("minLength") for each in said["parameters"])
     names = " ".join(each["name"] for each in parameters)
     return {
         "id": said["operationId"],
@@ -60,8 +62,7 @@ def _operation(path: str, method: str, said: Mapping[str, Any]) -> dict[str, Any
         "bodies": bodies,
         "answers": [_answer(status, answer) for status, answer in said["responses"].items()],
         "public": said.get("security") == [],
-        # A list or a document opens in the browser as it is; a path with parts to fill in does not.
-        "open": method == "get" and "{" not in path and "stream" not in path,
+        "open": method == "get" and "{" not in path and "stream" not in path and not typed,
         "text": f"{method} {path} {said['summary']} {said['tags'][0]} {names}".casefold(),
     }
 

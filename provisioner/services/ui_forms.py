@@ -22,14 +22,22 @@ from provisioner.model import Machine
 from provisioner.power.driver import ACTIONS
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect, wrong
+from provisioner.services.ui_jobs import CANCEL_WORDS
 from provisioner.services.ui_pages import Page
+from provisioner.services.ui_params import text
+from provisioner.services.work import where
 
-_CONFIRM = Page("confirm", "/")
-_WORK_VERBS = {
-    "run": MachineChange(runnable=True),
-    "restart": MachineChange(current_task=-1, runnable=True),
+_SECRET = Page("secret", "/")
+_CHANGES = {
     "pause": MachineChange(runnable=False),
+    "rewind": MachineChange(current_task=-1, runnable=True),
+    "step": MachineChange(step=True),
+    "no-step": MachineChange(step=False),
+    "lock": MachineChange(locked=True),
+    "unlock": MachineChange(locked=False),
 }
+_STOP_VERBS = ("stop-before", "go-through")
+_WORK_VERBS = ("resume", "restart", *_CHANGES, *_STOP_VERBS)
 
 
 class Forms:
@@ -59,13 +67,30 @@ class Forms:
         return self._machines.find(request.match_info["machine"]), await posted(request), caller
 
     async def set_work(self, request: web.Request) -> web.Response:
-        """Run again, start over or pause."""
+        """Let its work go on, begin it anew, pause or step it, stop before an entry; lock the machine or unlock it."""
         machine, form, caller = await self._asked(request)
-        change = _WORK_VERBS.get(form.get("verb", ""))
-        if change is None:
-            raise wrong("verb", unknown("verb", form.get("verb", ""), _WORK_VERBS))
-        await self._machines.change(machine.id, change, caller)
+        verb = form.get("verb", "")
+        if verb == "restart":
+            stage = form.get("stage", "")
+            if not form.get("confirmed"):
+                begins = f"from stage {stage}" if stage else "from the start"
+                question = f"Begin the work of {machine.name} anew, {begins}? What it runs now is stopped."
+                return self._ask(request, machine, question, "Restart", form)
+            await self._machines.restart(machine.id, stage, caller)
+        elif verb == "resume":
+            await self._machines.resume(machine.id, caller)
+        elif verb in _STOP_VERBS:
+            await self._set_stop(machine.id, form.get("entry", ""), verb == "stop-before", caller)
+        elif verb in _CHANGES:
+            await self._machines.change(machine.id, _CHANGES[verb], caller)
+        else:
+            raise wrong("verb", unknown("verb", verb, _WORK_VERBS))
         return redirect(f"/machines/{machine.name}")
+
+    async def _set_stop(self, machine_id: str, entry: str, stop: bool, caller: Principal) -> None:
+        present = self._machines.find(machine_id).stop_before
+        stops = tuple(each for each in present if each != entry) + ((entry,) if stop else ())
+        await self._machines.change(machine_id, MachineChange(stop_before=stops), caller)
 
     async def set_workflow(self, request: web.Request) -> web.Response:
         """Give the machine a workflow, with leave to erase a disk where one is named; '' takes its work away."""
@@ -73,7 +98,7 @@ class Forms:
         workflow, disk = form.get("workflow", ""), form.get("disk", "")
         if disk and not form.get("confirmed"):
             question = f"May workflow {workflow or 'none'} erase disk {disk} of {machine.name}?"
-            return self._confirm(request, machine, question, "Allow and assign", form)
+            return self._ask(request, machine, question, "Allow and assign", form)
         if disk:
             await self._machines.grant_erase(machine.id, disk, _hours(form.get("hours", "")), caller)
         await self._machines.change(machine.id, MachineChange(workflow=workflow), caller)
@@ -87,13 +112,15 @@ class Forms:
             raise wrong("action", unknown("power action", form.get("action", ""), ACTIONS))
         if action.disruptive and not form.get("confirmed"):
             question = f"Power action for {machine.name}: {action.description}?"
-            return self._confirm(request, machine, question, "Yes, do it", form)
+            return self._ask(request, machine, question, "Yes, do it", form)
         await self._actions.perform(machine.id, action.name, caller)
         return redirect(f"/machines/{machine.name}")
 
     async def set_param(self, request: web.Request) -> web.Response:
-        """Set a param of the machine itself, or remove the one named `remove`."""
+        """Set a param of the machine itself, remove the one named `remove`, or show the secret one named `reveal`."""
         machine, form, caller = await self._asked(request)
+        if form.get("reveal"):
+            return await self._reveal(request, machine, form["reveal"], caller)
         if form.get("remove"):
             await self._machines.drop_param(machine.id, form["remove"], caller)
         else:
@@ -103,18 +130,27 @@ class Forms:
             await self._machines.set_param(machine.id, name, value, caller)
         return redirect(f"/machines/{machine.name}/params")
 
+    async def _reveal(self, request: web.Request, machine: Machine, name: str, caller: Principal) -> web.Response:
+        require_user(caller, "reveal secure params")
+        value = await self._machines.reveal_param(machine.id, name, where(request).as_context, caller)
+        return self._answers.page(request, _SECRET, {"machine": machine, "name": name, "value": text(value)})
+
     async def cancel(self, request: web.Request) -> web.Response:
         """Stop a job."""
         caller = principal(request)
         require_user(caller, "use the web UI")
+        form = await posted(request)
+        if not form.get("confirmed"):
+            job = self._jobs.find(request.match_info["job"])
+            question = f"Cancel task {job.task}? {CANCEL_WORDS}"
+            return self._answers.ask(request, question, "Cancel the job", form.items(), f"/jobs/{job.id}")
         job = await self._jobs.cancel(request.match_info["job"], "", caller)
         return redirect(f"/jobs/{job.id}")
 
-    def _confirm(
+    def _ask(
         self, request: web.Request, machine: Machine, question: str, button: str, form: Mapping[str, str]
     ) -> web.Response:
-        values = {"machine": machine, "question": question, "button": button, "form": form, "action": request.path}
-        return self._answers.page(request, _CONFIRM, values)
+        return self._answers.ask(request, question, button, form.items(), f"/machines/{machine.name}")
 
 
 def _hours(text: str) -> float:

@@ -1,21 +1,18 @@
-"""Where a machine stands, in words: its state, why it waits and what can be done, and its way through its tasks.
+"""Where a machine stands, in words: its state, why it waits and what can be done.
 
 Pure: `now` is an argument. `_RULES` is the table that tells the state; the first rule that answers counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
 
-from provisioner.model import LIVE_STATES, Job, JobState, Machine
-
-# Entries that only say where the tasks after them belong; they are no work of their own.
-_MARKERS = ("stage:", "bootenv:")
-_LOST = frozenset({JobState.FAILED, JobState.ABANDONED})
+from provisioner.model import LIVE_STATES, Hold, Job, JobState, Machine
+from provisioner.services.ui_work import LOST, Progress, progress
 
 
 class State(StrEnum):
@@ -42,7 +39,8 @@ STATE_WORDS = {
 class Standing(Struct, frozen=True):
     """A machine's state: a sentence without its subject, what can be done about it, and since when.
 
-    `suggested` names the control that usually helps: `run`, `assign`, `power` or ''.
+    `suggested` names the control that usually helps: `run`, `assign`, `power` or ''. `again`: to go on is to do
+    the same task once more.
     """
 
     state: State
@@ -50,6 +48,7 @@ class Standing(Struct, frozen=True):
     advice: str = ""
     suggested: str = ""
     since: datetime | None = None
+    again: bool = False
 
     @property
     def word(self) -> str:
@@ -96,6 +95,10 @@ def _busy(seen: _Seen) -> Standing | None:
         return Standing(State.WORKING, f"is stopping task {job.task}: cancel was asked for", since=job.started_at)
     if job.state is JobState.CREATED:
         return Standing(State.WORKING, f"is about to run task {job.task}, {place}", since=job.created_at)
+    if job.repair:
+        failed = seen.machine.tasks[job.index] if job.index < len(seen.machine.tasks) else "the one before it"
+        sentence = f"is running task {job.task} to repair what made task {failed} fail"
+        return Standing(State.WORKING, sentence, since=job.started_at)
     again = f", attempt {job.attempt}" if job.attempt > 1 else ""
     return Standing(State.WORKING, f"is running task {job.task}, {place}{again}", since=job.started_at)
 
@@ -112,7 +115,7 @@ def _complete(seen: _Seen) -> Standing | None:
 
 def _failed(seen: _Seen) -> Standing | None:
     job, machine = seen.at_hand, seen.machine
-    if job is None or job.state not in _LOST or machine.runnable:
+    if job is None or job.state not in LOST or machine.runnable:
         return None
     if job.state is JobState.ABANDONED:
         return Standing(
@@ -121,6 +124,7 @@ def _failed(seen: _Seen) -> Standing | None:
             "Nobody knows how far the task came. Read its log; “Run again” does the same task once more.",
             "run",
             job.ended_at,
+            again=True,
         )
     code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
     said = f": {job.message}" if job.message else ""
@@ -130,6 +134,7 @@ def _failed(seen: _Seen) -> Standing | None:
         "Read the log and mend the cause; “Run again” goes on with this task.",
         "run",
         job.ended_at,
+        again=True,
     )
 
 
@@ -139,7 +144,9 @@ def _cancelled(seen: _Seen) -> Standing | None:
         return None
     said = f": {job.message}" if job.message else ""
     advice = "“Run again” does the same task once more."
-    return Standing(State.WAITING, f"waits, because task {job.task} was cancelled{said}", advice, "run", job.ended_at)
+    return Standing(
+        State.WAITING, f"waits, because task {job.task} was cancelled{said}", advice, "run", job.ended_at, again=True
+    )
 
 
 def _switched_off(seen: _Seen) -> Standing | None:
@@ -183,6 +190,12 @@ def _rebooting(seen: _Seen) -> Standing | None:
     return Standing(State.ABSENT, f"{what} {rest}".strip(), advice, "power", seen.machine.updated_at)
 
 
+def can_resume(machine: Machine) -> bool:
+    """Whether an operator may let it go on: it is held, and not because it is still to boot another environment."""
+    elsewhere = machine.hold is Hold.BOOT and machine.agent.bootenv != machine.bootenv
+    return bool(machine.tasks) and not machine.done and not machine.runnable and not machine.errors and not elsewhere
+
+
 def _later(seen: _Seen) -> Standing | None:
     machine = seen.machine
     if machine.not_before is None or machine.not_before <= seen.now or not machine.runnable:
@@ -196,7 +209,7 @@ def _held(seen: _Seen) -> Standing | None:
     if seen.machine.runnable:
         return None
     reason = seen.machine.waiting_for or "an operator to let it run"
-    return Standing(State.WAITING, f"waits: {reason}", "“Run again” lets it go on.", "run")
+    return Standing(State.WAITING, f"waits: {reason}", "“Resume” lets it go on.", "run")
 
 
 def _ready(seen: _Seen) -> Standing:
@@ -220,118 +233,6 @@ _RULES: tuple[Callable[[_Seen], Standing | None], ...] = (
     _held,
     _ready,
 )
-
-
-# --- the way through the tasks --------------------------------------------------------------------------------
-
-
-class Progress(Struct, frozen=True):
-    """How many tasks are done of how many, and which comes next ('' when none)."""
-
-    done: int
-    total: int
-    following: str
-
-
-class Step(Struct, frozen=True):
-    """One entry of the task list; `status` is done, running, failed, held or pending (also the CSS class)."""
-
-    index: int
-    entry: str
-    name: str
-    kind: str
-    status: str
-    job: Job | None = None
-
-
-class Leg(Struct, frozen=True):
-    """The steps of one stage; `bootenv` is what it made the machine boot, if anything."""
-
-    stage: str
-    bootenv: str
-    steps: tuple[Step, ...]
-
-    @property
-    def status(self) -> str:
-        """done, running, failed, held or pending."""
-        statuses = [step.status for step in self.steps]
-        for status in ("failed", "running", "held"):
-            if status in statuses:
-                return status
-        if all(status == "done" for status in statuses):
-            return "done"
-        return "running" if "done" in statuses else "pending"
-
-    @property
-    def tasks(self) -> tuple[Step, ...]:
-        """The steps that are work, without the markers of stage and bootenv."""
-        return tuple(step for step in self.steps if step.kind not in ("stage", "bootenv"))
-
-
-def is_work(entry: str) -> bool:
-    """Whether the entry of a task list is a task or an action, not a marker of a stage or bootenv."""
-    return not entry.startswith(_MARKERS)
-
-
-def progress(machine: Machine, job: Job | None) -> Progress:
-    """How far the machine has come; `job` is its current job."""
-    done_up_to = _done_up_to(machine, job)
-    work = [(index, entry) for index, entry in enumerate(machine.tasks) if is_work(entry)]
-    following = next((entry for index, entry in work if index >= done_up_to), "")
-    return Progress(sum(index < done_up_to for index, _ in work), len(work), following)
-
-
-def _done_up_to(machine: Machine, job: Job | None) -> int:
-    """The first index that is not done yet."""
-    at_hand = job if job is not None and job.index == machine.current_task else None
-    if machine.done or at_hand is None or at_hand.state is JobState.FINISHED:
-        return min(machine.current_task + 1, len(machine.tasks))
-    return machine.current_task
-
-
-def legs(machine: Machine, job: Job | None, jobs: Mapping[int, Job]) -> tuple[Leg, ...]:
-    """The task list by stages; `jobs` has the latest job of each index that has been reached."""
-    parts: list[tuple[str, list[Step]]] = []
-    for index, entry in enumerate(machine.tasks):
-        kind, colon, name = entry.partition(":")
-        step = Step(
-            index=index,
-            entry=entry,
-            name=name if colon else entry,
-            kind=kind if colon else "task",
-            status=_status(machine, job, index),
-            job=jobs.get(index),
-        )
-        if step.kind == "stage" or not parts:
-            parts.append((step.name if step.kind == "stage" else machine.stage, []))
-        parts[-1][1].append(step)
-    return tuple(Leg(stage, _bootenv(steps), tuple(steps)) for stage, steps in parts)
-
-
-def _bootenv(steps: Iterable[Step]) -> str:
-    return next((step.name for step in steps if step.kind == "bootenv"), "")
-
-
-def _status(machine: Machine, job: Job | None, index: int) -> str:
-    if index < _done_up_to(machine, job):
-        return "done"
-    if index > machine.current_task or job is None:
-        return "pending"
-    if job.state in LIVE_STATES:
-        return "running"
-    return "failed" if job.state in _LOST else "held"
-
-
-def jobs_of_run(machine: Machine, job: Job | None, find: Callable[[str], Job | None]) -> dict[int, Job]:
-    """The latest job at each index of the machine's present list, found by following the chain of jobs back."""
-    found: dict[int, Job] = {}
-    while job is not None and job.workflow == machine.workflow and len(found) < len(machine.tasks):
-        if job.index >= len(machine.tasks) or machine.tasks[job.index] != job.task:
-            break
-        if job.index <= machine.current_task:
-            found.setdefault(job.index, job)
-        job = find(job.previous)
-    return found
 
 
 # --- lists ----------------------------------------------------------------------------------------------------

@@ -19,75 +19,36 @@ from provisioner.errors import Invalid, NotFound, unknown
 from provisioner.model import (
     CONTENT_KINDS,
     LIVE_STATES,
+    Clash,
     Job,
-    JobState,
     Lease,
     LeaseState,
     Machine,
-    RenderedFile,
+    Operation,
     Reservation,
     Subnet,
 )
 from provisioner.params import redact
+from provisioner.power.driver import ACTIONS
 from provisioner.services import ui_content as content_words
 from provisioner.services.ui_boots import boots
 from provisioner.services.ui_events import FAINT, tell
 from provisioner.services.ui_inventory import inventory
-from provisioner.services.ui_machines import (
-    STATE_WORDS,
-    Row,
-    State,
-    fits,
-    is_work,
-    jobs_of_run,
-    last_seen,
-    legs,
-    progress,
-    row,
-    standing,
-    tally,
-)
+from provisioner.services.ui_jobs import JOBS_LIMIT, JobViews
+from provisioner.services.ui_machines import STATE_WORDS, Row, State, can_resume, fits, last_seen, row, standing, tally
+from provisioner.services.ui_params import param_rows
+from provisioner.services.ui_work import jobs_of_run, legs, progress
 from provisioner.store.database import Database, EventQuery
 
 ROWS_LIMIT = 200
-JOBS_LIMIT = 200
-# A filter looks through so many of the newest jobs; a list of all would hold up everything else for too long.
-JOBS_LOOKED_AT = 5000
 LEASES_LIMIT = 500
 # About what two busy boots leave behind; earlier events are one click away.
 EVENTS_LIMIT = 500
 RECENT_LIMIT = 8
+OPERATIONS_LIMIT = 5
 TABS = ("overview", "timeline", "jobs", "inventory", "params", "raw")
-# What a page brings of a log without JavaScript.
-TAIL_BYTES = 64 << 10
 # From what operators assign down to what it is made of.
 _KINDS = ("workflows", "stages", "tasks", "bootenvs", "params", "profiles", "templates")
-# Colours and the like, which only a script can show.
-_CONTROLS = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]")
-
-
-class JobRow(Struct, frozen=True):
-    """A job as a line of a list; `machine` is the machine's name, empty when it is no more.
-
-    `work` is false for the jobs that only record a change of stage or boot environment.
-    """
-
-    job: Job
-    machine: str
-    seconds: float | None
-    work: bool
-
-
-class ParamRow(Struct, frozen=True):
-    """A param with its value as text and where that came from."""
-
-    name: str
-    value: str
-    source: str
-    secure: bool
-    description: str
-    origin: str = ""
-    error: str = ""
 
 
 class SubnetRow(Struct, frozen=True):
@@ -106,23 +67,24 @@ class LeaseRow(Struct, frozen=True):
     state: str
 
 
-class Log(Struct, frozen=True):
-    """The end of a log; `start` is the offset it begins at, `size` the whole log's."""
-
-    text: str
-    start: int
-    size: int
-
-
 class Views:
     """Gathers the values that the templates show."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, jobs: Jobs, actions: Actions, database: Database) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        jobs: Jobs,
+        actions: Actions,
+        database: Database,
+        of_jobs: JobViews,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._jobs = jobs
         self._actions = actions
         self._database = database
+        self._of_jobs = of_jobs
 
     async def last_event(self) -> int:
         """The number of the newest event; what is read afterwards is at least as new."""
@@ -132,33 +94,38 @@ class Views:
     def _job(self, job_id: str) -> Job | None:
         return self._ledger.read(Job, job_id) if job_id else None
 
-    def _jobs_of(self, machine_id: str) -> list[Job]:
-        """The machine's jobs on disk, newest first."""
-        found = (self._ledger.read(Job, job.id) for job in self._ledger.jobs_of(machine_id))
-        return [job for job in found if job is not None][::-1]
-
     # --- machines ---------------------------------------------------------------------------------------------
 
     def machines(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The list, narrowed by `q` (words) and `state`."""
-        now = self._ledger.clock()
-        words = query.get("q", "").lower().split()
-        fitting = [machine for machine in self._ledger.read_all(Machine) if fits(machine, words)]
-        rows = [row(machine, self._job(machine.current_job), now) for machine in fitting]
-        counts = tally(rows)
+        rows = self._rows_with(query.get("q", ""))
+        counts, total = tally(rows), len(rows)
         wanted = query.get("state", "")
-        if wanted:
-            rows = [each for each in rows if each.standing.state.value == wanted]
+        rows = _in_state(rows, wanted)
         rows.sort(key=_by_name)
         return {
             "rows": rows[:ROWS_LIMIT],
             "hidden": max(0, len(rows) - ROWS_LIMIT),
-            "total": len(fitting),
+            "fitting": len(rows),
+            "total": total,
             "counts": [(state.value, STATE_WORDS[state], counts[state]) for state in State],
             "wanted": wanted,
             "filter": query.get("q", ""),
             "known": sum(1 for _ in self._ledger.read_all(Machine)),
+            "clashes": sum(1 for _ in self._ledger.read_all(Clash)),
+            "workflows": content_words.choices(self._catalog.view),
+            "power_actions": tuple(ACTIONS.values()),
         }
+
+    def _rows_with(self, text: str) -> list[Row]:
+        now, words = self._ledger.clock(), text.lower().split()
+        fitting = [machine for machine in self._ledger.read_all(Machine) if fits(machine, words)]
+        return [row(machine, self._job(machine.current_job), now) for machine in fitting]
+
+    def chosen(self, query: Mapping[str, str]) -> list[str]:
+        """The ids of all machines that the list has when narrowed so, by name."""
+        rows = _in_state(self._rows_with(query.get("q", "")), query.get("state", ""))
+        return [each.machine.id for each in sorted(rows, key=_by_name)]
 
     async def machine(self, machine: Machine, tab: str, query: Mapping[str, str]) -> dict[str, Any]:
         """One machine: what its header shows, and its tab."""
@@ -173,6 +140,8 @@ class Views:
             "progress": progress(machine, job),
             "last_seen": last_seen(machine, job, now),
             "live": job is not None and job.state in LIVE_STATES,
+            "resumable": can_resume(machine),
+            "stages": self._stages_of(machine),
             "actions": self._actions.choices(machine.id),
             "workflows": content_words.choices(self._catalog.view),
             "inventory": inventory(machine.inventory),
@@ -182,6 +151,13 @@ class Views:
         }
         return shown | await self._tab(machine, job, tab, query)
 
+    def _stages_of(self, machine: Machine) -> tuple[str, ...]:
+        """The stages that its work can begin anew from."""
+        workflow = self._catalog.view["workflows"].get(machine.workflow)
+        if workflow is not None:
+            return tuple(workflow.stages)
+        return (machine.stage,) if machine.stage in self._catalog.view["stages"] else ()
+
     async def _tab(self, machine: Machine, job: Job | None, tab: str, query: Mapping[str, str]) -> dict[str, Any]:
         match tab:
             case "overview":
@@ -189,9 +165,13 @@ class Views:
             case "timeline":
                 return await self._timeline(machine, query)
             case "jobs":
-                return {"jobs": self._job_rows(self._jobs_of(machine.id)[:JOBS_LIMIT])}
+                return {"jobs": self._of_jobs.rows(self._of_jobs.of_machine(machine.id)[:JOBS_LIMIT])}
             case "params":
-                return {"params": self._params(machine), "declared": self._catalog.view["params"]}
+                declared = self._catalog.view["params"]
+                return {
+                    "params": param_rows(self._catalog.values.why(machine), declared, machine.params),
+                    "declared": declared,
+                }
             case "raw":
                 return {"raw": self._raw(machine)}
         return {}
@@ -202,7 +182,7 @@ class Views:
         )
         return {
             "legs": legs(machine, job, jobs_of_run(machine, job, self._job)),
-            "log": await self.log(job) if job is not None else None,
+            "log": await self._of_jobs.log(job) if job is not None else None,
             "job_progress": self._jobs.progress(job.id) if job is not None else None,
             "recent": [told for told in map(tell, recent) if told.tone != FAINT][:RECENT_LIMIT],
         }
@@ -218,87 +198,10 @@ class Views:
         more = len(found) == EVENTS_LIMIT
         return {"boots": boots(found), "earlier": found[0].id if more else 0, "before": int(text)}
 
-    def _params(self, machine: Machine) -> list[ParamRow]:
-        declared = self._catalog.view["params"]
-        rows = []
-        for name, why in self._catalog.values.why(machine).items():
-            value = why.value
-            text = value if isinstance(value, str) else content_words.as_yaml(value).removesuffix("...\n").strip()
-            description = declared[name].description if name in declared else ""
-            rows.append(ParamRow(name, text, why.source, why.secure, description, why.origin, why.error))
-        return rows
-
     def _raw(self, machine: Machine) -> dict[str, Any]:
         shown: dict[str, Any] = msgspec.to_builtins(machine)
         shown["params"] = redact(machine.params, self._catalog.view)
         return shown
-
-    # --- jobs -------------------------------------------------------------------------------------------------
-
-    def _job_rows(self, jobs: Iterable[Job]) -> list[JobRow]:
-        return [self._job_row(job) for job in jobs]
-
-    def _job_row(self, job: Job) -> JobRow:
-        machine = self._ledger.read(Machine, job.machine)
-        return JobRow(job, machine.name if machine is not None else "", self._seconds(job), is_work(job.task))
-
-    def _seconds(self, job: Job) -> float | None:
-        if job.started_at is None:
-            return None
-        end = job.ended_at or (self._ledger.clock() if job.state is JobState.RUNNING else None)
-        return (end - job.started_at).total_seconds() if end is not None else None
-
-    def jobs(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """The newest jobs of all machines, narrowed by `state` and `q` (words in task, machine, workflow, stage)."""
-        wanted, words = query.get("state", ""), query.get("q", "").lower().split()
-        # The ledger has them about in the order in which they were created.
-        newest = sorted(list(self._ledger.read_all(Job))[-JOBS_LOOKED_AT:], key=lambda job: job.created_at)[::-1]
-        rows = [each for each in self._job_rows(newest) if each.work and _job_fits(each, words)]
-        counts = {state: sum(each.job.state is state for each in rows) for state in JobState}
-        if wanted:
-            rows = [each for each in rows if each.job.state.value == wanted]
-        return {
-            "jobs": rows[:JOBS_LIMIT],
-            "hidden": max(0, len(rows) - JOBS_LIMIT),
-            "counts": [(state.value, state.value, counts[state]) for state in JobState],
-            "total": sum(counts.values()),
-            "wanted": wanted,
-            "filter": query.get("q", ""),
-        }
-
-    async def job(self, job: Job) -> dict[str, Any]:
-        """One job with what it rendered, its log's end and its other attempts."""
-        doc = await self._database.actions(job.id)
-        return {
-            "job": job,
-            "machine": self._ledger.read(Machine, job.machine),
-            "seconds": self._seconds(job),
-            "live": job.state in LIVE_STATES,
-            "job_progress": self._jobs.progress(job.id),
-            "files": msgspec.json.decode(doc, type=list[RenderedFile]) if doc else [],
-            "attempts": self._job_rows(self._attempts(job)),
-            "known_task": job.task in self._catalog.view["tasks"],
-            "log": await self.log(job),
-        }
-
-    def _attempts(self, job: Job) -> list[Job]:
-        """The other jobs of the same task at the same place of the same work, newest first."""
-        same = (job.index, job.task, job.workflow)
-        return [
-            other
-            for other in self._jobs_of(job.machine)
-            if (other.index, other.task, other.workflow) == same and other.id != job.id
-        ]
-
-    async def log(self, job: Job) -> Log:
-        """The end of the job's log."""
-        _, size = await self._jobs.read_log(job.id, 0, 0, 0)
-        start = max(0, size - TAIL_BYTES)
-        data, size = await self._jobs.read_log(job.id, start, TAIL_BYTES, 0)
-        if start:
-            cut = data.find(b"\n") + 1
-            data, start = data[cut:], start + cut
-        return Log(_CONTROLS.sub("", data.decode("utf-8", "replace")), start, size)
 
     # --- addresses --------------------------------------------------------------------------------------------
 
@@ -331,7 +234,11 @@ class Views:
         if kind not in CONTENT_KINDS:
             raise NotFound(unknown("kind of content", kind, CONTENT_KINDS), object=kind)
         objects = sorted(view[kind].values(), key=lambda value: value.name)
-        return {"kind": kind, "kinds": [(each, len(view[each])) for each in _KINDS], "objects": objects}
+        return {
+            "kind": kind,
+            "kinds": [(each, len(view[each])) for each in _KINDS],
+            "objects": [(each, self._catalog.errors(each)) for each in objects],
+        }
 
     def content_object(self, kind: str, name: str) -> dict[str, Any]:
         """One object, what it refers to, and what uses it."""
@@ -345,6 +252,7 @@ class Views:
         described.pop("contents", None)
         return self.content(kind) | {
             "value": value,
+            "errors": self._catalog.errors(value),
             "lines": list(content_words.marked(content_words.as_yaml(described))),
             "source": source,
             "uses": content_words.links_from(value),
@@ -366,22 +274,26 @@ class Views:
         return {
             "started_at": started[0].time if started else None,
             "counted": counted,
+            "clashes": sum(1 for _ in self._ledger.read_all(Clash)),
+            "operations": self._operations(),
             "running": sum(1 for job in self._ledger.read_all(Job) if job.state in LIVE_STATES),
             "packs": getattr(view, "packs", ()),
             "warnings": getattr(view, "warnings", ()),
         }
+
+    def _operations(self) -> list[Operation]:
+        """The newest long actions."""
+        return sorted(self._ledger.read_all(Operation), key=lambda each: each.started_at)[: -OPERATIONS_LIMIT - 1 : -1]
+
+
+def _in_state(rows: list[Row], state: str) -> list[Row]:
+    return [each for each in rows if each.standing.state.value == state] if state else rows
 
 
 def _by_name(each: Row) -> tuple[tuple[int, int, str], ...]:
     """Names with numbers in the order of the numbers: n2 before n10."""
     parts = re.split(r"(\d+)", each.machine.name.lower())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
-
-
-def _job_fits(each: JobRow, words: Iterable[str]) -> bool:
-    job = each.job
-    text = f"{job.task} {each.machine} {job.workflow} {job.stage} {job.id} {job.message}".lower()
-    return all(word in text for word in words)
 
 
 def _lease_fits(each: LeaseRow, words: Iterable[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from argparse import ArgumentParser
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ from argon2 import PasswordHasher
 from agent.render import Renderer
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
+from provisioner.conductor.archive import Archive
+from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
@@ -28,17 +30,22 @@ from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
+from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.content.whole import ContentSet, build
-from provisioner.model import ExitState, JobState, Lease, LeaseState, Reservation, Subnet, User
+from provisioner.errors import Conflict
+from provisioner.model import Clash, ExitState, JobState, Lease, LeaseState, Reservation, Subnet, User
 from provisioner.packs import load_shipped
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
+from provisioner.retention import Limits
 from provisioner.services.api import Api
+from provisioner.services.api_archive import ArchiveRoutes
 from provisioner.services.http import App
 from provisioner.services.surface import Surface
 from provisioner.services.ui import Ui
 from provisioner.shipped import tree
+from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
 from provisioner.vault import Vault
@@ -63,6 +70,7 @@ class Demo:
         self.database = Database(folder / "demo.db")
         self.ledger = Ledger(self.database, Bus(), self.clock)
         self.logs = JobLogs(folder / "logs")
+        self.assets = Assets(folder / "assets", 100_000_000)
         self.catalog = Catalog(
             self.ledger, lambda edits: shipped_content(), vault=Vault([bytes(32)]), renderer=Renderer()
         )
@@ -74,15 +82,20 @@ class Demo:
         self.power = FakePower()
         self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))
         self.networks = Networks(self.ledger)
+        self.operations = Operations(self.ledger)
+        self.bulk = Bulk(self.ledger, self.machines, self.jobs, self.actions, self.operations)
+        self.archive = Archive(self.ledger, self.catalog, self.logs, self.assets)
+        self.job_assets = JobAssets(self.ledger, self.assets)
+        self.retention = Retention(self.ledger, self.logs, self.assets, Limits(), 0)
 
     def app(self) -> web.Application:
         """The application that faces operators."""
         ledger, catalog, database, tokens = self.ledger, self.catalog, self.database, self.tokens
-        operations = Operations(ledger)
-        bulk = Bulk(ledger, self.machines, self.jobs, self.actions, operations)
-        fleet = bulk, operations, self.clashes, self.registrations
+        fleet = self.bulk, self.operations, self.clashes, self.registrations
         api = Api(ledger, catalog, self.machines, self.jobs, self.actions, *fleet, self.networks, database, tokens)
-        surface = Surface(ledger, "0.1.0", api.operations(), api.login_operations())
+        kept = self.assets, self.job_assets, self.retention, self.archive
+        shared = [*ArchiveRoutes(ledger, self.machines, self.jobs, *kept).operations(), *api.operations()]
+        surface = Surface(ledger, "0.1.0", shared, api.login_operations())
         ui = Ui(
             ledger,
             catalog,
@@ -92,8 +105,14 @@ class Demo:
             database,
             tokens,
             tree("templates"),
+            bulk=self.bulk,
+            operations=self.operations,
+            clashes=self.clashes,
+            registrations=self.registrations,
+            archive=self.archive,
+            assets=self.assets,
             version="0.1.0",
-            document=surface.document,
+            document=lambda: surface.document,
         )
         app = App(tokens, cookies=True, error_page=ui.error_page)
         return app.build([surface.for_people(), ui.routes()])
@@ -115,12 +134,14 @@ class Demo:
         """End all threads."""
         await self.database.close()
         self.logs.close()
+        self.assets.close()
+        self.archive.close()
         self.tokens.close()
 
     def story(self, number: int) -> Story:
         """A machine with a MAC and an address of this number."""
         mac = f"3c:ec:ef:5a:10:{number:02x}"
-        parts = self.clock, self.ledger, self.machines, self.registrations, self.jobs, self.tokens
+        parts = self.clock, self.ledger, self.machines, self.registrations, self.jobs, self.tokens, self.job_assets
         return Story(*parts, mac, f"10.77.0.{10 + number}")
 
 
@@ -208,6 +229,17 @@ async def fill(demo: Demo) -> dict[str, Story]:
     return {"busy": busy, "done": done, "failed": failed, "away": away, "off": off, "fresh": fresh}
 
 
+async def clashing(demo: Demo, known: Story, number: int) -> Clash:
+    """A newcomer that says it is a known machine, which works all the while: it is held."""
+    newcomer = demo.story(number)
+    await newcomer.netboot()
+    await known.assign("hello")
+    await known.begin()
+    with suppress(Conflict):
+        await newcomer.come_up(identity=known.machine.identity)
+    return demo.clashes.find(newcomer.mac)
+
+
 async def _addresses(demo: Demo) -> None:
     await demo.networks.put_subnet(
         Subnet(
@@ -238,10 +270,13 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[tuple[Demo, str]
     demo = Demo(folder)
     await demo.open()
     server = TestServer(demo.app(), host="127.0.0.1", port=port or None)
+    operations = asyncio.create_task(demo.operations.run())
     try:
         await server.start_server(shutdown_timeout=0.5)
         yield demo, str(server.make_url("/")).rstrip("/")
     finally:
+        operations.cancel()
+        await asyncio.gather(operations, return_exceptions=True)
         await server.close()
         await demo.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
+from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange
@@ -60,6 +62,7 @@ class Story:
         registrations: Registrations,
         jobs: Jobs,
         tokens: Tokens,
+        assets: JobAssets,
         mac: str,
         address: str,
     ) -> None:
@@ -69,6 +72,7 @@ class Story:
         self._registrations = registrations
         self._jobs = jobs
         self._tokens = tokens
+        self._assets = assets
         self.mac = mac
         self.address = address
         self.id = ""
@@ -212,6 +216,15 @@ class Story:
         self._clock.pass_seconds(seconds)
         offset = await self._jobs.append_log(self.job.id, 0, b"")
         return await self._jobs.append_log(self.job.id, offset, text.encode())
+
+    async def hand_in(self, name: str, data: bytes, seconds: float = 0.2) -> None:
+        """The running job hands in a file."""
+        self._clock.pass_seconds(seconds)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield data
+
+        await self._assets.receive(self.job.id, name, len(data), pieces(), self._principal)
 
     async def end(
         self,

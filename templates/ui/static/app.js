@@ -2,6 +2,7 @@
 
 import { watchForms } from "./forms.js";
 import { watchAssign } from "./assign.js";
+import { watchBulk } from "./bulk.js";
 import { watchFilter } from "./filter.js";
 import { watchFragments } from "./fragments.js";
 import { watchMenus } from "./menus.js";
@@ -10,6 +11,7 @@ import { startTimes } from "./times.js";
 import { EventStream } from "./stream.js";
 import { skipLogin } from "./login.js";
 import { defineLog } from "./log.js";
+import { defineSecret } from "./secret.js";
 
 const body = document.body;
 startTimes(body.dataset.now);
@@ -17,6 +19,8 @@ watchMenus();
 watchForms();
 watchAssign();
 watchParams();
+watchBulk();
+defineSecret();
 skipLogin();
 
 const stream = new EventStream(body.dataset.stream, body.dataset.lastEvent);

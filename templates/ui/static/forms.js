@@ -2,7 +2,8 @@
 //
 // form   data-api="METHOD /path"   {action} stands for the value of the button that was pressed
 //        data-done                 what to say when it worked, unless the answer has a message
-// button data-json                 the body; data-done as above
+// button data-json                 the body; data-fields instead: the names of the form's fields that are the body;
+//                                  data-api and data-done as above
 //        data-confirm              ask first: the title of the question; data-confirm-text, data-confirm-button
 
 import { toLogin } from "./login.js";
@@ -21,18 +22,24 @@ export function watchForms() {
 
 async function send(form, button) {
   if (button?.dataset.confirm && !(await confirmed(button.dataset))) return;
-  const [method, path] = form.dataset.api.replace("{action}", encodeURIComponent(button?.value ?? "")).split(" ");
+  const [method, path] = (button?.dataset.api ?? form.dataset.api).replace("{action}", encodeURIComponent(button?.value ?? "")).split(" ");
   const menu = form.closest("details[data-menu]");
   const shown = menu?.querySelector("summary") ?? button;
   menu?.removeAttribute("open");
   await busy(shown, async () => {
     try {
-      const answer = await call(method, path, button?.dataset.json ?? "{}");
+      const answer = await call(method, path, bodyOf(form, button));
       notify(sentence(answer, button) || button?.dataset.done || form.dataset.done || "Done.", "good");
     } catch (error) {
       notify(error.message, "bad");
     }
   });
+}
+
+function bodyOf(form, button) {
+  const names = button?.dataset.fields?.split(" ");
+  if (!names) return button?.dataset.json ?? "{}";
+  return JSON.stringify(Object.fromEntries(names.map((name) => [name, form.elements[name].value])));
 }
 
 function sentence(answer, button) {
@@ -55,7 +62,7 @@ export async function busy(element, work) {
 export async function call(method, path, body) {
   let response;
   try {
-    response = await fetch(path, method === "DELETE" ? { method } : { method, body, headers: JSON_BODY });
+    response = await fetch(path, method === "DELETE" || method === "GET" ? { method, cache: "no-store" } : { method, body, headers: JSON_BODY });
   } catch {
     throw new Error("The server does not answer. Nothing is known of what became of it.");
   }

@@ -1,4 +1,4 @@
-// <job-log job state start size>: a job's log, live. It follows the end unless the reader scrolled up. Of a long log
+// <job-log job state start size at>: a job's log, live; with `at` it opens at the line there. It follows the end unless the reader scrolled up. Of a long log
 // the end comes first; the rest is fetched piece by piece when asked for.
 
 import { Terminal } from "./ansi.js";
@@ -19,6 +19,7 @@ export function defineLog(stream) {
     #offset = 0;
     #known = 0;
     #paged = false;
+    #whole = true;
     #loading = false;
     #decoder;
     #terminal;
@@ -32,7 +33,8 @@ export function defineLog(stream) {
       if (!this.#text) this.#build();
       stream.addEventListener("event", this.#heard);
       stream.addEventListener("state", this.#resumed);
-      this.#beginAtEnd();
+      if (this.hasAttribute("at")) this.#beginAt(Number(this.getAttribute("start")), Number(this.getAttribute("at")));
+      else this.#beginAtEnd();
     }
 
     disconnectedCallback() {
@@ -82,34 +84,57 @@ export function defineLog(stream) {
       this.#begin(Math.max(0, Number(this.getAttribute("size")) - TAIL_BYTES));
     }
 
+    /** Show the log from `start`, which begins a line, with the line that has the byte `place` in view. */
+    async #beginAt(start, place) {
+      this.#clear(start, true);
+      this.#showTools(start, true);
+      const run = this.#run;
+      this.#loading = true;
+      if (place > start) await this.#piece(run, place - start);
+      const before = this.#text.querySelectorAll(".log-chunk .log-line").length;
+      const more = run === this.#run && (await this.#piece(run));
+      if (run !== this.#run) return;
+      this.#loading = false;
+      const line = this.#text.querySelectorAll(".log-line")[before];
+      line?.classList.add("log-hit");
+      line?.scrollIntoView({ block: "center" });
+      this.#top = this.#text.scrollTop;
+      if (more) this.#load();
+    }
+
     /** Show the log from this byte on; 0 is all of it, in pieces. */
     #begin(offset) {
+      this.#clear(offset, offset === 0 && Number(this.getAttribute("size")) > TAIL_BYTES);
+      this.#whole = offset === 0;
+      this.#following = offset > 0 || !this.#paged;
+      this.#showTools(offset);
+      this.#load();
+    }
+
+    #clear(offset, paged) {
       this.#run += 1;
       this.#loading = false;
       this.#offset = offset;
-      this.#paged = offset === 0 && Number(this.getAttribute("size")) > TAIL_BYTES;
+      this.#paged = paged;
+      this.#whole = true;
       this.#decoder = new TextDecoder();
       this.#terminal = new Terminal();
       this.#text.replaceChildren();
       this.#chunk = null;
       this.#open = null;
-      this.#following = offset > 0 || !this.#paged;
+      this.#following = false;
       this.#top = 0;
-      this.#showTools(offset);
-      this.#load();
     }
 
-    #showTools(offset) {
+    #showTools(offset, placed = false) {
       const size = Number(this.getAttribute("size"));
       this.#tools.replaceChildren();
       this.#tools.hidden = size <= TAIL_BYTES;
-      if (offset > 0) {
-        this.#tools.append(make("span", "", `The last ${bytes(size - offset)} of ${bytes(size)}.`));
-        this.#tools.append(this.#button("Show from start", () => this.#begin(0), "log-from-start"));
-      } else {
-        this.#tools.append(make("span", "", `From the start, ${bytes(size)} in all.`));
-        this.#tools.append(this.#button("Show the end", () => this.#begin(size - TAIL_BYTES), "log-end"));
-      }
+      if (placed) this.#tools.append(make("span", "", `At the line that was found, ${bytes(size)} in all.`));
+      else if (offset > 0) this.#tools.append(make("span", "", `The last ${bytes(size - offset)} of ${bytes(size)}.`));
+      else this.#tools.append(make("span", "", `From the start, ${bytes(size)} in all.`));
+      if (offset > 0) this.#tools.append(this.#button("Show from start", () => this.#begin(0), "log-from-start"));
+      if (offset === 0 || placed) this.#tools.append(this.#button("Show the end", () => this.#begin(Math.max(0, size - TAIL_BYTES)), "log-end"));
     }
 
     #button(words, press, testid) {
@@ -131,15 +156,15 @@ export function defineLog(stream) {
     }
 
     /** One piece; true when the next one should follow at once. */
-    async #piece(run) {
-      const response = await fetch(`/api/v1/jobs/${encodeURIComponent(this.#job)}/log?offset=${this.#offset}&limit=${PIECE_BYTES}`, { cache: "no-store" }).catch(() => null);
+    async #piece(run, limit = PIECE_BYTES) {
+      const response = await fetch(`/api/v1/jobs/${encodeURIComponent(this.#job)}/log?offset=${this.#offset}&limit=${limit}`, { cache: "no-store" }).catch(() => null);
       if (response?.status === 401) toLogin();
       if (!response?.ok || run !== this.#run) return false;
       const data = new Uint8Array(await response.arrayBuffer());
       if (run !== this.#run) return false;
       const size = Number(response.headers.get("X-Log-Size"));
       this.#known = Math.max(size, this.#known > size && !this.#final ? this.#known : size);
-      const first = !this.#text.childElementCount && this.#offset > 0;
+      const first = !this.#text.childElementCount && !this.#whole;
       this.#offset += data.length;
       this.#append(this.#decoder.decode(data, { stream: true }), first);
       if (!data.length && size <= this.#offset) this.#known = size;

@@ -14,8 +14,9 @@ from pathlib import Path
 from provisioner.errors import Conflict, TooLarge
 from provisioner.store.folders import failed, make_folder, sync_folder
 
-# They wait for the disk most of the time, which takes several writes in the time of one; more than this gained nothing.
-WRITERS = 4
+# They wait for the disk most of the time, which takes several writes in the time of one. On a quick disk four are
+# enough; on a slow or busy one each more counts.
+WRITERS = 16
 READERS = 2
 
 

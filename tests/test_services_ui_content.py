@@ -92,7 +92,13 @@ def test_keys_are_marked_but_not_inside_blocks_of_text():
 
 
 def test_an_object_links_to_what_it_names_and_what_names_it():
-    assert [link.url for link in links_from(TASK)] == ["/content/templates/tasks/run", "/content/params/disk"]
+    known = dict.fromkeys(("templates", "params"), {"tasks/run": None, "disk": None})
+    assert [link.url for link in links_from(TASK, known)] == ["/content/templates/tasks/run", "/content/params/disk"]
+
+
+def test_what_does_not_exist_is_no_link():
+    missing = links_from(TASK, {"templates": {}, "params": {"disk": None}})
+    assert [(link.name, link.url) for link in missing] == [("tasks/run", ""), ("disk", "/content/params/disk")]
     assert [(link.kind, link.name) for link in links_to("tasks", "image", VIEW)] == [("stages", "write")]
 
 

@@ -28,7 +28,7 @@ class Part(Struct, frozen=True):
 
 
 class Link(Struct, frozen=True):
-    """A content object or machine by name, and where it is shown."""
+    """A content object or machine by name, and where it is shown; `url` is empty when there is none of that name."""
 
     kind: str
     name: str
@@ -119,10 +119,10 @@ def url(kind: str, name: str) -> str:
     return f"/content/{kind}/{name}"
 
 
-def links_from(value: Content) -> tuple[Link, ...]:
+def links_from(value: Content, content: ContentView) -> tuple[Link, ...]:
     """The objects that this one names, each once."""
     found = dict.fromkeys((each.kind, each.name) for each in references(value))
-    return tuple(Link(kind, name, url(kind, name)) for kind, name in found)
+    return tuple(Link(kind, name, url(kind, name) if name in content[kind] else "") for kind, name in found)
 
 
 def links_to(kind: str, name: str, content: ContentView) -> tuple[Link, ...]:

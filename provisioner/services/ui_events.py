@@ -25,6 +25,11 @@ _TONES = {
     "access.refused": WARN,
     "dhcp.nak": WARN,
     "dhcp.decline": WARN,
+    "boot.held": WARN,
+    "machine.clash": WARN,
+    "machine.repair": WARN,
+    "machine.stop": WARN,
+    "param.reveal": WARN,
     "job.cancel": WARN,
     "job.create": FAINT,
     "dhcp.offer": FAINT,
@@ -236,6 +241,35 @@ def _grant(event: Event) -> str:
     return _with(f"may have disk {_text(event, 'disk')} erased", f"until {until} UTC" if until else "")
 
 
+def _retry(event: Event) -> str:
+    number = _number(event.data.get("retry"))
+    return _with(f"tries {_task(event)} again after a pause", f"retry {number:.0f}" if number else "")
+
+
+def _repair(event: Event) -> str:
+    repairs = event.data.get("repairs")
+    names = ", ".join(str(name) for name in repairs) if isinstance(repairs, list) else ""
+    return f"repairs what made {_task(event)} fail" + (f": {names}" if names else "")
+
+
+def _restarted(event: Event) -> str:
+    return _with("begins its work anew", _text(event, "workflow"), f"at stage {_text(event, 'stage')}")
+
+
+def _revoked(event: Event) -> str:
+    return f"may not have disk {_text(event, 'disk')} erased any more"
+
+
+def _clashed(event: Event) -> str:
+    return f"a newcomer with MAC {event.key} is held: {_text(event, 'reason')}"
+
+
+def _resolved(event: Event) -> str:
+    macs = event.data.get("macs")
+    names = ", ".join(str(mac) for mac in macs) if isinstance(macs, list) else ""
+    return _with("was said to be the newcomer that was held", names)
+
+
 def _lost(event: Event) -> str:
     return f"its agent was not heard of: {_text(event, 'reason')}"
 
@@ -267,6 +301,10 @@ def _job_ended(event: Event) -> str:
     then = f"then {exit_state}" if exit_state in ("reboot", "poweroff", "stop") else ""
     words = _with(f"{_task(event)} {state}", f"exit code {code:.0f}" if code else "", then)
     return f"{words}: {message}" if message else words
+
+
+def _asset(event: Event) -> str:
+    return _with(f"{_task(event)} handed in {_text(event, 'name')}", size(_number(event.data.get("size"))))
 
 
 def _job_cancelled(event: Event) -> str:
@@ -319,6 +357,17 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "machine.complete": _completed,
     "machine.inventory": _inventory,
     "machine.grant": _grant,
+    "boot.held": lambda event: f"is held at boot: {_text(event, 'reason')}",
+    "machine.retry": _retry,
+    "machine.repair": _repair,
+    "machine.stop": lambda event: f"was stopped before {_text(event, 'entry')}",
+    "machine.restart": _restarted,
+    "machine.resume": lambda event: "goes on at its task",
+    "machine.revoke": _revoked,
+    "machine.clash": _clashed,
+    "machine.resolve": _resolved,
+    "param.reveal": lambda event: f"the secret value of {event.key} was shown",
+    "job.asset": _asset,
     "job.create": _job_created,
     "job.start": _job_started,
     "job.end": _job_ended,

@@ -255,7 +255,7 @@ class Views:
             "errors": self._catalog.errors(value),
             "lines": list(content_words.marked(content_words.as_yaml(described))),
             "source": source,
-            "uses": content_words.links_from(value),
+            "uses": content_words.links_from(value, view),
             "used_by": content_words.links_to(kind, name, view),
             "machines": content_words.machines_with(kind, name, self._ledger.read_all(Machine)),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -32,9 +32,24 @@ from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
-from provisioner.content.whole import ContentSet, build
+from provisioner.content.whole import ContentSet, Layers
 from provisioner.errors import Conflict
-from provisioner.model import Clash, ExitState, JobState, Lease, LeaseState, Reservation, Subnet, User
+from provisioner.model import (
+    Clash,
+    Content,
+    ExitState,
+    JobState,
+    Lease,
+    LeaseState,
+    Profile,
+    Reservation,
+    Stage,
+    Subnet,
+    Task,
+    TaskFile,
+    User,
+    Workflow,
+)
 from provisioner.packs import load_shipped
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
@@ -56,10 +71,24 @@ from tests.fakes.power import FakePower
 PASSWORD = "correct horse battery"
 
 
+_VAULT = Vault([bytes(32)])
+
+
+@cache
+def _layers() -> Layers:
+    return Layers(load_shipped(), _VAULT.opened)
+
+
 @cache
 def shipped_content() -> ContentSet:
     """The content that ships, read and checked once."""
-    return build(load_shipped())
+    return _layers().build()
+
+
+def content_with(edits: Iterable[Content]) -> ContentSet:
+    """The content that ships with edits over it."""
+    edits = tuple(edits)
+    return _layers().build(edits) if edits else shipped_content()
 
 
 class Demo:
@@ -71,9 +100,7 @@ class Demo:
         self.ledger = Ledger(self.database, Bus(), self.clock)
         self.logs = JobLogs(folder / "logs")
         self.assets = Assets(folder / "assets", 100_000_000)
-        self.catalog = Catalog(
-            self.ledger, lambda edits: shipped_content(), vault=Vault([bytes(32)]), renderer=Renderer()
-        )
+        self.catalog = Catalog(self.ledger, content_with, vault=_VAULT, renderer=Renderer())
         self.tokens = Tokens(self.ledger)
         self.clashes = Clashes(self.ledger)
         self.machines = Machines(self.ledger, self.catalog, self.clashes)
@@ -240,6 +267,53 @@ async def clashing(demo: Demo, known: Story, number: int) -> Clash:
     return demo.clashes.find(newcomer.mac)
 
 
+async def mended(demo: Demo, number: int, name: str) -> Story:
+    """A machine whose task failed, was repaired and is tried again; it is to stop before the task after that."""
+    files = (TaskFile(name="run", contents="true\n"),)
+    texts = {
+        "firmware-write": "Write the firmware that the profile names",
+        "firmware-unlock": "Take the write protection off and wait for the BMC",
+        "firmware-check": "Compare versions with what should be there",
+    }
+    for task, words in texts.items():
+        repairs = ("firmware-unlock",) if task == "firmware-write" else ()
+        await demo.catalog.put(Task(name=task, description=words, files=files, on_error=repairs), OPERATOR)
+    tasks = ("firmware-write", "firmware-check")
+    await demo.catalog.put(Stage(name="firmware", bootenv="discovery", tasks=tasks), OPERATOR)
+    await demo.catalog.put(Workflow(name="firmware-update", stages=("discover", "firmware", "complete")), OPERATOR)
+    story = await discovered(demo, number, name, 9)
+    await story.assign("firmware-update")
+    for _ in range(3):
+        await story.run("done\n", 2)
+    await story.begin()
+    await story.write("BMC firmware 1.73.06 to 1.74.00\nthe flash is write-protected\n", 4)
+    await story.end(JobState.FAILED, ExitState.FAILED, 1, "the flash is write-protected")
+    await story.run("write protection is off\n", 6)
+    await story.begin()
+    await story.write("BMC firmware 1.73.06 to 1.74.00\nwriting block 212 of 512\n", 8)
+    await story.hand_in("flash-before.bin", bytes(33_554), 1)
+    await story.hand_in("sensors.txt", b"all within limits\n", 1)
+    demo.jobs.heartbeat(story.job.id, story.job.instance, 41.0)
+    await story.change(stop_before=("firmware-check",))
+    return story
+
+
+async def fill_more(demo: Demo, told: dict[str, Story]) -> dict[str, Story]:
+    """What is out of the ordinary, beside what `fill` has: repairs, stops, a lock, a held newcomer, broken content."""
+    told["mended"] = await mended(demo, 8, "rack1-n08")
+    await told["away"].change(step=True)
+    rack = Profile(name="rack1", description="What all of rack 1 have", params={"hello/lines": 12})
+    await demo.catalog.put(rack, OPERATOR)
+    await told["mended"].change(profiles=("rack1",))
+    await told["done"].change(profiles=("rack1",), params={"hello/lines": 3}, locked=True)
+    burn = Stage(name="burn-in", description="A day of load", bootenv="discovery", tasks=("memtest", "inventory"))
+    await demo.catalog.put(burn, OPERATOR)
+    await clashing(demo, await discovered(demo, 9, "rack1-n09", 12), 13)
+    demo.clock.set(datetime.now(UTC))
+    demo.clock.run()
+    return told
+
+
 async def _addresses(demo: Demo) -> None:
     await demo.networks.put_subnet(
         Subnet(
@@ -294,7 +368,7 @@ async def _write_on(story: Story) -> None:
 async def _main(port: int) -> None:
     with TemporaryDirectory() as folder:
         async with serving(Path(folder), port) as (demo, url):
-            told = await fill(demo)
+            told = await fill_more(demo, await fill(demo))
             print(f"{url}  admin  {PASSWORD}", flush=True)
             await _write_on(told["busy"])
 

@@ -83,9 +83,10 @@ class Visit:
         await self.find("log-in").click()
 
     async def go(self, path: str) -> None:
-        """Open a page and wait until it is live."""
+        """Open a page and wait until it is live, if it is of those that change."""
         await self.page.goto(self.url + path)
-        await self.live()
+        if await self.find("live").count():
+            await self.live()
 
     async def live(self) -> None:
         """Wait until events arrive."""

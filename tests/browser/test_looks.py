@@ -1,8 +1,9 @@
 """The web UI at the sizes and schemes it is used in; pictures of every page are kept in build/screenshots."""
 
 import pytest
+from playwright.async_api import expect
 
-from tests.browser.demo_state import PASSWORD, fill
+from tests.browser.demo_state import PASSWORD, fill, fill_more
 from tests.browser.pages import DESKTOP, PHONE, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -11,6 +12,7 @@ PAGES = {
     "machines": "/",
     "machine": "/machines/rack1-n01",
     "machine-failed": "/machines/rack1-n04",
+    "machine-repaired": "/machines/rack1-n08",
     "timeline": "/machines/rack1-n02/timeline",
     "machine-jobs": "/machines/rack1-n02/jobs",
     "inventory": "/machines/rack1-n02/inventory",
@@ -21,14 +23,27 @@ PAGES = {
     "content": "/content",
     "task": "/content/tasks/image-write",
     "template": "/content/templates/boot/ipxe",
+    "unavailable": "/content/stages",
+    "unavailable-stage": "/content/stages/burn-in",
+    "clashes": "/clashes",
+    "log-search": "/logs?q=SHA-256",
     "health": "/health",
 }
+
+
+def jobs_of(told):
+    failed, mended = told["failed"].job, told["mended"].job
+    return {
+        "job": f"/jobs/{failed.id}",
+        "job-at-line": f"/jobs/{failed.id}?at=110#hit",
+        "job-assets": f"/jobs/{mended.id}",
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme):
-    told = await fill(demo)
+    told = await fill_more(demo, await fill(demo))
     phone = size is PHONE
     visit = await Visit.open(
         browser, url, viewport=size, color_scheme=scheme, device_scale_factor=2 if phone else 1, has_touch=phone
@@ -37,7 +52,7 @@ async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme
     await visit.page.goto(f"{url}/login")
     await visit.screenshot(f"login-{name}")
     await visit.log_in("admin", PASSWORD)
-    for page, path in {**PAGES, "job": f"/jobs/{told['failed'].job.id}"}.items():
+    for page, path in {**PAGES, **jobs_of(told)}.items():
         await visit.go(path)
         await visit.screenshot(f"{page}-{name}", whole=True)
         assert await visit.overflow() <= 0, page
@@ -50,5 +65,25 @@ async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme
     await visit.find("assign").click()
     await visit.find("workflow-select").select_option("deploy")
     await visit.screenshot(f"assign-{name}")
+    assert await visit.overflow() <= 0
+    await visit.go("/machines/rack1-n08")
+    await visit.find("more-menu").locator("summary").click()
+    await visit.screenshot(f"more-menu-{name}")
+    await visit.go("/machines/rack1-n02/params")
+    await visit.find("param", name="hello/lines").locator("summary").click()
+    await visit.find("reveal").first.click()
+    await visit.screenshot(f"why-{name}", whole=True)
+    assert await visit.overflow() <= 0
+    await visit.go("/")
+    for machine in ("rack1-n02", "rack1-n03", "rack1-n05"):
+        await visit.row(machine).locator("[data-testid=pick]").check()
+    await visit.screenshot(f"bulk-{name}", whole=True)
+    await visit.find("bulk-power").click()
+    await visit.find("bulk-action").select_option("power-cycle")
+    await visit.screenshot(f"bulk-power-{name}")
+    await visit.page.keyboard.press("Escape")
+    await visit.find("bulk-pause").click()
+    await expect(visit.find("bulk-results")).to_be_visible()
+    await visit.screenshot(f"bulk-results-{name}")
     assert await visit.overflow() <= 0
     assert visit.complaints == []

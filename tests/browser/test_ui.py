@@ -85,7 +85,7 @@ async def test_the_machine_page_follows_state_steps_and_advice(demo, visit):
     await expect(visit.find("sentence")).to_contain_text("failed in task hello with exit code 3: no such disk")
     await expect(visit.find("step", task="hello")).to_have_attribute("data-status", "failed")
     await visit.find("run-again").click()
-    assert await visit.notice() == "It may run again."
+    assert await visit.notice() == "It goes on."
     await story.begin()
     await visit.wait_for_state("working")
     await expect(visit.find("sentence")).to_contain_text("attempt 2")

@@ -70,9 +70,9 @@ function wanted(form, verb) {
       };
     case "power":
       return {
-        title: option.textContent.split(":")[0],
+        title: option.textContent,
         work: { action: action.value },
-        warning: option.dataset.disruptive ? "Whatever runs on them is cut off." : "",
+        warning: option.dataset.disruptive ? `Each: ${option.dataset.disruptive}. Whatever runs on them is cut off.` : "",
       };
     case "pause":
       return { title: "Pause", work: { change: { runnable: false } } };
@@ -122,7 +122,7 @@ function show(title, { total, done, failed, items }) {
 function refusal(item) {
   const line = element("li", "refusal");
   line.dataset.testid = "bulk-refusal";
-  line.append(link(item), " ", element("span", "muted", item.detail));
+  line.append(link(item), " ", element("span", "muted", item.detail || item.code));
   return line;
 }
 
@@ -130,7 +130,7 @@ function doneOnes(items) {
   const details = element("details", "bulk-done");
   const list = element("p", "muted");
   for (const item of items.filter((each) => each.status < 400)) list.append(link(item), " ");
-  details.append(element("summary", "", "Done for"), list);
+  details.append(element("summary", "", `Done for ${items.filter((each) => each.status < 400).length}`), list);
   return details;
 }
 

@@ -71,7 +71,9 @@ export async function call(method, path, body) {
   const answer = text && response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
   if (response.ok) return answer;
   const detail = answer?.detail || `The server answered ${response.status}.`;
-  throw new Error(detail[0].toUpperCase() + detail.slice(1) + (/[.!?]$/.test(detail) ? "" : "."));
+  // Names of fields and params keep their letters.
+  const begun = /^[a-z]+[ ,;']/.test(detail) ? detail[0].toUpperCase() + detail.slice(1) : detail;
+  throw new Error(begun + (/[.!?]$/.test(detail) ? "" : "."));
 }
 
 /** Ask in the page's dialog; true for yes. */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,7 +11,7 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, Refused
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
-from provisioner.model import ExitState, Hold, JobState, Machine, Retry, Stage, Task
+from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Stage, Task
 from tests.parts import OPERATOR, WHERE, opened, task
 
 
@@ -236,6 +238,18 @@ async def test_a_repeated_claim_is_told_apart_from_a_new_one(parts):
     first, second = await parts.claim(machine), await parts.claim(machine)
     assert first.job == second.job
     assert [(order.repeated, order.resumed) for order in (first, second)] == [(False, False), (True, False)]
+
+
+async def test_a_claim_repeated_while_the_first_is_on_its_way_is_answered_when_the_job_is_on_disk(parts):
+    machine = await given(parts, "one")
+
+    async def order_and_what_is_on_disk():
+        order = await parts.claim(machine)
+        return order, parts.ledger.read(Job, order.job.id)
+
+    answers = await asyncio.gather(order_and_what_is_on_disk(), order_and_what_is_on_disk())
+    assert [order.repeated for order, _ in answers] == [False, True]
+    assert [on_disk is not None for _, on_disk in answers] == [True, True]
 
 
 async def test_a_job_claimed_by_a_boot_that_is_gone_is_given_anew(parts):

@@ -62,6 +62,24 @@ async def test_what_is_decided_is_current_at_once_and_durable_only_on_disk(ledge
     assert list(ledger.read_all(Machine)) == list(ledger.all(Machine))
 
 
+async def test_whoever_changes_nothing_waits_for_what_was_decided_before(ledger):
+    committed = put(ledger, machine("m1"))
+    repeated = ledger.transaction().commit()
+    assert not repeated.done()
+    await repeated
+    assert ledger.read(Machine, "m1") and committed.done()
+    assert ledger.transaction().commit().done()
+
+
+async def test_whoever_answers_from_a_decision_that_the_disk_refused_is_told_so(ledger):
+    committed = put(ledger, machine("bad"))
+    repeated = ledger.transaction().commit()
+    for each in (committed, repeated):
+        with pytest.raises(StoreError):
+            await each
+    await ledger.transaction().commit()
+
+
 async def test_nothing_is_published_before_it_is_on_disk(ledger):
     with ledger.bus.subscribe() as heard:
         committed = put(ledger, machine("m1"), kind="machine.create")

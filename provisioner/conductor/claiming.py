@@ -136,6 +136,8 @@ class Claims:
         values = self._catalog.values.of(turn.machine, turn.where.as_context)
         self.secrets[job.id] = values.secrets(declared_by(task))
         resumed = job.state is JobState.INCOMPLETE
+        # The first claim of this job may be on its way to the disk still.
+        await turn.tx.commit()
         return await self._orders.make(turn.machine, job, task, turn.where, values, resumed=resumed, repeated=True)
 
     # --- new jobs ---------------------------------------------------------------------------------------------

@@ -111,6 +111,8 @@ class Ledger:
         self._indexes: dict[type, list[Index]] = {cls: [] for cls in _PRIMARY}
         self._observers: dict[type, list[Observer]] = {cls: [] for cls in _PRIMARY}
         self._generation = 0
+        # Those who wait for the newest commit that is under way; None when there is none.
+        self._followers: list[asyncio.Future[None]] | None = None
         self._next_event = 1
         self._durable_event = 0
         self._machine_names = self._index(Machine, lambda machine: (machine.name,))
@@ -258,6 +260,8 @@ class Ledger:
         numbered = [replace(event, id=self._next_event + place) for place, event in enumerate(events)]
         self._next_event += len(numbered)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        followers: list[asyncio.Future[None]] = []
+        self._followers = followers
         generation = self._generation
 
         def settled(error: StoreError | None) -> None:
@@ -265,16 +269,31 @@ class Ledger:
                 self._settle(changes, numbered)
             else:
                 self._roll_back(generation)
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+            if self._followers is followers:
+                self._followers = None
+            for each in (future, *followers):
+                if each.done():
+                    continue
+                if error is None:
+                    each.set_result(None)
+                else:
+                    each.set_exception(error)
 
         writes = [Write(cls.kind, key, value) for (cls, key), value in changes.items()]  # type: ignore[attr-defined]
         writes += [Write("job_actions", job, files) for job, files in actions.items()]
         self.database.submit(Batch(generation, writes, numbered, settled))
+        return future
+
+    def settled(self) -> asyncio.Future[None]:
+        """A future that ends when all that has been decided so far is on disk, or with StoreError when that failed.
+
+        Whoever answers from `current` without changing anything waits for it: it may be news that a crash takes back.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._followers is None:
+            future.set_result(None)
+        else:
+            self._followers.append(future)
         return future
 
     def _apply(self, cls: type, key: str, value: Any) -> None:
@@ -364,7 +383,5 @@ class Transaction:
     def commit(self) -> asyncio.Future[None]:
         """Make it so. What is decided next builds on it at once; await the future before telling anybody."""
         if not (self._changes or self._actions or self._events):
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            done.set_result(None)
-            return done
+            return self._ledger.settled()
         return self._ledger.commit(self._changes, self._actions, self._events)

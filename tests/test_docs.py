@@ -91,7 +91,7 @@ def test_every_verb_of_a_command_is_documented(group: str) -> None:
 
 
 def test_every_sentence_on_stuck_machines_is_one_that_the_server_says() -> None:
-    speak = ("services/ui_machines", "conductor/machine_changes", "plan")
+    speak = ("services/ui_machines", "conductor/machine_changes", "plan", "claims", "endings")
     says = "".join(text(f"provisioner/{module}.py") for module in speak)
     table = text("docs/operating.md").partition("\n## A machine is stuck\n")[2].partition("\n\nA machine that never")[0]
     told = re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)

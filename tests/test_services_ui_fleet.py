@@ -53,6 +53,8 @@ async def test_all_means_all_that_fit_the_filter(tmp_path):
         form = {"do": "assign", "workflow": "hello", "all": "yes", "q": "n2", "state": "", "confirmed": "yes"}
         await browser.post("/bulk", form)
         assert workflows(demo, stories) == ["discover", "hello", "discover"]
+        text = await (await browser.post("/bulk", {**form, "confirmed": ""})).text()
+        assert f'name="machine" value="{stories[1].id}"' in text and 'name="all"' not in text
         chosen = await browser.get("/bulk/machines?" + urlencode({"q": "n", "state": "failed"}))
         assert chosen == '{"machines":[]}'
 

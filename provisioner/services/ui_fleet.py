@@ -94,7 +94,10 @@ class Fleet:
             raise wrong("machine", "no machine is chosen; mark some in the list")
         if wanted.warning and not form.get("confirmed"):
             question = f"{wanted.title}: {count(len(machines), 'machine')}? {wanted.warning}"
-            return self._answers.ask(request, question, "Yes, do it", fields, "/")
+            # Those that are asked about, whoever else fits the filter when the answer comes.
+            kept = [pair for pair in fields if pair[0] not in ("all", "q", "state", "machine")]
+            those = [("machine", machine) for machine in machines]
+            return self._answers.ask(request, question, "Yes, do it", [*kept, *those], "/")
         if wanted.work.action:
             require_user(caller, "use actions")
             begun = await self._bulk.begin(machines, wanted.work, caller)

@@ -70,7 +70,7 @@ KINDS: dict[str, str] = {
     "access.login": "logged in",
     "access.refused": "login refused",
     "access.join": "join token given out",
-    "access.join-end": "join token taken back",
+    "access.unjoin": "join token taken back",
     "server.start": "server started",
     "server.stop": "server stopped",
 }

@@ -111,12 +111,14 @@ async def test_a_machines_token_reaches_no_other_machine(parts):
             ("PUT", f"/api/v1/jobs/{job.id}/log?offset=0"),
             ("POST", f"/api/v1/jobs/{job.id}/result"),
             ("POST", f"/api/v1/jobs/{job.id}/cancel"),
-            ("GET", "/api/v1/events"),
+            ("GET", f"/api/v1/events?machine={machine}"),
             ("GET", "/api/v1/tasks"),
         ):
             answer = await client.request(method, path, json={} if method != "GET" else None)
             assert (answer.status, path) == (403, path)
         assert (await client.get(f"/api/v1/machines/{other}")).status == 200
+        seen = (await (await client.get("/api/v1/events")).json())["items"]
+        assert {event["machine"] for event in seen} == {other}
     assert parts.jobs.find(job.id).state is JobState.RUNNING
 
 

@@ -183,7 +183,7 @@ class Tokens:
             raise NotFound(f"there is no join token {name!r}", object=name)
         for token in found:
             tx.delete(Token, token.digest)
-        tx.event("access.join-end", key=name)
+        tx.event("access.unjoin", key=name)
         await tx.commit()
 
     def recognise(self, secret: str) -> Principal:

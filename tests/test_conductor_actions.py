@@ -130,6 +130,19 @@ async def test_an_action_entry_is_done_as_a_job_with_its_log(parts):
         assert parts.machine(machine).runnable and (await parts.begin(machine)).task == "redo"
 
 
+async def test_an_action_entry_that_ends_while_the_disk_fails_is_recorded_once_it_works(parts, tmp_path):
+    in_the_way = tmp_path / "logs"
+
+    async def mended(seconds):
+        in_the_way.unlink()
+
+    drivers = PowerDrivers({}, {"fake": parts.power})
+    parts.actions = Actions(parts.ledger, parts.catalog, parts.jobs, drivers, mended)
+    in_the_way.write_bytes(b"")
+    async with carrying_out(parts, params=BMC) as (_, job):
+        assert job.state is JobState.FINISHED
+
+
 async def test_an_action_entry_that_fails_stops_the_machine(parts):
     parts.power.faults[ADDRESS] = BmcUnreachable("no answer")
     async with carrying_out(parts, params=BMC) as (machine, job):

@@ -1,6 +1,8 @@
 """Operations: begun, carried out a few at a time, kept on disk, ended by a restart."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -43,6 +45,27 @@ async def test_it_ends_with_a_result_for_each_machine(parts):
     assert (done.state, done.error, done.ended_at) == (OperationState.FINISHED, "", START)
     assert sorted(result.machine for result in done.results) == ["m0", "m1", "m2"]
     assert [data["state"] for _, data in await parts.events("operation.end")] == ["finished"]
+
+
+async def test_a_disk_that_fails_meanwhile_makes_its_end_late_and_stops_nothing(parts):
+    async def mended(seconds):
+        table.execute("ALTER TABLE aside RENAME TO operations")
+
+    async def work(machine):
+        if machine == "m0":
+            table.execute("ALTER TABLE operations RENAME TO aside")
+        return await good(machine)
+
+    with closing(sqlite3.connect(parts.database.path, isolation_level=None)) as table:
+        operations = Operations(parts.ledger, mended)
+        begun = await operations.begin("power-on", ["m0", "m1", "m2"], work, OPERATOR)
+        running = asyncio.create_task(operations.run())
+        async with asyncio.timeout(20):
+            while not operations.find(begun.id).final:
+                assert not running.done()
+                await parts.ledger.changed(Operation, begun.id, 0.05)
+        running.cancel()
+    assert operations.find(begun.id).state is OperationState.FINISHED
 
 
 async def test_it_has_failed_when_one_machine_has(parts):

@@ -13,6 +13,7 @@ from provisioner.access import SERVER, Principal
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.saving import Wait, until_saved
 from provisioner.errors import Invalid, NotFound, ProvisionerError, unknown
 from provisioner.expand import CannotExpand
 from provisioner.lifecycle import Outcome as JobOutcome
@@ -44,11 +45,14 @@ class ActionResult(Struct, frozen=True):
 class Actions:
     """Carries out power actions; several at once on different machines, one after the other on each BMC."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, jobs: Jobs, drivers: PowerDrivers) -> None:
+    def __init__(
+        self, ledger: Ledger, catalog: Catalog, jobs: Jobs, drivers: PowerDrivers, wait: Wait = asyncio.sleep
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._jobs = jobs
         self._drivers = drivers
+        self._wait = wait
         self._waiting: asyncio.Queue[tuple[Machine, str, Job]] = asyncio.Queue()
         jobs.use_actions(lambda machine, name, job: self._waiting.put_nowait((machine, name, job)))
 
@@ -141,8 +145,13 @@ class Actions:
             log.exception("action.broken", machine=machine.id, job=job.id, action=name)
             message = "the power driver is broken; the server's log has the details"
             outcome = JobOutcome(JobState.FAILED, ExitState.FAILED, None, message)
-        try:
+
+        async def record() -> None:
             await self._jobs.append_log(job.id, 0, f"[server] {name}: {outcome.message}\n".encode())
             await self._jobs.end(job.id, "", outcome, SERVER)
+
+        try:
+            # Nobody else ends this job: its machine would wait for it until the server's next start.
+            await until_saved(record, self._wait)
         except ProvisionerError:
             log.exception("action.unrecorded", machine=machine.id, job=job.id, action=name)

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from provisioner.access import Principal
 from provisioner.conductor.finding import decided
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import NotFound
+from provisioner.conductor.saving import Wait, until_saved
+from provisioner.errors import NotFound, StoreError
 from provisioner.model import ItemResult, Machine, Operation, OperationState
 
 log = structlog.get_logger(__name__)
@@ -29,8 +30,9 @@ _PIECES = 50
 class Operations:
     """Begins, carries out and finds operations."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, wait: Wait = asyncio.sleep) -> None:
         self._ledger = ledger
+        self._wait = wait
         self._waiting: asyncio.Queue[tuple[str, Sequence[str], Work]] = asyncio.Queue()
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -90,7 +92,7 @@ class Operations:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(AT_ONCE, len(machines))):
                 group.create_task(worker())
-        await self._end(operation, results)
+        await until_saved(lambda: self._end(operation, results), self._wait)
 
     async def _one(self, machine: str, work: Work) -> ItemResult:
         try:
@@ -105,7 +107,11 @@ class Operations:
     async def _save(self, operation_id: str, results: Sequence[ItemResult]) -> None:
         tx = self._ledger.transaction(by="server")
         tx.put(replace(decided(self._ledger, Operation, operation_id), results=tuple(results)))
-        await tx.commit()
+        try:
+            await tx.commit()
+        except StoreError as error:
+            # It comes with the next piece, or with the end.
+            log.error("operation.unsaved", operation=operation_id, error=error.message)
 
     async def _end(self, operation_id: str, results: Sequence[ItemResult]) -> None:
         operation = decided(self._ledger, Operation, operation_id)

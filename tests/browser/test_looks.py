@@ -85,5 +85,10 @@ async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme
     await visit.find("bulk-pause").click()
     await expect(visit.find("bulk-results")).to_be_visible()
     await visit.screenshot(f"bulk-results-{name}")
+    await visit.find("bulk-power").click()
+    await visit.find("bulk-action").select_option("power-status")
+    await visit.find("bulk-power-submit").click()
+    await expect(visit.find("operation")).to_have_attribute("data-state", "finished")
+    await visit.screenshot(f"operation-{name}")
     assert await visit.overflow() <= 0
     assert visit.complaints == []

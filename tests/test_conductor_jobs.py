@@ -281,6 +281,18 @@ async def test_a_silent_agents_job_is_abandoned_and_holds_the_machine(parts):
     assert len(await parts.events("agent.lost")) == 1
 
 
+async def test_while_the_server_stood_still_no_agent_was_silent(parts):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    parts.clock.pass_seconds(3600)
+    parts.jobs.hear_anew()
+    await parts.jobs.drop_silent()
+    assert parts.jobs.find(job.id).state is JobState.RUNNING
+    parts.clock.pass_seconds(30)
+    await parts.jobs.drop_silent()
+    assert parts.jobs.find(job.id).state is JobState.ABANDONED
+
+
 async def test_heartbeats_and_log_keep_a_job_alive(parts):
     machine = await parts.ready(stage="redo", force=True)
     job = await parts.begin(machine)

@@ -16,7 +16,7 @@ from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import StoreError
 from provisioner.model import Job, Token, TokenPurpose
-from provisioner.services.clock import Clock
+from provisioner.services.clock import STALL_SECONDS, Clock
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
@@ -29,6 +29,10 @@ class NoJobs(Jobs):
 
     def __init__(self) -> None:
         self.asked = 0
+        self.heard_anew = 0
+
+    def hear_anew(self) -> None:
+        self.heard_anew += 1
 
     async def drop_silent(self) -> None:
         self.asked += 1
@@ -67,6 +71,19 @@ async def test_a_tick_drops_ended_tokens_looks_for_silent_jobs_and_removes_files
         part.close()
     assert [token.digest for token in ledger.read_all(Token)] == ["young"]
     assert jobs.asked == 2
+
+
+async def test_a_server_that_stood_still_gives_agents_their_time_anew(ledger: Ledger, tmp_path: Path) -> None:
+    logs, assets, tokens, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), Tokens(ledger), NoJobs()
+    moments = iter([100.0, 105.0, 105.0 + STALL_SECONDS, 106.0 + 2 * STALL_SECONDS])
+    clock = Clock(ledger, jobs, tokens, Retention(ledger, logs, assets), lambda: next(moments))
+    seen = []
+    for _ in range(4):
+        await clock.tick()
+        seen.append(jobs.heard_anew)
+    assert seen == [0, 0, 0, 1]
+    for part in (tokens, logs, assets):
+        part.close()
 
 
 async def test_a_disk_that_fails_does_not_end_the_clock(ledger: Ledger, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from provisioner.access import SERVER, Principal
 from provisioner.bus import Bus
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.claiming import Claims, PerformAction
+from provisioner.conductor.finding import refuse_locked
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.record import save_job_end, save_machine
@@ -183,6 +184,9 @@ class Jobs:
     async def cancel(self, job_id: str, reason: str, by: Principal) -> Job:
         """Stop a job: its agent is told at the next heartbeat; one that nobody runs ends at once."""
         job = self._decide(job_id)
+        machine = self._ledger.get(Machine, job.machine)
+        if machine is not None:
+            refuse_locked(machine, by)
         tx = self._ledger.transaction(by=str(by))
         cancelled = cancel_job(job, reason or f"asked for by {by}", tx.now)
         tx.event("job.cancel", machine=job.machine, key=job.id, task=job.task, reason=reason)
@@ -194,6 +198,10 @@ class Jobs:
         return cancelled
 
     # --- losing -----------------------------------------------------------------------------------------------
+
+    def hear_anew(self) -> None:
+        """Give every agent its full window again: while the server itself stood still it could hear nobody."""
+        self._heard.clear()
 
     async def drop_silent(self) -> None:
         """Abandon running jobs whose agents have not been heard of within their task's window."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 import structlog
 
@@ -20,17 +21,28 @@ from provisioner.errors import StoreError
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 5.0
+# Between two ticks; more means that the server stood still: its host was paused, its disk stuck, a debugger on it.
+STALL_SECONDS = 3 * TICK_SECONDS
 HOUSEKEEPING_SECONDS = 3600.0
 
 
 class Clock:
     """Ticks for as long as the server runs."""
 
-    def __init__(self, ledger: Ledger, jobs: Jobs, tokens: Tokens, retention: Retention) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        jobs: Jobs,
+        tokens: Tokens,
+        retention: Retention,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         self._ledger = ledger
         self._jobs = jobs
         self._tokens = tokens
         self._retention = retention
+        self._seconds = seconds
+        self._ticked: float | None = None
 
     async def run(self) -> None:
         """Tick for ever; what could not be saved is made up for by the next tick."""
@@ -40,6 +52,11 @@ class Clock:
 
     async def tick(self) -> None:
         """What time brings about."""
+        now = self._seconds()
+        if self._ticked is not None and now - self._ticked > STALL_SECONDS:
+            log.warning("clock.stalled", seconds=round(now - self._ticked, 1))
+            self._jobs.hear_anew()
+        self._ticked = now
         await self._jobs.drop_silent()
         await self._jobs.mend_pauses()
         tx = self._ledger.transaction(by="clock")

@@ -28,6 +28,8 @@ RestartSec=5
 # The agent ends its scripts itself, with TERM first, and then says what became of them.
 KillMode=mixed
 TimeoutStopSec=30
+# A script that memory runs out for is killed and its job fails; the agent is here to say so.
+OOMPolicy=continue
 SyslogIdentifier=agent
 StandardOutput=journal+console
 StandardError=journal+console

@@ -28,6 +28,13 @@ def test_an_agent_that_ends_well_is_not_started_again() -> None:
     assert values("Restart") == ["on-failure"]
 
 
+def test_a_script_for_which_there_is_no_memory_does_not_end_the_agent() -> None:
+    # systemd would otherwise stop the whole unit, and the job would be resumed and end like that again and again.
+    assert values("OOMPolicy") == ["continue"]
+    discovery = IMAGE.parents[1] / "discovery/root/etc/systemd/system/provisioner-agent.service"
+    assert "OOMPolicy=continue" in discovery.read_text().splitlines()
+
+
 def test_the_agent_may_end_its_scripts_and_say_so_before_it_is_killed() -> None:
     assert values("KillMode") == ["mixed"]
     assert int(values("TimeoutStopSec")[0]) > GRACE_SECONDS + STOP_LOG_SECONDS

@@ -121,4 +121,4 @@ def _refusal(reply: Reply) -> Refused:
 def _retry_after(reply: Reply) -> float:
     """Seconds the server asked to wait; the date form of the header is not worth its code here."""
     text = reply.headers.get("retry-after", "")
-    return min(float(text), _LONGEST_RETRY_AFTER_SECONDS) if text.isdigit() else 0.0
+    return min(float(text), _LONGEST_RETRY_AFTER_SECONDS) if text.isdecimal() else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Callable, Optional
 
 from .clock import Clock
@@ -24,7 +24,7 @@ def read_answer(answer: Any) -> str:
     """Why the job should be cancelled, in words; "" when it should not."""
     if not isinstance(answer, dict):
         return ""
-    state = answer.get("state")
+    state = str(answer.get("state"))
     if state in FINAL_STATES:
         return f"the server says that the job is {state}"
     return "cancel was asked for" if answer.get("cancel") else ""
@@ -39,6 +39,7 @@ class Heartbeat:
         self._clock = clock
         self._interval = interval
         self._done = Event()
+        self._ending = Lock()
         self._thread: Optional[Thread] = None
 
     def start(self) -> None:
@@ -47,8 +48,9 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a beat under way is left to itself."""
-        self._done.set()
+        """End; a beat under way is left to itself, and its answer counts no more."""
+        with self._ending:
+            self._done.set()
 
     def once(self) -> None:
         """Beat once; a server that is away is no news, the next beat tries again."""
@@ -58,8 +60,10 @@ class Heartbeat:
             reason = f"the server has given the job up: {refusal}"
         except AgentError:
             return
-        if reason:
-            self._interrupt.give(CANCELLED, reason)
+        with self._ending:
+            # Once stopped, the interrupt may be closed and its descriptor be somebody else's.
+            if reason and not self._done.is_set():
+                self._interrupt.give(CANCELLED, reason)
 
     def _run(self) -> None:
         while not self._clock.wait(self._done, self._interval):

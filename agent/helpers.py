@@ -39,16 +39,16 @@ fail() {{
 }}
 
 # get_param NAME: text as it is, anything else as JSON; fails when it has no value
-get_param() {{ provisioner-param get "$1"; }}
+get_param() {{ provisioner-param get -- "$1"; }}
 
 # set_param NAME VALUE [NAME VALUE ...]: all in one go; a VALUE is taken as JSON, or as text when it is not JSON
-set_param() {{ provisioner-param set "$@"; }}
+set_param() {{ provisioner-param set -- "$@"; }}
 
 # unset_param NAME [NAME ...]
-unset_param() {{ provisioner-param unset "$@"; }}
+unset_param() {{ provisioner-param unset -- "$@"; }}
 
 # attach FILE [NAME]: keep a file with this job
-attach() {{ provisioner-asset "$1" ${{2:+--name "$2"}}; }}
+attach() {{ provisioner-asset ${{2:+"--name=$2"}} -- "$1"; }}
 
 # progress PERCENT: how far this job is, 0 to 100
 progress() {{

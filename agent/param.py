@@ -29,9 +29,14 @@ def as_text(value: Any) -> str:
 def as_value(text: str) -> Any:
     """The value that JSON text stands for, or the text itself when it is not JSON."""
     try:
-        return loads(text)
-    except ValueError:
+        return loads(text, parse_constant=_no_json)
+    except (ValueError, RecursionError):
         return text
+
+
+def _no_json(word: str) -> Any:
+    """Python reads NaN and Infinity, which JSON does not have and no server takes."""
+    raise ValueError(f"{word} is not JSON")
 
 
 def client_from(env: Mapping[str, str]) -> tuple[Client, str]:

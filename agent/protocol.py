@@ -52,7 +52,10 @@ class Reply:
 
     def json(self) -> Any:
         """The decoded body; None when there is none. Raises ValueError when it is not JSON."""
-        return loads(self.body) if self.body else None
+        try:
+            return loads(self.body) if self.body else None
+        except RecursionError as error:
+            raise ValueError("JSON too deep to be read") from error
 
 
 def _json_request(method: str, path: str, value: Any, **more: Any) -> Request:
@@ -65,7 +68,7 @@ _Value = TypeVar("_Value")
 def _understand(read: Callable[[Any], _Value], answer: Any, what: str) -> _Value:
     try:
         return read(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise Nonsense(f"cannot understand the server's {what}: {type(error).__name__} {error}") from error
 
 
@@ -116,7 +119,7 @@ class AgentFile:
 def _numbers(version: str) -> tuple[float, ...]:
     """A version to compare with others."""
     parts = version.split(".")
-    return tuple(float(part) if part.isdigit() else float("inf") for part in parts)
+    return tuple(float(part) if part.isdecimal() else float("inf") for part in parts)
 
 
 def read_agent(answer: Any) -> Optional[AgentFile]:

@@ -76,7 +76,7 @@ def unset_param(name: str) -> None:
 
 def attach(path: str, name: str = "") -> None:
     """Keep a file with this job; `name` is what it is called there, else its own name."""
-    words = ["provisioner-asset", os.fspath(path), *(["--name", name] if name else [])]
+    words = ["provisioner-asset", *([f"--name={name}"] if name else []), "--", os.fspath(path)]
     done = subprocess.run(words, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         raise TaskError(done.stderr.decode("utf-8", "replace").strip() or f"{path} could not be attached")

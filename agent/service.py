@@ -256,8 +256,8 @@ def _run_command(words: Sequence[str]) -> int:
 
 def _become_new() -> None:
     """Run the file that has taken our place, as the same process."""
-    words = getattr(sys, "orig_argv", [sys.executable, *sys.argv])
-    os.execv(sys.executable, words)
+    isolated = ["-I"] if sys.flags.isolated else []  # Python 3.9 does not keep its own options
+    os.execv(sys.executable, getattr(sys, "orig_argv", [sys.executable, *isolated, *sys.argv]))
 
 
 def _press_sysrq(key: str) -> None:

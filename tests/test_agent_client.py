@@ -33,6 +33,18 @@ def test_an_answer_that_is_not_json_is_tried_again() -> None:
     assert client(PlayedTransport(cut, reply(200, 1))).call(REQUEST) == 1
 
 
+def test_an_answer_that_is_nested_too_deep_is_tried_again() -> None:
+    deep = reply(200, 1)
+    deep = type(deep)(deep.status, deep.headers, b"[" * 200_000)
+    assert client(PlayedTransport(deep, reply(200, 1))).call(REQUEST) == 1
+
+
+def test_a_wait_that_is_no_number_is_passed_over() -> None:
+    odd = reply(503)
+    odd = type(odd)(odd.status, {"retry-after": "\xb2"}, odd.body)
+    assert client(PlayedTransport(odd, reply(200, 1))).call(REQUEST) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

@@ -56,6 +56,24 @@ def test_every_final_state_ends_the_job() -> None:
     assert not any(read_answer({"state": state}) for state in ("created", "running", "incomplete"))
 
 
+@pytest.mark.parametrize("state", [[], {}, None, 5])
+def test_a_state_that_is_no_word_says_nothing(state: Any) -> None:
+    assert read_answer({"state": state}) == ""
+
+
+def test_an_answer_that_comes_after_the_end_changes_nothing() -> None:
+    # Its interrupt may be closed by then, and the number of its descriptor belong to another file.
+    interrupt = Interrupt()
+
+    def beat() -> Any:
+        heart.stop()
+        return {"state": "finished"}
+
+    heart = Heartbeat(beat, interrupt, FakeClock(), 1.0)
+    heart.once()
+    assert (interrupt.reason, readable([interrupt.fileno()], 0)) == ("", [])
+
+
 def test_it_beats_until_it_is_stopped() -> None:
     beaten, clock = Interrupt(), SystemClock(Interrupt())
     count = 0

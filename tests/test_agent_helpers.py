@@ -46,12 +46,12 @@ def test_every_code_with_a_meaning_has_a_word() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("get_param a/b", "provisioner-param|get|a/b|"),
-        ("set_param a/b 'x y'", "provisioner-param|set|a/b|x y|"),
-        ("set_param a 1 b '' c '[2, 3]'", "provisioner-param|set|a|1|b||c|[2, 3]|"),
-        ("unset_param a/b c", "provisioner-param|unset|a/b|c|"),
-        ("attach 'a file'", "provisioner-asset|a file|"),
-        ("attach /var/log/x 'a name'", "provisioner-asset|/var/log/x|--name|a name|"),
+        ("get_param a/b", "provisioner-param|get|--|a/b|"),
+        ("set_param a/b 'x y'", "provisioner-param|set|--|a/b|x y|"),
+        ("set_param a 1 b '' c '[2, 3]'", "provisioner-param|set|--|a|1|b||c|[2, 3]|"),
+        ("unset_param a/b c", "provisioner-param|unset|--|a/b|c|"),
+        ("attach 'a file'", "provisioner-asset|--|a file|"),
+        ("attach /var/log/x 'a name'", "provisioner-asset|--name=a name|--|/var/log/x|"),
     ],
 )
 def test_words_call_the_agent_once(folder: Path, source: str, words: str) -> None:

@@ -35,11 +35,27 @@ def test_get_without_a_value_fails_and_names_the_param(server: FakeServer, capsy
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("blue", "blue"), ('{"a": 1}', {"a": 1}), ("5", 5), ('"5"', "5"), ("null", None), ("", "")]
+    ("text", "value"),
+    [
+        ("blue", "blue"),
+        ('{"a": 1}', {"a": 1}),
+        ("5", 5),
+        ('"5"', "5"),
+        ("null", None),
+        ("", ""),
+        ("NaN", "NaN"),
+        ("Infinity", "Infinity"),
+    ],
 )
 def test_set_takes_json_or_text(server: FakeServer, text: str, value: object) -> None:
     assert main(["set", "size/x", text]) == 0
     assert server.params["size/x"] == value
+
+
+@pytest.mark.parametrize("text", ["-rf", "--help", "--", "-1x"])
+def test_a_value_behind_two_dashes_may_begin_with_dashes(server: FakeServer, text: str) -> None:
+    assert main(["set", "--", "colour", text]) == 0
+    assert server.params["colour"] == text
 
 
 def test_set_reads_a_long_value_from_its_input(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,12 +81,12 @@ def test_a_file_is_attached_through_the_command(tmp_path: Path, server: FakeServ
     source = """
 import os
 path = os.environ['PATH'].split(':')[0] + '/provisioner-asset'
-open(path, 'w').write('#!/bin/sh\\nprintf "%s|" "$@"; [ "$1" != bad ] || { echo no such file >&2; exit 1; }\\n')
+open(path, 'w').write('#!/bin/sh\\nprintf "%s|" "$@"; [ "$2" != bad ] || { echo no such file >&2; exit 1; }\\n')
 attach('a file', 'a name')
 attach('bad')
 """
     done = run(tmp_path, server, source)
-    assert done.stdout == "a file|--name|a name|bad|"
+    assert done.stdout == "--name=a name|--|a file|--|bad|"
     assert "TaskError: no such file" in done.stderr
 
 

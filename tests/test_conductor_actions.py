@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from provisioner.access import Principal, Who
+from provisioner.access import SERVER, Principal, Who
 from provisioner.conductor.actions import Actions
-from provisioner.errors import BmcUnreachable, Conflict, Invalid, NotFound
+from provisioner.errors import BmcUnreachable, Conflict, Invalid, NotFound, Refused
 from provisioner.model import JobState, Param
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
@@ -102,6 +102,17 @@ async def test_a_reboot_does_not_fail_with_its_bmc(parts):
 
 
 # --- entries of a machine's tasks -----------------------------------------------------------------------------
+
+
+async def test_a_locked_machine_is_switched_by_its_own_work_only(parts):
+    machine = await parts.ready(params=BMC, locked=True)
+    for action in ("power-on", "power-off", "next-boot-pxe"):
+        with pytest.raises(Refused, match="is locked; unlock it first"):
+            await parts.actions.perform(machine, action, OPERATOR)
+        assert (await parts.actions.perform(machine, action, SERVER)).action == action
+    assert (await parts.actions.perform(machine, "power-status", OPERATOR)).action == "power-status"
+    available = [choice.name for choice in parts.actions.choices(machine) if choice.available]
+    assert available == ["power-status"]
 
 
 @asynccontextmanager

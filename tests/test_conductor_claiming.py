@@ -335,7 +335,10 @@ async def test_a_locked_machine_goes_on_working_while_operators_wait(parts):
     await parts.end(await parts.begin(machine))
     with pytest.raises(Refused, match="is locked; unlock it first"):
         await parts.change(machine, runnable=False)
-    assert (await parts.begin(machine)).task == "two"
+    job = await parts.begin(machine)
+    with pytest.raises(Refused, match="is locked; unlock it first"):
+        await parts.jobs.cancel(job.id, "", OPERATOR)
+    assert job.task == "two" and not parts.jobs.find(job.id).cancel_requested
 
 
 async def test_a_hello_of_a_boot_that_is_over_changes_nothing(parts):

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from provisioner.access import SERVER, Principal
 from provisioner.conductor.catalog import Catalog
+from provisioner.conductor.finding import refuse_locked
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.saving import Wait, until_saved
@@ -22,6 +23,9 @@ from provisioner.power.driver import ACTIONS, PowerState
 from provisioner.power.registry import PowerDrivers
 
 log = structlog.get_logger(__name__)
+
+# The one action that changes nothing.
+_READING = "power-status"
 
 
 class ActionChoice(Struct, frozen=True):
@@ -77,6 +81,8 @@ class Actions:
         """All actions, each with the reason when it cannot be used on this machine."""
         machine = self._machine(machine_id)
         reasons = {name: self._reason_against(name, machine) for name in ACTIONS}
+        if machine.locked:
+            reasons |= {name: "the machine is locked; unlock it first" for name in ACTIONS if name != _READING}
         return [
             ActionChoice(name, action.description, action.disruptive, not reasons[name], reasons[name])
             for name, action in ACTIONS.items()
@@ -87,6 +93,8 @@ class Actions:
         machine = self._machine(machine_id)
         if action not in ACTIONS:
             raise Invalid(unknown("power action", action, ACTIONS), object=machine.id, code="action-unavailable")
+        if action != _READING:
+            refuse_locked(machine, by)
         reason = self._reason_against(action, machine)
         if reason:
             raise Invalid(f"machine {machine.name}: {reason}", object=machine.id, code="action-unavailable")

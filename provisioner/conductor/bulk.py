@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from provisioner.access import Principal
 from provisioner.conductor.actions import Actions
-from provisioner.conductor.finding import decided
+from provisioner.conductor.finding import decided, refuse_locked
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange
@@ -142,6 +142,7 @@ class Bulk:
         job = self._ledger.get(Job, decided(self._ledger, Machine, machine.id).current_job)
         if job is None or job.final:
             raise Refused(f"machine {machine.name} has no job to cancel", object=machine.id)
+        refuse_locked(machine, by)
         if not work.dry_run:
             await self._jobs.cancel(job.id, work.reason, by)
 

@@ -1,11 +1,13 @@
-"""Find what a decision is about, or say that there is no such thing."""
+"""Find what a decision is about, or say that there is no such thing, or that it is locked."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+from provisioner.access import Principal, Who
 from provisioner.conductor.ledger import Ledger
-from provisioner.errors import NotFound
+from provisioner.errors import NotFound, Refused
+from provisioner.model import Machine
 
 T = TypeVar("T")
 
@@ -16,3 +18,9 @@ def decided(ledger: Ledger, cls: type[T], key: str) -> T:
     if value is None:
         raise NotFound(f"there is no {cls.__name__.lower()} {key!r}", object=key)
     return value
+
+
+def refuse_locked(machine: Machine, by: Principal) -> None:
+    """Raise Refused when people may not touch the machine now; its agent and its work always go on."""
+    if machine.locked and by.who is Who.USER:
+        raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from provisioner.access import Principal, Who
+from provisioner.access import Principal
 from provisioner.availability import with_availability
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
-from provisioner.conductor.finding import decided
+from provisioner.conductor.finding import decided, refuse_locked
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.machine_changes import MachineChange, MachineChanges, NewMachine
 from provisioner.conductor.record import save_job_end, save_machine
@@ -48,8 +48,7 @@ class Machines:
     def _unlocked(self, machine_id: str, by: Principal) -> Machine:
         """The machine, which its agent may always go on with, but people only while it is not locked."""
         machine = decided(self._ledger, Machine, machine_id)
-        if machine.locked and by.who is not Who.MACHINE:
-            raise Refused(f"machine {machine.name} is locked; unlock it first", object=machine.id, code="locked")
+        refuse_locked(machine, by)
         return machine
 
     async def create(self, asked: NewMachine, by: Principal) -> Machine:

@@ -128,17 +128,20 @@ def best_match(
     return best if best is not None and best.score >= MATCH else None
 
 
-def twin_reason(known: Machine, macs: Iterable[str], at_work: bool, now: datetime) -> str:
+def twin_reason(
+    known: Machine, macs: Iterable[str], at_work: bool, now: datetime, heard_at: datetime | None = None
+) -> str:
     """Why a newcomer that fits this machine must be another one all the same; empty when it may well be the same.
 
     With a MAC in common it is the machine itself. Without one its cards were exchanged, which takes time: a machine
-    that works, or was heard of a moment ago, has a twin with the same serial numbers.
+    that works, or was heard of a moment ago, has a twin with the same serial numbers. `heard_at` is when its agent was
+    heard last.
     """
     if not known.macs or set(macs) & set(known.macs):
         return ""
     if at_work:
         return f"it looks like machine {known.name}, which is running a job at this moment from another network card"
-    heard = max(filter(None, (known.registered_at, known.agent.hello_at)), default=None)
+    heard = max(filter(None, (known.registered_at, known.agent.hello_at, heard_at)), default=None)
     # A clock that was set back must not make everything look as if it had been a moment ago.
     if heard is not None and timedelta(0) <= now - heard < SWAP_TIME:
         minutes = int((now - heard).total_seconds() // 60)

@@ -180,7 +180,9 @@ class Parts:
         self.tokens = Tokens(self.ledger)
         self.clashes = Clashes(self.ledger)
         self.machines = Machines(self.ledger, self.catalog, self.clashes)
-        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, self.clashes, "discover")
+        self.registrations = Registrations(
+            self.ledger, self.catalog, self.tokens, self.clashes, "discover", lambda: 0.0
+        )
         self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer(), lambda: 0.0, self.clock.seconds)
         self.retention = Retention(self.ledger, self.logs, self.assets)
         self.job_assets = JobAssets(self.ledger, self.assets)

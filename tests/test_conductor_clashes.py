@@ -83,3 +83,13 @@ async def test_clashes_survive_a_restart(tmp_path):
         await clash(before)
     async with opened(tmp_path) as parts:
         assert parts.clashes.held(OTHER_MAC) is not None
+
+
+async def test_an_agent_that_only_asks_for_work_keeps_its_twin_out_until_its_machine_is_deleted(parts):
+    known = (await parts.register(MAC)).machine
+    parts.clock.pass_seconds(86400)
+    parts.clashes.hear(known.id)
+    with pytest.raises(Conflict, match="heard of less than a minute ago"):
+        await parts.register(OTHER_MAC)
+    await parts.machines.delete(known.id, OPERATOR)
+    assert (await parts.register(OTHER_MAC)).created

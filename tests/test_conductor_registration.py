@@ -1,10 +1,12 @@
 """Registration: machines are recognised or made, and made runnable when they come up where they should be."""
 
+from datetime import timedelta
+
 import pytest
 
 from provisioner.access import Principal, Who
 from provisioner.conductor.machine_changes import NewMachine
-from provisioner.conductor.registration import outcome_of
+from provisioner.conductor.registration import Registrations, outcome_of
 from provisioner.errors import Conflict, Denied, Invalid, NotFound, Refused
 from provisioner.identity import SWAP_TIME, normal_mac
 from provisioner.model import Clash, Identity, JobState, Machine, Reservation, TokenPurpose
@@ -305,3 +307,12 @@ async def test_a_host_that_joins_and_clashes_is_held_too(parts):
     _, secret = await parts.tokens.issue_join(1, 1, "", OPERATOR)
     with pytest.raises(Conflict, match=f"clash {OTHER_MAC}"):
         await parts.register(OTHER_MAC, ticket=secret)
+
+
+async def test_a_task_lost_to_a_boot_is_tried_again_after_a_pause_that_chance_makes_shorter(parts):
+    machine = await parts.ready(stage="stubborn")
+    await parts.begin(machine)
+    shared = parts.ledger, parts.catalog, parts.tokens, parts.clashes
+    parts.registrations = Registrations(*shared, "", jitter=lambda: 1.0)
+    await parts.hello(machine, "boot-2")
+    assert parts.machine(machine).not_before == START + timedelta(seconds=5)

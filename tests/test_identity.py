@@ -136,6 +136,12 @@ def test_a_machine_at_work_or_heard_of_a_moment_ago_has_a_twin():
     assert "less than a minute ago" in twin_reason(replace(heard(SWAP_TIME), agent=agent), ["z"], False, NOW)
 
 
+def test_a_machine_that_is_up_and_only_waits_for_work_has_a_twin():
+    asked = NOW - timedelta(minutes=2)
+    assert "heard of 2 minutes ago" in twin_reason(heard(timedelta(days=9)), ["z"], False, NOW, asked)
+    assert twin_reason(heard(timedelta(days=9)), ["z"], False, NOW, NOW - SWAP_TIME) == ""
+
+
 def test_a_machine_not_heard_of_for_a_while_may_have_got_new_network_cards():
     assert twin_reason(heard(SWAP_TIME), ["z"], False, NOW) == ""
     assert twin_reason(machine("m1", FULL, ("a",)), ["z"], False, NOW) == ""

@@ -1,10 +1,11 @@
 """The agents' side of the API through HTTP, from registration to the result."""
 
 import pytest
+from msgspec import to_builtins
 
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model import JobState, Machine, TokenPurpose
-from tests.parts import MAC, OPERATOR, opened, serving
+from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, opened, serving
 
 BOOT = {"boot_id": "boot-1", "instance": "agent-1"}
 
@@ -53,6 +54,16 @@ async def test_an_agent_registers_works_and_reports(parts):
             assert (ended["job"]["state"], ended["machine"]["current_task"]) == ("finished", 3)
         done = await client.post("/api/v1/jobs", json={"machine": machine, "boot_id": "boot-1"}, headers=headers)
         assert done.status == 204
+
+
+async def test_looking_for_work_shows_that_a_machine_is_up_so_that_its_twin_is_held(parts):
+    machine = await parts.ready()
+    parts.clock.pass_seconds(86400)
+    async with await machine_client(parts, machine) as client:
+        assert (await client.get(f"/api/v1/machines/{machine}/work")).status == 200
+        said = {"ticket": await parts.ticket(OTHER_MAC), "macs": [OTHER_MAC], "identity": to_builtins(IDENTITY)}
+        answer = await client.post("/api/v1/register", json=said)
+        assert answer.status == 409 and (await answer.json())["code"] == "identity-clash"
 
 
 async def test_a_wrong_ticket_is_answered_with_403(parts):

@@ -6,6 +6,7 @@ The known machines go on undisturbed: a MAC that belongs to one of them is never
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -22,6 +23,17 @@ class Clashes:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        # When the agent of each machine was heard last. Not durable: after a restart all that are up come back soon.
+        self._heard: dict[str, datetime] = {}
+        ledger.observe(Machine, self._forget)
+
+    def _forget(self, old: Machine | None, new: Machine | None) -> None:
+        if old is not None and new is None:
+            self._heard.pop(old.id, None)
+
+    def hear(self, machine: str) -> None:
+        """The machine's agent says something, so the machine is up: whoever else has its serial numbers is a twin."""
+        self._heard[machine] = self._ledger.clock()
 
     def find(self, mac: str) -> Clash:
         """The clash that holds this MAC, as it is on disk; raises NotFound with those there are."""
@@ -51,7 +63,7 @@ class Clashes:
             return "", ()
         job = self._ledger.get(Job, known.current_job)
         at_work = job is not None and job.state is JobState.RUNNING
-        reason = twin_reason(known, macs, at_work, tx.now)
+        reason = twin_reason(known, macs, at_work, tx.now, self._heard.get(known.id))
         return (f"{reason}; two machines seem to share serial numbers", (known.id,)) if reason else ("", ())
 
     def hold(self, tx: Transaction, newcomer: Clash) -> Clash:

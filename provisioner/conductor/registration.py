@@ -257,7 +257,8 @@ class Registrations:
         )
         job = self._ledger.get(Job, machine.current_job)
         view = self._catalog.view
-        up = came_up(machine, job, view["tasks"].get(job.task) if job else None, agent, tx.now)
+        task = view["tasks"].get(job.task) if job else None
+        up = came_up(machine, job, task, agent, tx.now, self._jitter())
         tx.event(
             "agent.hello",
             machine=machine.id,
@@ -273,6 +274,10 @@ class Registrations:
         saved = save_machine(tx, machine, with_availability(up.machine, view))
         await tx.commit()
         return saved
+
+    def hear(self, machine_id: str) -> None:
+        """The machine's agent is there, whatever it asks for."""
+        self._clashes.hear(machine_id)
 
     async def report_inventory(self, machine_id: str, inventory: dict[str, Any], by: Principal) -> None:
         """Save what the machine is made of."""

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from provisioner.access import require_machine
+from provisioner.access import Who, require_machine
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.boot import Boot, Reached
 from provisioner.conductor.jobs import Jobs
@@ -105,8 +105,10 @@ class Work:
         return [replace(each, agents=True) for each in spoken]
 
     def _machine(self, request: web.Request, verb: str) -> str:
-        machine = request.match_info["machine"]
-        require_machine(principal(request), machine, verb)
+        machine, caller = request.match_info["machine"], principal(request)
+        require_machine(caller, machine, verb)
+        if caller.who is Who.MACHINE:
+            self._registrations.hear(machine)
         return machine
 
     def _job(self, request: web.Request, verb: str) -> str:

@@ -205,6 +205,15 @@ async def test_a_job_is_deleted_once_it_has_ended(parts):
         assert (await problem(await client.delete(f"{API}/jobs/j2"), 409))["code"] == "job-state"
 
 
+async def test_a_job_is_deleted_only_while_it_is_what_if_match_says(parts):
+    await save(parts, "j1")
+    async with await operator(parts) as client:
+        tag = (await client.get(f"{API}/jobs/j1")).headers["ETag"]
+        stale = await problem(await client.delete(f"{API}/jobs/j1", headers={"If-Match": '"other"'}), 412)
+        assert stale["code"] == "precondition-failed" and tag in stale["detail"]
+        assert (await client.delete(f"{API}/jobs/j1", headers={"If-Match": tag})).status == 200
+
+
 async def test_a_machine_removes_no_jobs_searches_no_logs_and_exports_nothing(parts):
     machine = (await parts.register()).machine.id
     await save(parts, "j1", machine=machine)

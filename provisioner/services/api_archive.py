@@ -23,10 +23,12 @@ from provisioner.config import LONGEST_DAYS
 from provisioner.errors import FieldError, Invalid, NotFound, ProvisionerError, unknown
 from provisioner.model import Job, JobState
 from provisioner.retention import Limits
+from provisioner.services.api_jobs import show_job
 from provisioner.services.callers import job_of, machine_of, require
 from provisioner.services.http import body, json, number, principal
 from provisioner.services.listing import flag
 from provisioner.services.operations import Operation, Query, Raw
+from provisioner.services.preconditions import check, tag_of
 from provisioner.store.assets import Asset, Assets
 from provisioner.store.log_search import LONGEST_TEXT, Bounds, Wanted
 
@@ -107,7 +109,7 @@ class ArchiveRoutes:
         return [
             Operation("GET", "/api/v1/logs", self.search, "jobs", {200: LogLines}, _SEARCH, errors=(503,)),
             Operation("POST", "/api/v1/jobs/prune", self.prune, "jobs", {200: Pruned}, body=Prune),
-            Operation("DELETE", _JOB, self.delete, "jobs", {200: Job}, errors=(409,)),
+            Operation("DELETE", _JOB, self.delete, "jobs", {200: Job}, errors=(409,), tagged=True),
             Operation("GET", f"{_JOB}/assets", self.list_assets, "jobs", {200: AssetList}),
             Operation("GET", _ASSET, self.download, "jobs", whole_or_part, errors=(412, 416, 422)),
             Operation(
@@ -168,6 +170,9 @@ class ArchiveRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a job that has ended and that its machine does not stand at, with all that it left."""
         require(request, "delete jobs")
+        job = self._ledger.get(Job, request.match_info["job"])
+        if job is not None:
+            check(request, tag_of(show_job(job, self._ledger, self._jobs)), job.id)
         return json(await self._retention.delete(request.match_info["job"], principal(request)))
 
     # --- search and export ------------------------------------------------------------------------------------

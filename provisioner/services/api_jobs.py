@@ -44,6 +44,13 @@ class CancelBody(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+def show_job(job: Job, ledger: Ledger, jobs: Jobs) -> dict[str, Any]:
+    """A job as it is shown, which is what its ETag is made of."""
+    shown: dict[str, Any] = msgspec.to_builtins(job, builtin_types=())
+    removed = bool(job.previous) and ledger.read(Job, job.previous) is None
+    return shown | {"previous_removed": removed, "progress": jobs.progress(job.id)}
+
+
 class JobRoutes:
     """The routes of jobs that operators use."""
 
@@ -66,9 +73,7 @@ class JobRoutes:
         ]
 
     def _show_job(self, job: Job) -> dict[str, Any]:
-        shown: dict[str, Any] = msgspec.to_builtins(job, builtin_types=())
-        removed = bool(job.previous) and self._ledger.read(Job, job.previous) is None
-        return shown | {"previous_removed": removed, "progress": self._jobs.progress(job.id)}
+        return show_job(job, self._ledger, self._jobs)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List jobs; `machine` may be an id or a name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
@@ -136,3 +137,44 @@ async def test_what_does_not_fit_on_the_disk_is_cut_off_again_and_can_be_sent_on
         assert await logs.append(JOB, len(data), data) == 2 * len(data)
         assert (await logs.read(JOB))[0] == data * 2
         logs.close()
+
+
+async def test_bytes_that_are_not_on_the_disk_yet_are_not_shown(tmp_path):
+    begun, going_on = Event(), Event()
+    going_on.set()
+
+    def sync(descriptor):
+        begun.set()
+        assert going_on.wait(20)
+
+    logs = JobLogs(tmp_path, sync=sync)
+    await logs.append(JOB, 0, b"on disk")
+    begun.clear()
+    going_on.clear()
+    writing = asyncio.create_task(logs.append(JOB, 7, b", not yet"))
+    await asyncio.to_thread(begun.wait, 20)
+    assert await logs.read(JOB) == (b"on disk", 7) and await logs.size(JOB) == 7
+    going_on.set()
+    assert await writing == 16
+    assert await logs.read(JOB) == (b"on disk, not yet", 16)
+    logs.close()
+
+
+async def test_bytes_that_a_killed_server_left_are_on_the_disk_before_they_are_acknowledged(tmp_path):
+    synced = []
+    logs = JobLogs(tmp_path, sync=synced.append)
+    logs.path(JOB).parent.mkdir()
+    logs.path(JOB).write_bytes(b"abc")
+    assert await logs.append(JOB, 0, b"abc") == 3 and len(synced) == 1
+    logs.close()
+
+
+async def test_what_the_disk_refused_is_neither_kept_nor_shown(tmp_path):
+    def sync(descriptor):
+        raise OSError(5, "Input/output error")
+
+    logs = JobLogs(tmp_path, sync=sync)
+    with pytest.raises(StoreError):
+        await logs.append(JOB, 0, b"abc")
+    assert await logs.read(JOB) == (b"", 0)
+    logs.close()

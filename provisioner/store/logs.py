@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from provisioner.store.folders import failed, make_folder, sync_folder
 # enough; on a slow or busy one each more counts.
 WRITERS = 16
 READERS = 2
+_ANY = 1 << 62
 
 
 class LogGap(Conflict):
@@ -33,12 +35,15 @@ class LogGap(Conflict):
 class JobLogs:
     """The logs below `folder`. A log is always written by the same thread, so writes to one log never race.
 
-    Reading has threads of its own: it waits for nobody's write to reach the disk.
+    Reading has threads of its own: it waits for nobody's write to reach the disk, and shows nothing that has not.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int = 1 << 30) -> None:
+    def __init__(self, folder: Path, limit_bytes: int = 1 << 30, sync: Callable[[int], None] = os.fdatasync) -> None:
         self._folder = folder
+        self._sync = sync
         self._limit = limit_bytes
+        # Of logs that are being written, how much is on disk: what follows may yet be cut off again.
+        self._on_disk: dict[str, int] = {}
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"job-logs-{number}") for number in range(WRITERS)]
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="job-logs-read")
 
@@ -100,19 +105,24 @@ class JobLogs:
             raise LogGap(job, offset, size)
         fresh = data[size - offset :]
         if not fresh:
+            # A process that was killed may have written it and not have waited for the disk.
+            self._sync(descriptor)
             return size
         if size + len(fresh) > self._limit:
             raise TooLarge(f"the log of job {job} would exceed {self._limit} bytes", object=job)
+        self._on_disk[job] = size
         try:
             written = 0
             while written < len(fresh):
                 written += os.pwrite(descriptor, fresh[written:], size + written)
-            os.fdatasync(descriptor)
+            self._sync(descriptor)
             if not size:
                 sync_folder(self.path(job).parent)
         except OSError:
             os.ftruncate(descriptor, size)
             raise
+        finally:
+            del self._on_disk[job]
         return size + len(fresh)
 
     def _delete(self, job: str) -> None:
@@ -124,9 +134,12 @@ class JobLogs:
     def _read(self, job: str, offset: int, limit: int) -> tuple[bytes, int]:
         try:
             with self.path(job).open("rb") as log:
+                # Asked on both sides of the size, which may be seen before a write begins or after it failed.
+                before = self._on_disk.get(job, _ANY)
                 size = os.fstat(log.fileno()).st_size
+                size = min(size, before, self._on_disk.get(job, _ANY))
                 log.seek(offset)
-                return log.read(limit), size
+                return log.read(max(min(limit, size - offset), 0)), size
         except FileNotFoundError:
             return b"", 0
         except OSError as error:

@@ -38,7 +38,7 @@ FLOORS = (
     ("config", "shipped", "packs", "boot_files", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),
-    ("server", "cli", "__main__"),
+    ("assembly", "server", "cli", "__main__"),
 )
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {

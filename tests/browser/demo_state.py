@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,27 +15,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from argon2 import PasswordHasher
 
-from agent.render import Renderer
-from provisioner.bus import Bus
-from provisioner.conductor.actions import Actions
-from provisioner.conductor.archive import Archive
+from provisioner.assembly import Applications, put_together
 from provisioner.conductor.assets import JobAssets
-from provisioner.conductor.bulk import Bulk
-from provisioner.conductor.catalog import Catalog
-from provisioner.conductor.clashes import Clashes
-from provisioner.conductor.jobs import Jobs
-from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.machines import Machines
-from provisioner.conductor.networks import Networks
-from provisioner.conductor.operations import Operations
-from provisioner.conductor.registration import Registrations
-from provisioner.conductor.retention import Retention
-from provisioner.conductor.tokens import Tokens
-from provisioner.content.whole import ContentSet, Layers
+from provisioner.config import read_config
 from provisioner.errors import Conflict
 from provisioner.model import (
     Clash,
-    Content,
     ExitState,
     JobState,
     Lease,
@@ -53,17 +37,7 @@ from provisioner.model import (
 from provisioner.packs import load_shipped
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
-from provisioner.retention import Limits
-from provisioner.services.api import Api
-from provisioner.services.api_archive import ArchiveRoutes
-from provisioner.services.http import App
-from provisioner.services.surface import Surface
-from provisioner.services.ui import Ui
-from provisioner.shipped import tree
-from provisioner.store.assets import Assets
 from provisioner.store.database import Database
-from provisioner.store.logs import JobLogs
-from provisioner.vault import Vault
 from tests.browser import hardware
 from tests.browser.story import OPERATOR, Story, StoryClock
 from tests.fakes.power import FakePower
@@ -71,84 +45,29 @@ from tests.fakes.power import FakePower
 PASSWORD = "correct horse battery"
 
 
-_VAULT = Vault([bytes(32)])
-
-
-@cache
-def _layers() -> Layers:
-    return Layers(load_shipped(), _VAULT.opened)
-
-
-@cache
-def shipped_content() -> ContentSet:
-    """The content that ships, read and checked once."""
-    return _layers().build()
-
-
-def content_with(edits: Iterable[Content]) -> ContentSet:
-    """The content that ships with edits over it."""
-    edits = tuple(edits)
-    return _layers().build(edits) if edits else shipped_content()
-
-
 class Demo:
-    """The parts of a server with a story teller beside it."""
+    """A whole server without sockets, BMCs in memory, and a story teller beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = StoryClock(datetime.now(UTC) - timedelta(hours=5))
-        self.database = Database(folder / "demo.db")
-        self.ledger = Ledger(self.database, Bus(), self.clock)
-        self.logs = JobLogs(folder / "logs")
-        self.assets = Assets(folder / "assets", 100_000_000)
-        self.catalog = Catalog(self.ledger, content_with, vault=_VAULT, renderer=Renderer())
-        self.tokens = Tokens(self.ledger)
-        self.clashes = Clashes(self.ledger)
-        self.machines = Machines(self.ledger, self.catalog, self.clashes)
-        self.registrations = Registrations(self.ledger, self.catalog, self.tokens, self.clashes, "discover")
-        self.jobs = Jobs(self.ledger, self.catalog, self.logs, Renderer())
         self.power = FakePower()
-        self.actions = Actions(self.ledger, self.catalog, self.jobs, PowerDrivers({}, {"ipmi": self.power}))
-        self.networks = Networks(self.ledger)
-        self.operations = Operations(self.ledger)
-        self.bulk = Bulk(self.ledger, self.machines, self.jobs, self.actions, self.operations)
-        self.archive = Archive(self.ledger, self.catalog, self.logs, self.assets)
-        self.job_assets = JobAssets(self.ledger, self.assets)
-        self.retention = Retention(self.ledger, self.logs, self.assets, Limits(), 0)
+        self.database = Database(folder / "provisioner.db")
+        self.database.open()
+        settings = {"data_dir": str(folder), "machines.default_workflow": "discover"}
+        drivers = PowerDrivers({}, {"ipmi": self.power})
+        self.parts = put_together(read_config(settings, {}), self.database, load_shipped(), drivers, self.clock)
+        self.ledger, self.catalog, self.tokens = self.parts.ledger, self.parts.catalog, self.parts.tokens
+        self.machines, self.registrations, self.jobs = self.parts.machines, self.parts.registrations, self.parts.jobs
+        self.actions, self.networks, self.clashes = self.parts.actions, self.parts.networks, self.parts.clashes
+        self.logs, self.assets, self.archive = self.parts.logs, self.parts.assets, self.parts.archive
+        self.operations = self.parts.operations
 
     def app(self) -> web.Application:
         """The application that faces operators."""
-        ledger, catalog, database, tokens = self.ledger, self.catalog, self.database, self.tokens
-        fleet = self.bulk, self.operations, self.clashes, self.registrations
-        api = Api(ledger, catalog, self.machines, self.jobs, self.actions, *fleet, self.networks, database, tokens)
-        kept = self.assets, self.job_assets, self.retention, self.archive
-        shared = [*ArchiveRoutes(ledger, self.machines, self.jobs, *kept).operations(), *api.operations()]
-        surface = Surface(ledger, "0.1.0", shared, api.login_operations())
-        ui = Ui(
-            ledger,
-            catalog,
-            self.machines,
-            self.jobs,
-            self.actions,
-            database,
-            tokens,
-            tree("templates"),
-            bulk=self.bulk,
-            operations=self.operations,
-            clashes=self.clashes,
-            registrations=self.registrations,
-            archive=self.archive,
-            assets=self.assets,
-            version="0.1.0",
-            document=lambda: surface.document,
-        )
-        app = App(tokens, cookies=True, error_page=ui.error_page)
-        return app.build([surface.for_people(), ui.routes()])
+        return Applications(self.parts, b"no agent", "0.1.0", lambda: ("", 0)).facing_people()
 
     async def open(self) -> None:
         """Begin with nothing but an administrator and a subnet."""
-        self.database.open()
-        self.ledger.load()
-        self.catalog.load()
         self.database.start()
         tx = self.ledger.transaction()
         # The real parameters make a password slow to try on purpose; a hash carries its own.
@@ -168,7 +87,15 @@ class Demo:
     def story(self, number: int) -> Story:
         """A machine with a MAC and an address of this number."""
         mac = f"3c:ec:ef:5a:10:{number:02x}"
-        parts = self.clock, self.ledger, self.machines, self.registrations, self.jobs, self.tokens, self.job_assets
+        parts = (
+            self.clock,
+            self.ledger,
+            self.machines,
+            self.registrations,
+            self.jobs,
+            self.tokens,
+            JobAssets(self.ledger, self.assets),
+        )
         return Story(*parts, mac, f"10.77.0.{10 + number}")
 
 

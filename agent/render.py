@@ -27,12 +27,18 @@ from typing import Any, Callable, Optional, Union
 from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateError, Undefined, UndefinedError
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.nodes import Const, Expr, Extends, FromImport, Import, Include, List, Node, Tuple
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import RenderError
 
 # A compiled template takes about ten times its source; a thousand cover every template of a large installation.
 CACHED_TEMPLATES = 1000
+
+# Far more than any file needs, and little enough that a slip of the pen (`10 ** (10 ** 8)`) does not stop a server.
+MOST_REPEATED = 10_000_000
+MOST_BITS = 100_000
+MOST_COUNTED = 1_000_000
 
 _MISSING = object()
 
@@ -102,8 +108,46 @@ class _Loader(BaseLoader):
         return environment.template_class.from_code(environment, code, globals if globals is not None else {})
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """A sandbox that also refuses to calculate what would take all time or memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > MOST_BITS:
+                raise OverflowError(f"{operator} makes a number of more than {MOST_BITS} bits")
+        elif operator == "*" and _repeated(left, right) > MOST_REPEATED:
+            raise OverflowError(f"* repeats to more than {MOST_REPEATED} items")
+        return super().call_binop(context, operator, left, right)
+
+
+def _repeated(left: Any, right: Any) -> int:
+    """How long a text or list multiplied by a number becomes; 0 for anything else."""
+    for one, times in ((left, right), (right, left)):
+        if isinstance(one, (str, bytes, list, tuple)) and isinstance(times, int):
+            return len(one) * times
+    return 0
+
+
+def _counted_range() -> Callable[..., range]:
+    """`range` for one rendering, which counts what all of them give together: loops may stand in loops."""
+    left = MOST_COUNTED
+
+    def counted(*args: int) -> range:
+        nonlocal left
+        found = range(*args)
+        if len(found) > left:
+            raise OverflowError(f"the ranges of a template give more than {MOST_COUNTED} numbers together")
+        left -= len(found)
+        return found
+
+    return counted
+
+
 def _make_environment() -> Environment:
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Sandbox(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -141,7 +185,8 @@ class Renderer:
         `context["params"]` is what `param()` looks into; `context["param_errors"]` maps params that have a value which
         cannot be used to the reason. Raises `RenderError` with template and line.
         """
-        names = {"param": _param_lookup(context.get("params") or {}, context.get("param_errors") or {}), **context}
+        param = _param_lookup(context.get("params") or {}, context.get("param_errors") or {})
+        names = {"param": param, "range": _counted_range(), **context}
         environment = self._environment.overlay(loader=_Loader(templates, self._codes))
         try:
             # As globals, not as variables, because imported macros see the globals of their importer only.

@@ -34,6 +34,8 @@ def fault(source: str, **others: str) -> RenderError:
         ("{{ ('{\"a\": 2}' | fromjson).a }}", "2"),
         ('{{ "it\'s" | quote }}', "'it'\"'\"'s'"),
         ("{{ 3 | quote }}", "3"),
+        ("{{ 2 ** 10 * 3 }} {{ 2 ** -1 }} {{ 2.5 * 2 }} {{ 'ab' * 2 }} {{ 2 * [1] }}", "3072 0.5 5.0 abab [1, 1]"),
+        ("{% for a in range(2) %}{{ range(1, 9, 3) | list }}{% endfor %}", "[1, 4, 7][1, 4, 7]"),
         ("{{ 'é' | b64encode }} {{ 'w6k=' | b64decode }}", "w6k= é"),
         ("{{ 'abc' | sha256 }}", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         ("{% for t in machine.tags %}{% if loop.index > 1 %}{% break %}{% endif %}{{ t }}{% endfor %}", "a"),
@@ -79,7 +81,17 @@ def test_included_imported_and_extended_templates_see_the_context_and_params() -
         ("{{ machine.tags | map('upper') | tojson }}", {}, "main", 1, "is not JSON"),
         ("{{ ''.__class__.__mro__ }}", {}, "main", 1, "unsafe"),
         ("{{ machine.tags.append('c') }}", {}, "main", 1, "unsafe"),
-        ("{{ range(10000000) | list }}", {}, "main", 1, "Range too big"),
+        ("{{ range(10000000) | list }}", {}, "main", 1, "ranges of a template give more than 1000000 numbers"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            {},
+            "main",
+            1,
+            "ranges of a template give more than 1000000 numbers together",
+        ),
+        ("{{ 10 ** (10 ** 8) }}", {}, "main", 1, "makes a number of more than 100000 bits"),
+        ("{{ 'x' * 10 ** 9 }}", {}, "main", 1, "repeats to more than 10000000 items"),
+        ("{{ 10 ** 9 * [1] }}", {}, "main", 1, "repeats to more than 10000000 items"),
     ],
 )
 def test_an_error_names_template_and_line(

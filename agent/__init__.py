@@ -23,6 +23,7 @@
     heartbeat     tells the server that a job is alive and hears of cancellation
     logs          a job's log on its way to the server, by byte offset
     spool         bytes written and not yet acknowledged
+    kept          results on disk until the server has them
     exits         exit codes
     render        the template dialect that server and agent share
 

@@ -88,6 +88,13 @@ class JobLog:
         """Which part of the log was dropped on the way and why, for people; "" when all of it was kept."""
         return f"{self._lost} bytes of its log were lost: {self._spool.trouble}" if self._lost else ""
 
+    @property
+    def untold(self) -> str:
+        """How much of the log the server was not told when it ended, for people; "" when nothing."""
+        with self._lock:
+            left = 0 if self.refusal else self._spool.end - self._sent
+        return f"the last {left} bytes of its log were lost: the agent ended while the server was away" if left else ""
+
     def finish_gap(self) -> bool:
         """At the end, say that bytes are missing if that is still unsaid; whether there is now more to send."""
         with self._lock:

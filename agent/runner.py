@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 
 from .client import FOREVER, Client
 from .clock import Clock
-from .errors import Conflict, Missing, Nonsense, Refused, RenderError, ServerAway, Stopped, TaskError
+from .errors import Conflict, Denied, Missing, Nonsense, Refused, RenderError, ServerAway, Stopped, TaskError
 from .exits import (
     COMPLETE_EXIT,
     FAILED,
@@ -32,6 +32,7 @@ from .exits import (
 from .heartbeat import Heartbeat, interval_seconds
 from .helpers import MODULE_DIR
 from .interrupt import CANCELLED, STOPPED, Interrupt
+from .kept import KeptResults
 from .logs import JobLog, LogSender
 from .protocol import (
     Holder,
@@ -69,7 +70,8 @@ USUAL_ENV = {
 class Place:
     """Where and as whom tasks run. `work_dir` "" is the system's place for temporary files.
 
-    `spool` is where output waits for a server that is away; without a folder of its own it is `work_dir`.
+    `spool` is where output waits for a server that is away; without a folder of its own it is `work_dir`. `results_dir`
+    is where results wait for the next agent, "" nowhere.
     """
 
     machine: str
@@ -80,6 +82,7 @@ class Place:
     helper_dir: str
     work_dir: str = ""
     spool: SpoolPlace = SpoolPlace()
+    results_dir: str = ""
 
     def spool_place(self) -> SpoolPlace:
         """Where a job's output is kept."""
@@ -119,6 +122,7 @@ class Runner:
         self._told_to_stop = told_to_stop
         self._grace_seconds = grace_seconds
         self._interrupt: Optional[Interrupt] = None
+        self._kept = KeptResults(place.results_dir, place.machine)
 
     def interrupt(self, detail: str) -> None:
         """End the job that is running, if any, as incomplete; safe in a signal handler."""
@@ -172,7 +176,7 @@ class Runner:
             sender.close(self._patience())
             if log.refusal:
                 self._note(f"job {order.job}: the server does not take its log: {log.refusal}")
-            return self._report(order, _with_note(ending, log.missing))
+            return self._report(order, _with_note(_with_note(ending, log.missing), log.untold))
         finally:
             pulse.stop()
             log.close()
@@ -259,11 +263,20 @@ class Runner:
         return env
 
     def _report(self, order: WorkOrder, ending: Ending) -> Optional[Ending]:
+        trouble = self._kept.keep(order.job, _result(order.job, self._place.holder, ending))
+        if trouble:
+            self._note(f"job {order.job}: should the agent end now, its result is lost: {trouble}")
         try:
             answer = self._deliver(order.job, ending)
-        except (Refused, ServerAway, Stopped) as error:
-            self._note(f"job {order.job}: its result was not taken: {error}")
+        except Stopped:
+            self._note(f"job {order.job}: {_describe(ending)}; the server is away, the next agent will tell it")
             return None
+        except Refused as refusal:
+            self._note(f"job {order.job}: its result was not taken: {refusal}")
+            if not isinstance(refusal, Denied):  # with another token it may be
+                self._kept.drop(order.job)
+            return None
+        self._kept.drop(order.job)
         kept = _kept_state(answer)
         self._note(f"job {order.job}: {_describe(ending)}")
         if kept and kept != ending.state:

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from types import FrameType
 from typing import Callable, Optional
 from uuid import uuid4
@@ -27,6 +27,7 @@ from .helpers import install
 from .host import boot_id, greeting, registration_card
 from .interrupt import STOPPED, Interrupt
 from .inventory import collect
+from .kept import KeptResults
 from .kexec import PROGRAM as KEXEC
 from .kexec import KernelLoader
 from .loop import Outcome
@@ -46,6 +47,7 @@ INVENTORY_TRIES = 3  # the inventory task sends it again; work must not wait for
 COMMAND_TIMEOUT_SECONDS = 30.0
 PROGRAM_TIMEOUT_SECONDS = 120.0
 STILL_HERE_EXIT = 1  # a failure, so that the agent is started again and tries once more
+RESULTS_DIR = os.path.dirname(NETBOOTED_PATH)
 MIB = 1024 * 1024
 
 
@@ -73,11 +75,12 @@ class Options:
     """How to serve. `once`: exit when there is nothing to do; `root` is where /sys and /proc are.
 
     `agent_path` is the file that we run from; `output` gives a program's output, None when it fails, and `which` tells
-    where a program is.
+    where a program is. `results_dir` is where results wait for the next agent, "" nowhere.
     """
 
     once: bool = False
     work_dir: str = ""
+    results_dir: str = ""
     root: str = "/"
     spool: SpoolPlace = SpoolPlace()
     agent_path: str = field(default_factory=lambda: os.path.abspath(sys.argv[0]))
@@ -123,10 +126,9 @@ class Service:
 
     def run(self, config_path: str) -> int:
         """An installed operating system: work as the config says."""
-        settings = read(config_path)
         try:
             while True:
-                outcome = self._serve(settings, updates=True)
+                outcome = self._serve(read(config_path), updates=True)  # read anew: a token may have been exchanged
                 if outcome is not Outcome.DENIED:
                     return self._leave(outcome)
                 self._clock.sleep(DENIED_PAUSE_SECONDS * (0.5 + self._jitter()))
@@ -144,9 +146,8 @@ class Service:
 
     def _serve(self, settings: Config, updates: bool) -> Outcome:
         """One session, in a folder of its own that holds the helper commands."""
-        folder = mkdtemp(prefix="provisioner-", dir=self._options.work_dir or None)
+        folder = _make_folder(self._options.work_dir)
         try:
-            install(os.path.join(folder, "bin"))
             return self._work(settings, folder, updates)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -164,6 +165,7 @@ class Service:
             helper_dir=os.path.join(folder, "bin"),
             work_dir=folder,
             spool=self._options.spool,
+            results_dir=self._options.results_dir,
         )
         runner = Runner(client, place, self._clock, Renderer(), self._jitter, note, lambda: bool(self._stop.reason))
         talents = self._talents(client, folder, updates)
@@ -171,6 +173,8 @@ class Service:
             client, runner, self._clock, settings.machine, place.holder, _new_key, note, self._jitter, talents
         )
         self._on_stop = (lambda: runner.interrupt(self._stop.detail), transport.interrupt)
+        # Before the hello: that is what lets a job that was cut off go on, once it is known to be.
+        KeptResults(place.results_dir, place.machine).tell(client, place.holder.boot_id, note)
         if not session.greet(greeting(place.holder, settings.bootenv, settings.url, root)):
             return Outcome.DENIED
         self._send_inventory(client, settings.machine)
@@ -218,6 +222,18 @@ class Service:
         self._stop.give(STOPPED, reason)
         for act in self._on_stop:
             act()
+
+
+def _make_folder(work_dir: str) -> str:
+    """A folder with the helper commands in `bin`. Raises `ConfigError` when there is no room for it."""
+    folder = ""
+    try:
+        folder = mkdtemp(prefix="provisioner-", dir=work_dir or None)
+        install(os.path.join(folder, "bin"))
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(f"cannot work in {work_dir or gettempdir()}: {error.strerror or error}") from error
+    return folder
 
 
 def _new_key() -> str:
@@ -287,6 +303,8 @@ def _parser(verb: str, text: str) -> ArgumentParser:
     parser.add_argument("--once", action="store_true", help="exit when there is nothing to do, instead of waiting")
     parser.add_argument("--keep-power", action="store_true", help="exit instead of rebooting or powering off")
     parser.add_argument("--work-dir", default="", help="where tasks get their folders")
+    text = f"where results wait for the next agent when this one has to end (usually {RESULTS_DIR})"
+    parser.add_argument("--results-dir", default=RESULTS_DIR, help=text)
     text = "keep output that waits for the server in this folder instead of in memory while it is little"
     parser.add_argument("--spool-dir", default="", help=text)
     text = f"how much output waits for the server at most, for one job (usually {LIMIT_BYTES // MIB})"
@@ -321,7 +339,10 @@ def _service(chosen: Namespace) -> Service:
             perform(outcome, _run_command, _press_sysrq, clock.sleep, note)
             raise SystemExit(STILL_HERE_EXIT)
 
-    options = Options(chosen.once, chosen.work_dir, spool=_spool(chosen.spool_dir, chosen.spool_mb))
+    # Scripts run in other folders than we do.
+    work_dir = os.path.abspath(chosen.work_dir) if chosen.work_dir else ""
+    results_dir = os.path.abspath(chosen.results_dir) if chosen.results_dir else ""
+    options = Options(chosen.once, work_dir, results_dir, spool=_spool(chosen.spool_dir, chosen.spool_mb))
     service = Service(options, stop, clock, random.SystemRandom().random, act)
     service.obey_signals()
     return service

@@ -6,6 +6,7 @@ import signal
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -104,6 +105,30 @@ def test_a_result_that_the_server_cannot_take_now_is_told_until_it_can(zipapp: P
         start(zipapp, folder, server, "--once").end()
         assert (server.jobs[0].state, server.jobs[0].exit_code) == ("failed", 3)
         assert server.requests.count("POST /api/v1/jobs/job-1/result") == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_result_outlives_its_agent_where_the_server_is_away(
+    zipapp: Path, folder: Path, number: signal.Signals
+) -> None:
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    with FakeServer([script("t", f"read word < {gate}\n")]) as server:
+        first = start(zipapp, folder, server)
+        server.wait_for(lambda: server.jobs and server.jobs[0].actions)
+        server.fault("POST .*/result", "503", times=1000)
+        gate.write_text("go\n")
+        server.wait_for(lambda: "POST /api/v1/jobs/job-1/result" in server.requests)
+        first.process.send_signal(number)
+        console = first.process.communicate(timeout=60)[1]
+        assert number is signal.SIGKILL or "the next agent will tell it" in console
+        server.faults.clear()
+        console = start(zipapp, folder, server, "--once").end()
+        assert "told the server what an earlier agent could not" in console
+        assert [job.state for job in server.jobs] == ["finished"]
+    gate.unlink()
+    for left in folder.glob("provisioner-*"):
+        rmtree(left)
 
 
 def runs(pid: int) -> bool:

@@ -82,7 +82,7 @@ async def joined(tmp_path: Path) -> AsyncIterator[tuple[Server, ClientSession, s
         agent, settings = root / "opt/provisioner/agent.pyz", root / "etc/provisioner/agent.json"
         work = tmp_path / "work"
         work.mkdir()
-        command = f"exec python3 -I {agent} run --config {settings} --keep-power --work-dir {work}"
+        command = f"exec python3 -I {agent} run --config {settings} --keep-power --work-dir {work} --results-dir {work}"
         yield server, session, f"/api/v1/machines/{machine.id}", command
 
 

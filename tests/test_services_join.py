@@ -109,7 +109,7 @@ async def test_one_line_makes_a_host_a_machine_that_does_its_work(tmp_path: Path
 
         change = {"workflow": "hello", "params": {"hello/lines": 2, "hello/pause": 0}}
         assert (await session.patch(f"/api/v1/machines/{machine.id}", json=change)).status == 200
-        code, said = await sh(f"python3 -I {agent} run --config {settings} --once --keep-power")
+        code, said = await sh(f"python3 -I {agent} run --config {settings} --once --keep-power --results-dir {root}/run")
         assert code == 0, said
         jobs = (await (await session.get("/api/v1/jobs")).json())["items"]
         assert [(job["task"], job["state"]) for job in jobs if ":" not in job["task"]] == [("hello", "finished")], said

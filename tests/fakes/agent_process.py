@@ -29,8 +29,9 @@ class Started:
     """A zipapp that runs; its standard error is its console."""
 
     def __init__(self, zipapp: Path, folder: Path, *words: str, **options: Any) -> None:
+        places = ["--work-dir", str(folder), "--results-dir", str(folder)]
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(zipapp), *words, "--keep-power", "--work-dir", str(folder)],
+            [sys.executable, "-I", "-S", str(zipapp), *words, "--keep-power", *places],
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ["PATH"]} | options.pop("env", {}),

@@ -31,6 +31,7 @@ class NextAction(StrEnum):
     WAIT = "wait"
 
 
+_LEAVING = (NextAction.REBOOT, NextAction.STOP, NextAction.POWEROFF)
 _MAP_WORDS = {
     "Reboot": NextAction.REBOOT,
     "Stop": NextAction.STOP,
@@ -271,6 +272,10 @@ def follow_map(
     """
     if machine.workflow:
         return NextStage("", NextAction.WAIT, f"workflow {machine.workflow!r} leads this machine")
+    for action in _LEAVING:
+        if machine.hold is Hold.BOOT and machine.waiting_for == _leaving(action, machine):
+            # The answer that said so was lost.
+            return NextStage("", action, machine.waiting_for)
     if _has_work(machine):
         return NextStage("", NextAction.CONTINUE, "there are tasks left")
     if not machine.runnable:
@@ -290,3 +295,13 @@ def follow_map(
     if action is NextAction.REBOOT and installing:
         action = NextAction.STOP
     return NextStage(name, action, f"the change-stage map leads from {machine.stage!r} to {name!r}")
+
+
+def enter_stage(machine: Machine, step: NextStage, stages: Mapping[str, Stage]) -> Machine:
+    """The machine in the stage that a step of its map leads to; held until the next boot if its agent is to leave."""
+    machine = set_stage(machine, find_stage(stages, step.stage))
+    return hold(machine, Hold.BOOT, _leaving(step.action, machine)) if step.action in _LEAVING else machine
+
+
+def _leaving(action: NextAction, machine: Machine) -> str:
+    return f"{action.value} to enter stage {machine.stage!r} in {machine.bootenv}"

@@ -283,6 +283,22 @@ async def test_the_change_stage_map_leads_on_when_tasks_are_done(parts):
     assert (step["stage"], step["action"]) == ("finish", "reboot")
     after = parts.machine(machine)
     assert (after.stage, after.bootenv, after.runnable, after.tasks) == ("finish", "local", False, ("two",))
+    assert after.waiting_for == "reboot to enter stage 'finish' in local"
+
+
+@pytest.mark.parametrize(("word", "action"), [("Reboot", "reboot"), ("Stop", "stop"), ("Shutdown", "poweroff")])
+async def test_a_map_that_says_to_leave_holds_the_machine_until_its_next_boot_and_says_so_again(parts, word, action):
+    machine = await parts.ready(stage="greet", force=True, params={"change-stage/map": {"greet": f"redo:{word}"}})
+    by = Principal(Who.MACHINE, machine)
+    await parts.end(await parts.begin(machine))
+    for stage in ("redo", ""):  # the first answer is lost
+        step = outcome_of(await parts.registrations.next_stage(machine, by))
+        assert (step["stage"], step["action"]) == (stage, action)
+    with pytest.raises(Refused, match="to enter stage 'redo' in discovery"):
+        await parts.claim(machine)
+    await parts.hello(machine, boot_id="boot-2")
+    assert outcome_of(await parts.registrations.next_stage(machine, by))["action"] == "continue"
+    assert (await parts.begin(machine, "boot-2")).task == "redo"
 
 
 async def test_a_host_that_joins_from_its_own_system_has_no_work_and_stays_in_it(parts):

@@ -16,6 +16,7 @@ from provisioner.lifecycle import SERVER_BOOT_ID, cancel_job, end_job, lose_job,
 from provisioner.model import AgentInfo, ExitState, Hold, Job, JobState, Machine
 from provisioner.plan import (
     clear_workflow,
+    enter_stage,
     find_stage,
     follow_map,
     hold,
@@ -205,7 +206,7 @@ class Core:
     def next_stage(self):
         step = follow_map(self._machine, {"middle": "end"}, STAGE, {each.name: each for each in BOOTENVS})
         if step.stage:
-            self._machine = set_stage(self._machine, STAGE[step.stage])
+            self._machine = enter_stage(self._machine, step, STAGE)
 
     def pass_seconds(self, seconds):
         self._now += timedelta(seconds=seconds)

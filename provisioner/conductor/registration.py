@@ -25,7 +25,7 @@ from provisioner.errors import Conflict, Denied, FieldError, Invalid, Provisione
 from provisioner.hellos import came_up
 from provisioner.identity import clean, normal_mac, says_something
 from provisioner.model import LOCAL_BOOTENV, AgentInfo, Clash, Hold, Identity, Job, Machine, Token, TokenPurpose
-from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, follow_map, hold, set_stage, set_workflow
+from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, enter_stage, follow_map, hold, set_workflow
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -307,7 +307,7 @@ class Registrations:
         if not step.stage:
             return step
         tx = self._ledger.transaction(by=str(by))
-        save_machine(tx, machine, with_availability(set_stage(machine, view["stages"][step.stage]), view))
+        save_machine(tx, machine, with_availability(enter_stage(machine, step, view["stages"]), view))
         await tx.commit()
         return step
 

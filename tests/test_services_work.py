@@ -161,6 +161,17 @@ async def test_a_wrong_result_names_the_field(parts):
         assert answer.status == 422 and (await answer.json())["errors"][0]["path"] == "state"
 
 
+@pytest.mark.parametrize("progress", [-1, 101, 5.5, "half", True, {"percent": 5}])
+async def test_progress_is_a_whole_number_of_percent(parts, progress):
+    machine = await parts.ready(stage="redo", force=True)
+    job = await parts.begin(machine)
+    async with await machine_client(parts, machine) as client:
+        said = BOOT | {"progress": progress}
+        answer = await client.post(f"/api/v1/jobs/{job.id}/heartbeat", json=said)
+        assert answer.status == 422 and (await answer.json())["errors"][0]["path"] == "progress"
+        assert parts.jobs.progress(job.id) is None
+
+
 async def test_a_reboot_and_the_next_stage_are_answered(parts):
     machine = await parts.ready()
     async with await machine_client(parts, machine) as client:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import random
 from time import monotonic
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -51,7 +50,7 @@ class Jobs:
         # gets its full window anew.
         self._heard: dict[str, float] = {}
         self._seconds = seconds
-        self._progress: dict[str, Any] = {}
+        self._progress: dict[str, int] = {}
         # Of jobs that have written to their log since the start of the server.
         self._log_sizes: dict[str, int] = {}
         ledger.observe(Job, self._forget)
@@ -147,7 +146,7 @@ class Jobs:
             secrets += self._catalog.values.of(machine).secrets(declared_by(task))
         return Mask(secrets)
 
-    def heartbeat(self, job_id: str, instance: str, progress: Any) -> Job:
+    def heartbeat(self, job_id: str, instance: str, progress: int | None) -> Job:
         """The job is still being run; the answer tells the agent to go on or to stop."""
         job = self._decide(job_id)
         if job.state is JobState.RUNNING and job.instance == instance:
@@ -156,8 +155,8 @@ class Jobs:
                 self._progress[job.id] = progress
         return job
 
-    def progress(self, job_id: str) -> Any:
-        """What the job last said of its progress, None when nothing."""
+    def progress(self, job_id: str) -> int | None:
+        """How much of the job is done as it last said, in percent; None when it said nothing."""
         return self._progress.get(job_id)
 
     async def end(self, job_id: str, instance: str, outcome: Outcome, by: Principal) -> tuple[Job, Machine | None]:

@@ -35,7 +35,7 @@ class JobView(Job, frozen=True, kw_only=True):
     """A job as it is shown: what it last said of its progress, and whether the job before it has been removed."""
 
     previous_removed: bool = False
-    progress: Any = None
+    progress: int | None = None
 
 
 class CancelBody(Struct, frozen=True, forbid_unknown_fields=True):

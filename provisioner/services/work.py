@@ -42,11 +42,11 @@ class ClaimBody(Struct, frozen=True):
 
 
 class RunBody(Struct, frozen=True):
-    """Which agent process on which boot holds the job."""
+    """Which agent process on which boot holds the job; `progress` is how much of it is done, in percent."""
 
     boot_id: str = ""
     instance: str = ""
-    progress: Any = None
+    progress: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
 class RebootBody(Struct, frozen=True):

@@ -40,6 +40,7 @@ def script(**fields: Any) -> TaskFile:
         (Task(name="t", files=(script(), script())), "files[1].name: 'x' is the name of files[0] too"),
         (Task(name="t", files=(script(mode="999"),)), "files[0].mode: '999' is no file mode; write it like '0644'"),
         (Task(name="t", timeout_seconds=-1), "timeout_seconds: -1 is less than 0"),
+        (Task(name="t", heartbeat_seconds=0), "heartbeat_seconds: 0 is less than 1"),
         (Task(name="t", retry=Retry(max=-1)), "retry.max: -1 is less than 0"),
         (Task(name="t", heartbeat_seconds=1e30), "heartbeat_seconds: 1e+30 is more than 31622400, a year"),
         (

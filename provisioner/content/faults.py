@@ -54,9 +54,10 @@ def _task_faults(task: Task) -> Iterator[FieldError]:
             )
         if file.mode and not _MODE.fullmatch(file.mode):
             yield FieldError(f"files[{place}].mode", f"{file.mode!r} is no file mode; write it like '0644'")
-    for path in ("timeout_seconds", "heartbeat_seconds"):
-        if getattr(task, path) < 0:
-            yield FieldError(path, f"{getattr(task, path)} is less than 0")
+    # Silence of no time at all would be the end of every job.
+    for path, least in (("timeout_seconds", 0), ("heartbeat_seconds", 1)):
+        if getattr(task, path) < least:
+            yield FieldError(path, f"{getattr(task, path)} is less than {least}")
         if getattr(task, path) > _LONGEST_SECONDS:
             yield FieldError(path, f"{getattr(task, path)} is more than {_LONGEST_SECONDS}, a year")
     if task.retry.max < 0:

@@ -233,7 +233,7 @@ class Standing:
     for us, so that we wait for the machine to change instead of asking in a circle.
 
     `agent` is the file that we run from, None when it is not ours to replace; `declined` is the SHA-256 of the server's
-    that we tried to put in its place.
+    that we tried to put in its place, or were replaced by ourselves.
     """
 
     bootenv: str
@@ -259,10 +259,14 @@ class UnexpectedReply(Exception):
 
 
 def begin(
-    bootenv: str, once: bool = False, agent: Optional[AgentFile] = None, offered: Optional[AgentFile] = None
+    bootenv: str,
+    once: bool = False,
+    agent: Optional[AgentFile] = None,
+    offered: Optional[AgentFile] = None,
+    declined: str = "",
 ) -> Step:
     """The first standing and action; `offered` is the server's agent as told in its answer to our hello."""
-    standing = Standing(bootenv, once, agent=agent)
+    standing = Standing(bootenv, once, agent=agent, declined=declined)
     return _update(standing, offered) or (standing, Claim())
 
 

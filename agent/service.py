@@ -32,7 +32,7 @@ from .kexec import PROGRAM as KEXEC
 from .kexec import KernelLoader
 from .loop import Outcome
 from .power import SYSRQ_PATH, perform
-from .protocol import Holder, put_inventory
+from .protocol import AgentFile, Holder, put_inventory
 from .registration import join
 from .render import Renderer
 from .runner import Place, Runner
@@ -46,6 +46,7 @@ DENIED_PAUSE_SECONDS = 60.0  # before booting again for a new ticket, or asking 
 INVENTORY_TRIES = 3  # the inventory task sends it again; work must not wait for it
 COMMAND_TIMEOUT_SECONDS = 30.0
 PROGRAM_TIMEOUT_SECONDS = 120.0
+CAME_FROM = "PROVISIONER_AGENT_BEFORE"  # tells an agent which one it has replaced
 STILL_HERE_EXIT = 1  # a failure, so that the agent is started again and tries once more
 RESULTS_DIR = os.path.dirname(NETBOOTED_PATH)
 MIB = 1024 * 1024
@@ -75,12 +76,14 @@ class Options:
     """How to serve. `once`: exit when there is nothing to do; `root` is where /sys and /proc are.
 
     `agent_path` is the file that we run from; `output` gives a program's output, None when it fails, and `which` tells
-    where a program is. `results_dir` is where results wait for the next agent, "" nowhere.
+    where a program is. `results_dir` is where results wait for the next agent, "" nowhere. `came_from` is the SHA-256
+    of the agent whose place we took.
     """
 
     once: bool = False
     work_dir: str = ""
     results_dir: str = ""
+    came_from: str = ""
     root: str = "/"
     spool: SpoolPlace = SpoolPlace()
     agent_path: str = field(default_factory=lambda: os.path.abspath(sys.argv[0]))
@@ -185,7 +188,7 @@ class Service:
         current = current_agent(options.agent_path) if updates else None
         updater = Updater(client, options.agent_path, current, sys.executable, options.output) if current else None
         loader = KernelLoader(self._client_for, options.output, folder) if options.which(KEXEC) else None
-        return Talents(updater, loader)
+        return Talents(updater, loader, options.came_from)
 
     def _client_for(self, url: str) -> Client:
         return Client(HttpTransport(url), self._clock, self._jitter, note)
@@ -270,8 +273,9 @@ def _run_command(words: Sequence[str]) -> int:
         return 1
 
 
-def _become_new() -> None:
-    """Run the file that has taken our place, as the same process."""
+def _become_new(current: Optional[AgentFile]) -> None:
+    """Run the file that has taken the place of `current`, which is us, as the same process."""
+    os.environ[CAME_FROM] = current.sha256 if current else ""
     isolated = ["-I"] if sys.flags.isolated else []  # Python 3.9 does not keep its own options
     os.execv(sys.executable, getattr(sys, "orig_argv", [sys.executable, *isolated, *sys.argv]))
 
@@ -331,10 +335,12 @@ def _spool(folder: str, megabytes: int) -> SpoolPlace:
 def _service(chosen: Namespace) -> Service:
     stop = Interrupt()
     clock = SystemClock(stop)
+    came_from = os.environ.pop(CAME_FROM, "")
+    current = current_agent(os.path.abspath(sys.argv[0]))
 
     def act(outcome: Outcome) -> None:
         if outcome is Outcome.UPDATED:
-            _become_new()
+            _become_new(current)
         elif not chosen.keep_power:
             perform(outcome, _run_command, _press_sysrq, clock.sleep, note)
             raise SystemExit(STILL_HERE_EXIT)
@@ -342,7 +348,7 @@ def _service(chosen: Namespace) -> Service:
     # Scripts run in other folders than we do.
     work_dir = os.path.abspath(chosen.work_dir) if chosen.work_dir else ""
     results_dir = os.path.abspath(chosen.results_dir) if chosen.results_dir else ""
-    options = Options(chosen.once, work_dir, results_dir, spool=_spool(chosen.spool_dir, chosen.spool_mb))
+    options = Options(chosen.once, work_dir, results_dir, came_from, spool=_spool(chosen.spool_dir, chosen.spool_mb))
     service = Service(options, stop, clock, random.SystemRandom().random, act)
     service.obey_signals()
     return service

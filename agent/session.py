@@ -70,10 +70,15 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class Talents:
-    """What not every agent can: to replace itself, and to start a kernel without a reboot."""
+    """What not every agent can: to replace itself, and to start a kernel without a reboot.
+
+    `came_from` is the SHA-256 of the agent whose place we took: two servers that differ must not send us back and
+    forth.
+    """
 
     replacer: Optional[Replacer] = None
     loader: Optional[Loader] = None
+    came_from: str = ""
 
 
 class Session:
@@ -116,8 +121,9 @@ class Session:
 
     def work(self, bootenv: str, once: bool = False) -> Outcome:
         """Work until there is a reason to end; `once`: having nothing to do is one. Raises `Stopped` when told to."""
-        replacer = self._talents.replacer
-        standing, action = begin(bootenv, once, replacer.current if replacer else None, self._offered)
+        talents = self._talents
+        current = talents.replacer.current if talents.replacer else None
+        standing, action = begin(bootenv, once, current, self._offered, talents.came_from)
         while not isinstance(action, Finish):
             self._clock.sleep(0)  # told to stop while it was busy, it stops here
             standing, action = step(standing, self._perform(action))

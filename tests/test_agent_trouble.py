@@ -178,6 +178,28 @@ def test_an_installed_agent_becomes_the_servers_between_two_jobs(zipapp: Path, f
         path.unlink()
 
 
+def test_an_agent_does_not_become_again_what_it_was(zipapp: Path, folder: Path) -> None:
+    other, mine = newer(zipapp, folder), folder / "agent.pyz"
+    mine.write_bytes(zipapp.read_bytes())
+    # Between two servers with different agents it would go back and forth for ever.
+    with FakeServer([], bootenv="local") as server:
+        server.files["/agent.pyz"] = other
+        server.offer = {"version": "9.9.9", "sha256": sha256(other).hexdigest()}
+        agent = run(mine, folder, server)
+        server.wait_for(lambda: len(server.greetings) == 2)
+        looks = f"GET /api/v1/machines/{MACHINE}/work"
+        server.wait_for(lambda: server.requests.count(looks) >= 2)
+        server.offer = {"version": "10", "sha256": sha256(zipapp.read_bytes()).hexdigest()}
+        seen = server.requests.count(looks)
+        server.change(stage="stage-2")
+        server.wait_for(lambda: server.requests.count(looks) > seen)
+        agent.process.send_signal(signal.SIGTERM)
+        agent.end()
+        assert server.requests.count("GET /agent.pyz") == 1
+    assert mine.read_bytes() == other
+    mine.unlink()
+
+
 def test_an_agent_that_does_not_start_changes_nothing(zipapp: Path, folder: Path) -> None:
     mine = folder / "agent.pyz"
     mine.write_bytes(zipapp.read_bytes())

@@ -29,6 +29,7 @@ from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
+from provisioner.conductor.replies import Replies
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.values import holds_sealed, sealed_packs, unopenable
@@ -75,6 +76,7 @@ class Parts:
     registrations: Registrations
     jobs: Jobs
     retention: Retention
+    replies: Replies
     drivers: PowerDrivers
     actions: Actions
     operations: Operations
@@ -126,6 +128,7 @@ def put_together(
         registrations=Registrations(ledger, catalog, tokens, clashes, config["machines.default_workflow"]),
         jobs=jobs,
         retention=Retention(ledger, logs, assets, limits, config["events.keep_days"]),
+        replies=Replies(ledger, vault),
         drivers=drivers,
         actions=actions,
         operations=operations,
@@ -206,7 +209,7 @@ class Applications:
             parts.archive,
         )
         shared = [*work.operations(), *join.operations(), *archive.operations(), *api.operations()]
-        self._surface = Surface(parts.ledger, version, shared, api.login_operations(), join.script_operations())
+        self._surface = Surface(parts.replies, version, shared, api.login_operations(), join.script_operations())
 
     def facing_machines(self, more: Iterable[Iterable[web.AbstractRouteDef]]) -> web.Application:
         """What machines and programs meet: no passwords, no cookies, no pages."""

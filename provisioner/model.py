@@ -531,7 +531,7 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Reply(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What was answered to a request that carried an Idempotency-Key; `status` 0 while it is being carried out.
 
-    `key` is a digest of caller and key, `fingerprint` one of the request.
+    `key` is a digest of caller and key, `fingerprint` one of the request; `body` is sealed.
     """
 
     kind: ClassVar[str] = "replies"

@@ -31,6 +31,7 @@ from provisioner.conductor.networks import Networks
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registered, Registration, Registrations
+from provisioner.conductor.replies import Replies
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.values import sealed_packs
@@ -231,7 +232,7 @@ class Parts:
         work = Work(self.ledger, self.registrations, self.jobs, self.actions, self.boot, agent)
         api = self.api()
         shared = [*work.operations(), *self.archive_routes().operations(), *api.operations()]
-        return Surface(self.ledger, "test", shared, api.login_operations())
+        return Surface(Replies(self.ledger, self.vault), "test", shared, api.login_operations())
 
     def agents_app(self) -> web.Application:
         """The application that faces the provisioning network."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import Event, open_connection, wait_for
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from provisioner.conductor.boot import Boot, Reached
 from provisioner.errors import Denied, NotFound
@@ -19,6 +20,7 @@ class FakeBoot:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.has_told = Event()
 
     async def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
         return f"{mac} {reached.url} {protocol} {client}".encode()
@@ -28,6 +30,7 @@ class FakeBoot:
 
     async def served(self, *told: Any) -> None:
         self.told.append(told)
+        self.has_told.set()
 
 
 @pytest.fixture
@@ -89,3 +92,34 @@ async def test_http_sends_files_whole_in_part_and_by_head_and_tells(tree: Tree, 
         ("/files/ipxe/snponly.efi", 10),
         ("/agent.pyz", 9),
     ]
+
+
+@pytest.mark.parametrize("cancelling", [True, False])
+async def test_a_client_that_hangs_up_is_told_of_and_is_no_fault_of_ours(
+    tree: Tree, boot: FakeBoot, tmp_path: Path, caplog: pytest.LogCaptureFixture, cancelling: bool
+) -> None:
+    with (tmp_path / "files" / "big").open("wb") as big:
+        big.truncate(1 << 30)
+    app = web.Application()
+    app.router.add_routes(tree.routes())
+    runner = web.AppRunner(app, handler_cancellation=cancelling, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await open_connection(*runner.addresses[0])
+    writer.write(b"GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    await wait_for(boot.has_told.wait(), 10)
+    await runner.cleanup()
+    ((_, path, _, size, _, error),) = boot.told
+    assert (path, size) == ("/files/big", 0) and error.startswith("cut off: ")
+    assert not caplog.records
+
+
+async def test_a_file_for_a_connection_that_is_gone_is_refused_as_that(tree: Tree, boot: FakeBoot) -> None:
+    request = make_mocked_request("GET", "/files/ipxe/snponly.efi", match_info={"path": "ipxe/snponly.efi"})
+    response = await tree.get_file(request)
+    request.protocol.transport = None
+    with pytest.raises(ConnectionError):
+        await response.prepare(request)
+    assert [told[5].partition(":")[0] for told in boot.told] == ["cut off"]

@@ -53,6 +53,14 @@ async def test_what_was_refused_may_be_tried_again(parts, client):
     assert list(parts.ledger.all(Reply)) == []
 
 
+async def test_a_secret_in_an_answer_is_told_again_and_kept_unreadable(parts, client):
+    first = await client.post("/api/v1/tokens", json={"days": 1}, headers=key("k"))
+    again = await client.post("/api/v1/tokens", json={"days": 1}, headers=key("k"))
+    assert await first.json() == await again.json()
+    (kept,) = parts.ledger.all(Reply)
+    assert (await first.json())["token"].encode() not in kept.body
+
+
 async def test_many_at_once_make_one(parts, client):
     async def send():
         return (await client.post(MACHINES, json={"name": "n1"}, headers=key("k"))).status
@@ -66,8 +74,8 @@ async def test_what_a_crash_cut_off_is_said_to_be_unknown(parts, client):
     first = await client.post(MACHINES, json={"name": "n1"}, headers=key("k"))
     assert first.status == 201
     (kept,) = parts.ledger.all(Reply)
-    await Replies(parts.ledger).forget(kept.key)
-    await Replies(parts.ledger).begin(kept.key, kept.fingerprint)
+    await Replies(parts.ledger, parts.vault).forget(kept.key)
+    await Replies(parts.ledger, parts.vault).begin(kept.key, kept.fingerprint)
     again = await client.post(MACHINES, json={"name": "n1"}, headers=key("k"))
     assert (again.status, (await again.json())["code"]) == (409, "idempotency-unknown")
 

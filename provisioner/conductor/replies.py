@@ -6,22 +6,26 @@ that is gone, means that nobody knows whether it was carried out.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from datetime import datetime, timedelta
 
+import msgspec
 from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, Invalid
 from provisioner.model import Reply
+from provisioner.vault import Vault, VaultError
 
 KEPT = timedelta(hours=24)
 
 
 class Replies:
-    """Keeps answers for a day."""
+    """Keeps answers for a day; their bodies are sealed, since some tell a secret that is kept nowhere else."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, vault: Vault) -> None:
         self._ledger = ledger
+        self._vault = vault
         self._under_way: set[str] = set()
 
     async def begin(self, key: str, fingerprint: str) -> Reply | None:
@@ -58,7 +62,20 @@ class Replies:
                 " look whether it was done, then use a new key",
                 code="idempotency-unknown",
             )
-        return known
+        return replace(known, body=self._opened(known.body))
+
+    def _sealed(self, body: bytes) -> bytes:
+        return msgspec.json.encode(self._vault.seal(b64encode(body).decode()))
+
+    def _opened(self, body: bytes) -> bytes:
+        try:
+            return b64decode(self._vault.open(msgspec.json.decode(body)))
+        except VaultError as error:
+            raise Conflict(
+                "the request with this Idempotency-Key was carried out, but its answer was sealed with a key that the"
+                " key file has no more; look what came of it, then use a new key",
+                code="idempotency-unknown",
+            ) from error
 
     def _ended(self, before: datetime) -> list[str]:
         """Keys of answers older than this; they come in the order they were begun."""
@@ -76,7 +93,7 @@ class Replies:
             if begun is None:
                 return
             tx = self._ledger.transaction()
-            tx.put(replace(begun, status=status, headers=headers, body=body))
+            tx.put(replace(begun, status=status, headers=headers, body=self._sealed(body)))
             await tx.commit()
         finally:
             self._under_way.discard(key)

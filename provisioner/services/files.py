@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -112,5 +113,15 @@ class _ToldFile(web.FileResponse):
         except (ConnectionError, TimeoutError) as error:
             await self._ended(0, f"cut off: {error or type(error).__name__}")
             raise
+        except CancelledError:
+            # That is how we hear that the client hung up, or that we stop.
+            await self._ended(0, "cut off: the connection was closed")
+            raise
+        except (AssertionError, RuntimeError) as error:
+            # What aiohttp and asyncio raise, by version, for a connection that went before the first byte was sent.
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            await self._ended(0, "cut off: the connection was closed")
+            raise ConnectionResetError("the connection was closed") from error
         await self._ended(self.content_length or 0, "")
         return writer

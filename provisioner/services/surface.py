@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.replies import Replies
 from provisioner.services.idempotency import once
 from provisioner.services.openapi import document
@@ -24,7 +23,7 @@ class Surface:
 
     def __init__(
         self,
-        ledger: Ledger,
+        replies: Replies,
         version: str,
         shared: Iterable[Operation],
         people: Sequence[Operation] = (),
@@ -34,7 +33,7 @@ class Surface:
         self._shared = [*shared, own]
         self._people = people
         self._machines = machines
-        self._once = partial(once, replies=Replies(ledger))
+        self._once = partial(once, replies=replies)
         self._version = version
 
     @cached_property

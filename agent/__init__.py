@@ -17,6 +17,7 @@
     loop          the pure table: (standing, reply) -> (standing, action)
     registration  from a ticket to a token
     runner        one task from work order to ending
+    steps         the files of a task: rendered and written
     helpers       commands, shell functions and a Python module for scripts, as files
     provisioner_task  that module; it stands alone
     script        one script from start to exit, with timeout and cancellation
@@ -38,7 +39,9 @@
 
     client        requests with retries
     transport     one HTTP request over a socket
-    protocol      requests and replies as values
+    job_protocol  what is said of one job
+    protocol      what is said of a machine
+    messages      requests and replies as values
     config        agent.json
     cmdline       the kernel command line
     clock         time, as an argument

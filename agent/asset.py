@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from .client import Client
 from .errors import ConfigError, FileTrouble
 from .files import sha256_of
+from .job_protocol import put_asset, read_asset
 from .param import client_from
-from .protocol import put_asset, read_asset
 
 
 def main(words: Sequence[str]) -> int:

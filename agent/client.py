@@ -8,7 +8,7 @@ from typing import IO, Any, Callable, Protocol, TypeVar
 from .backoff import pause_seconds
 from .clock import Clock
 from .errors import Conflict, Denied, Missing, Refused, ServerAway
-from .protocol import Reply, Request
+from .messages import Reply, Request
 
 FOREVER = 0
 

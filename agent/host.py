@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Callable, Optional
 from urllib.parse import urlsplit
 
-from .protocol import Holder
+from .job_protocol import Holder
 from .version import VERSION
 
 # What `uname` says -> our word; anything else goes unchanged.

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 
 from .client import FOREVER, Client
 from .errors import Denied, Refused
-from .protocol import Request
+from .messages import Request
 
 _END = ".result"
 

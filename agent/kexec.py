@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from .client import Client
 from .errors import ConfigError, FileTrouble, Refused, ServerAway
-from .protocol import DOWNLOAD_TIMEOUT_SECONDS, Kernel, Request
+from .messages import Request
+from .protocol import DOWNLOAD_TIMEOUT_SECONDS, Kernel
 
 PROGRAM = "kexec"
 FETCH_TRIES = 3  # beyond this an ordinary reboot is the better way

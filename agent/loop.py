@@ -22,7 +22,8 @@ from enum import Enum
 from typing import Any, Callable, Optional, Union
 
 from .exits import COMPLETE_EXIT, POWEROFF_EXIT, REBOOT_EXIT, STOP_EXIT
-from .protocol import AgentFile, Kernel, Work, WorkOrder
+from .job_protocol import WorkOrder
+from .protocol import AgentFile, Kernel, Work
 
 REST_SECONDS = 30.0  # after a refusal that time alone may cure
 INSTALL_SUFFIX = "-install"  # in such an environment an installer runs, which does its own reboot

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,13 +31,9 @@ from .exits import (
 from .heartbeat import Heartbeat, interval_seconds
 from .helpers import MODULE_DIR
 from .interrupt import CANCELLED, STOPPED, Interrupt
-from .kept import KeptResults
-from .logs import JobLog, LogSender
-from .protocol import (
+from .job_protocol import (
     Holder,
     RenderedFile,
-    Request,
-    TaskFile,
     WorkOrder,
     append_log,
     heartbeat,
@@ -47,11 +42,15 @@ from .protocol import (
     start_job,
     upload_actions,
 )
+from .kept import KeptResults
+from .logs import JobLog, LogSender
+from .messages import Request
 from .provisioner_task import FAILURE_FILE, PROGRESS_FILE
 from .render import Renderer
 from .script import GRACE_SECONDS, TIMED_OUT, Script, ScriptExit, command_line
 from .spool import Place as SpoolPlace
 from .spool import Spool
+from .steps import Step, mode_of, render_steps, script_name, write_file
 
 UNPROCESSABLE = 422
 STOP_LOG_SECONDS = 5.0  # told to stop, we deliver the log for so long and leave the rest; the supervisor waits longer
@@ -87,16 +86,6 @@ class Place:
     def spool_place(self) -> SpoolPlace:
         """Where a job's output is kept."""
         return self.spool if self.spool.folder else replace(self.spool, folder=self.work_dir or None)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One file of a task, rendered."""
-
-    file: TaskFile
-    path: str
-    content: str
-    is_last_script: bool
 
 
 class Runner:
@@ -226,7 +215,7 @@ class Runner:
             if interrupt.reason:
                 return _interrupted(interrupt.reason, interrupt.detail, None, order)
             if step.path:
-                write_file(step.path, step.content, _mode(step.file, 0o644))
+                write_file(step.path, step.content, mode_of(step.file, 0o644))
                 log.line(f"wrote {step.path}")
             elif ending is None:
                 log.line(f"runs {step.file.name}")
@@ -239,8 +228,8 @@ class Runner:
         return ending or Ending(FINISHED, COMPLETE_EXIT, 0)
 
     def _run_script(self, order: WorkOrder, step: Step, folder: str, script: Script) -> ScriptExit:
-        path = os.path.join(folder, _script_name(step.file.name))
-        write_file(path, step.content, _mode(step.file, 0o700) | 0o500)
+        path = os.path.join(folder, script_name(step.file.name))
+        write_file(path, step.content, mode_of(step.file, 0o700) | 0o500)
         words = command_line(step.content, step.file.interpreter, path)
         try:
             return script.run(words, folder, self._environment(order, folder))
@@ -299,63 +288,6 @@ def _result(job: str, holder: Holder, ending: Ending) -> Request:
     return report_result(
         job, holder, ending.state, ending.exit_state, ending.exit_code, ending.message, ending.runnable
     )
-
-
-def render_steps(order: WorkOrder, renderer: Renderer, folder: str) -> list[Step]:
-    """All files of a task rendered, before any of them is used. Raises `RenderError` and `TaskError`."""
-    scripts = [number for number, file in enumerate(order.files) if file.is_script]
-    last_script = scripts[-1] if scripts else -1
-    steps = []
-    for number, file in enumerate(order.files):
-        content = _render(renderer, order, file.template, file.source)
-        path = _render(renderer, order, f"path of {file.name}", file.path) if file.path else ""
-        steps.append(Step(file, _absolute(path, folder), content, number == last_script))
-    return steps
-
-
-def _render(renderer: Renderer, order: WorkOrder, name: str, source: str) -> str:
-    """Render one source that may include the order's templates, one of which may have the same name."""
-    if order.templates.get(name, source) != source:
-        name = f"file:{name}"
-    return renderer.render(name, {**order.templates, name: source}, order.context)
-
-
-def _absolute(path: str, folder: str) -> str:
-    if not path:
-        return ""
-    whole = os.path.normpath(os.path.join(folder, path))
-    if not os.path.isabs(path) and not whole.startswith(folder + os.sep):
-        raise TaskError(f"the path {path!r} leads out of the task's folder; write it from / if that is meant")
-    return whole
-
-
-def write_file(path: str, content: str, mode: int) -> None:
-    """Write a file with exactly this mode, making its folders; it is never readable by more than the mode allows.
-
-    What is there already and is no plain file (a device, a file of the kernel) takes the contents and keeps its mode.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode & 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content.encode("utf-8", "surrogateescape"))
-        file.flush()
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            with suppress(PermissionError):  # files of the kernel take contents but no modes
-                os.fchmod(descriptor, mode)
-
-
-def _mode(file: TaskFile, usual: int) -> int:
-    if not file.mode:
-        return usual
-    try:
-        return int(file.mode, 8)
-    except ValueError as error:
-        raise TaskError(f"the mode {file.mode!r} of {file.name} is not octal, like 0755") from error
-
-
-def _script_name(name: str) -> str:
-    """A file name that tells in `ps` what runs."""
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name) or "script"
 
 
 def _read_progress(folder: str) -> Optional[int]:

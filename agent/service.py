@@ -27,12 +27,13 @@ from .helpers import install
 from .host import boot_id, greeting, registration_card
 from .interrupt import STOPPED, Interrupt
 from .inventory import collect
+from .job_protocol import Holder
 from .kept import KeptResults
 from .kexec import PROGRAM as KEXEC
 from .kexec import KernelLoader
 from .loop import Outcome
 from .power import SYSRQ_PATH, perform
-from .protocol import AgentFile, Holder, put_inventory
+from .protocol import AgentFile, put_inventory
 from .registration import join
 from .render import Renderer
 from .runner import Place, Runner

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
-from . import protocol
+from . import job_protocol, protocol
 from .client import Client
 from .clock import Clock
 from .errors import Conflict, Denied, Missing, Nonsense, Refused, ServerAway
@@ -46,7 +46,7 @@ PREPARE_TRIES = 3  # preparing helps a reboot; not being able to must not hinder
 class JobRunner(Protocol):
     """Does work orders."""
 
-    def run(self, order: protocol.WorkOrder) -> Optional[Ending]:
+    def run(self, order: job_protocol.WorkOrder) -> Optional[Ending]:
         """None: nothing follows from it."""
 
 
@@ -90,7 +90,7 @@ class Session:
         runner: JobRunner,
         clock: Clock,
         machine: str,
-        holder: protocol.Holder,
+        holder: job_protocol.Holder,
         new_key: Callable[[], str],
         note: Callable[[str], None],
         jitter: Callable[[], float] = lambda: 0.0,
@@ -164,11 +164,11 @@ class Session:
         return self._prepare_reboot()
 
     def _claim(self) -> Reply:
-        order = self._client.call(protocol.claim(self._machine, self._holder, self._new_key()))
+        order = self._client.call(job_protocol.claim(self._machine, self._holder, self._new_key()))
         if not order:
             return NothingToDo()
         self._last_reason = ""
-        return Ordered(protocol.read_work_order(order))
+        return Ordered(job_protocol.read_work_order(order))
 
     def _look(self, revision: Optional[int]) -> Reply:
         work = protocol.read_work(self._client.call(protocol.look(self._machine, revision, self._jitter())))

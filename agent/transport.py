@@ -17,7 +17,7 @@ from typing import IO, Optional
 from urllib.parse import urlsplit
 
 from .errors import ConfigError, FileTrouble, ServerAway
-from .protocol import Reply, Request
+from .messages import Reply, Request
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_REPLY_BYTES = 64 * 1024 * 1024  # a work order carries templates; nothing honest is larger

@@ -8,7 +8,7 @@ import pytest
 
 from agent.asset import attach, job_from, main
 from agent.errors import ConfigError, FileTrouble, Refused, ServerAway
-from agent.protocol import Reply, Request
+from agent.messages import Reply, Request
 from tests.fakes.agent_parts import client, reply
 from tests.fakes.agent_server import MACHINE, TOKEN, FakeServer, script
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Conflict, Denied, Missing, Refused, ServerAway, Stopped
-from agent.protocol import Request
+from agent.messages import Request
 from tests.fakes.agent_parts import FakeClock, Notes, PlayedTransport, client, reply
 
 REQUEST = Request("POST", "/api/v1/x", b"{}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.host import architecture, boot_id, firmware, greeting, local_address, macs, registration_card
-from agent.protocol import Holder
+from agent.job_protocol import Holder
 from agent.version import VERSION
 from tests.fakes.trees import SERVER, plant
 

@@ -4,8 +4,9 @@ import stat
 from pathlib import Path
 
 from agent.errors import Stopped
+from agent.job_protocol import Holder, report_result
 from agent.kept import KeptResults
-from agent.protocol import Holder, Request, report_result
+from agent.messages import Request
 from tests.fakes.agent_parts import Notes, PlayedTransport, client, reply
 
 BOOT = "boot-1"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.job_protocol import WorkOrder
 from agent.loop import (
     TABLE,
     AskNextStage,
@@ -38,7 +39,7 @@ from agent.loop import (
     begin,
     step,
 )
-from agent.protocol import AgentFile, Kernel, Work, WorkOrder
+from agent.protocol import AgentFile, Kernel, Work
 
 ORDER = WorkOrder("j", "t", "s", "w", 1, 0, 0, 0, (), {}, {}, {})
 WORK = Work(7, True, "w", "s", "discovery", 3, 1, True)

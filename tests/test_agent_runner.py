@@ -14,7 +14,8 @@ from agent.errors import Denied, ServerAway
 from agent.exits import Ending
 from agent.helpers import install
 from agent.interrupt import Interrupt
-from agent.protocol import Holder, Reply, WorkOrder, read_work_order
+from agent.job_protocol import Holder, WorkOrder, read_work_order
+from agent.messages import Reply
 from agent.render import Renderer
 from agent.runner import Place, Runner
 from agent.spool import Place as SpoolPlace

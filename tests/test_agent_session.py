@@ -6,8 +6,10 @@ import pytest
 
 from agent.errors import ServerAway, Stopped
 from agent.exits import Ending
+from agent.job_protocol import Holder, WorkOrder
 from agent.loop import Outcome
-from agent.protocol import AgentFile, Holder, Kernel, Reply, WorkOrder
+from agent.messages import Reply
+from agent.protocol import AgentFile, Kernel
 from agent.session import Session, Talents
 from tests.fakes.agent_parts import FakeClock, Notes, RoutedTransport, client, in_turn, reply
 

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import pytest
 
 from agent.errors import ConfigError, FileTrouble, ServerAway
-from agent.protocol import Request
+from agent.messages import Request
 from agent.transport import HttpTransport
 
 

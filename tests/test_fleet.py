@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ServerAway
-from agent.protocol import Reply, Request
+from agent.messages import Reply, Request
 from tests.fleet.audit import Books, Immutable, faults, read
 from tests.fleet.inside import inside
 from tests.fleet.journal import Journal

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from agent.protocol import API, Request
+from agent.messages import API, Request
 from agent.render import Renderer
 from tests.bench.figures import Figure, percentile
 from tests.bench.pack import WORKFLOW, write

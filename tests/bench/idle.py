@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 
 from agent.loop import Outcome
-from agent.protocol import API, LONG_POLL_SECONDS
+from agent.messages import API
+from agent.protocol import LONG_POLL_SECONDS
 from agent.render import Renderer
 from tests.bench.figures import Figure
 from tests.bench.process import Process, real_server, serving

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.client import Client
 from agent.errors import Stopped
-from agent.protocol import Reply, Request
+from agent.messages import Reply, Request
 
 
 class FakeClock:

@@ -13,7 +13,7 @@ from json import loads
 from typing import Any
 from urllib.parse import unquote
 
-from agent.protocol import API, Reply, Request
+from agent.messages import API, Reply, Request
 
 FINAL = frozenset({"finished", "failed", "abandoned", "cancelled"})
 # What can never be another again once a job is final.

@@ -13,8 +13,10 @@ from uuid import UUID
 from agent.client import Client
 from agent.cmdline import BootWords, parse
 from agent.errors import Denied, Refused, ServerAway
+from agent.job_protocol import Holder
 from agent.loop import Outcome
-from agent.protocol import Holder, Registration, Request, put_inventory
+from agent.messages import Request
+from agent.protocol import Registration, put_inventory
 from agent.registration import join
 from agent.render import Renderer
 from agent.session import Session

@@ -11,7 +11,7 @@ from types import TracebackType
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from agent.errors import ServerAway
-from agent.protocol import Reply, Request
+from agent.messages import Reply, Request
 from tests.fleet.journal import Journal
 from tests.fleet.strand import wait_for
 

@@ -15,8 +15,7 @@ from agent.client import FOREVER, Client
 from agent.errors import AgentError, Conflict, Missing, Nonsense, Refused, RenderError, ServerAway, TaskError
 from agent.exits import COMPLETE_EXIT, FAILED, FAILED_EXIT, FINISHED, INCOMPLETE, Ending, after_script
 from agent.heartbeat import interval_seconds, read_answer
-from agent.logs import JobLog
-from agent.protocol import (
+from agent.job_protocol import (
     Holder,
     RenderedFile,
     WorkOrder,
@@ -24,13 +23,14 @@ from agent.protocol import (
     heartbeat,
     read_log_size,
     report_result,
-    set_param,
     start_job,
     upload_actions,
 )
+from agent.logs import JobLog
+from agent.protocol import set_param
 from agent.render import Renderer
-from agent.runner import render_steps
 from agent.spool import Spool
+from agent.steps import render_steps
 from tests.fleet.plan import Act, Plan
 from tests.fleet.strand import StrandClock
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from provisioner.bodies import DEEPEST
 from provisioner.errors import Conflict, FieldError, Invalid
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 # More than any change by hand or program needs; each one copies a part of the document.
 _OPERATIONS_LIMIT = 1000
+# A document that is copied into itself doubles, so that a few lines of patch would otherwise fill all memory.
+_COPIED_LIMIT = 1_000_000
+# What is put at the end of what was put before goes deeper than any body may; what walks through it must end.
+_DEEPEST_RESULT = 2 * DEEPEST
 
 
 def merge(document: Any, patch: Any) -> Any:
@@ -46,7 +51,10 @@ class Step(NamedTuple):
             raise self.invalid(name, f"{text[:60]!r} is no JSON pointer such as /params/rack~1row")
         if re.search(r"~(?![01])", text):
             raise self.invalid(name, f"{text[:60]!r} has a ~ that is not followed by 0 or 1")
-        return [each.replace("~1", "/").replace("~0", "~") for each in text.split("/")[1:]]
+        steps = text.split("/")[1:]
+        if len(steps) > _DEEPEST_RESULT:
+            raise self.invalid(name, f"leads more than {_DEEPEST_RESULT} levels down")
+        return [each.replace("~1", "/").replace("~0", "~") for each in steps]
 
     @property
     def value(self) -> Any:
@@ -70,6 +78,7 @@ def apply(document: Any, patch: Any) -> Any:
         raise Invalid("a json-patch is a list of operations", fields=(FieldError("body", "is no list"),))
     if len(patch) > _OPERATIONS_LIMIT:
         raise Invalid(f"a json-patch has at most {_OPERATIONS_LIMIT} operations", code="patch-invalid")
+    room = _COPIED_LIMIT
     for place, sent in enumerate(patch):
         if not isinstance(sent, Mapping):
             raise Invalid(f"[{place}]: is no object", fields=(FieldError(f"[{place}]", "is no object"),))
@@ -77,8 +86,40 @@ def apply(document: Any, patch: Any) -> Any:
         name = step.text("op")
         if name not in _OPERATIONS:
             raise step.invalid("op", f"{name[:60]!r} is not one of: {', '.join(_OPERATIONS)}")
+        if name == "copy":
+            room -= _weight(_find(document, step.pointer("from"), step, "from"))
+            if room < 0:
+                raise step.invalid("from", f"the patch copies more than {_COPIED_LIMIT} characters in all")
         document = _OPERATIONS[name](document, step)
+    _refuse_depth(document)
     return document
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _weight(value: Any) -> int:
+    """Roughly how many characters of JSON it is."""
+    weight, left = 0, [value]
+    while left:
+        each = left.pop()
+        weight += 1 + (len(each) if isinstance(each, str) else 0)
+        if isinstance(each, Mapping):
+            weight += sum(map(len, each))
+        left.extend(_inside(each))
+    return weight
+
+
+def _refuse_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(_DEEPEST_RESULT):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return
+    raise Invalid(f"the result is nested more than {_DEEPEST_RESULT} levels deep", code="patch-invalid")
 
 
 def _add(document: Any, step: Step) -> Any:

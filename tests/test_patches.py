@@ -104,6 +104,20 @@ def test_a_test_that_does_not_hold_is_a_conflict(value):
     assert caught.value.code == "patch-test-failed"
 
 
+def test_a_document_copied_into_itself_does_not_fill_the_memory():
+    bomb = [{"op": "copy", "from": "/a", "path": f"/a/{name}"} for name in range(60)]
+    with pytest.raises(Invalid, match="copies more than"):
+        apply({"a": {"b": "x" * 100}}, bomb)
+
+
+def test_a_document_that_grows_ever_deeper_is_refused():
+    digger = [{"op": "add", "path": "/a" * depth, "value": {}} for depth in range(1, 999)]
+    with pytest.raises(Invalid, match="levels down"):
+        apply({}, digger)
+    with pytest.raises(Invalid, match="nested more than"):
+        apply({"a": {}}, [{"op": "copy", "from": "/a", "path": "/a/a"}] * 300)
+
+
 def test_a_patch_without_end_is_refused():
     with pytest.raises(Invalid, match="at most 1000"):
         apply({}, [{"op": "test", "path": "", "value": {}}] * 1001)

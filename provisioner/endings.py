@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.model import ExitState, Hold, Job, JobState, Machine, Task
+from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Task
 from provisioner.plan import at_place, hold
 
 AGENT_TO_COME_BACK = "its agent to come back"
@@ -81,6 +81,16 @@ def _back_off(ended: Ended) -> Machine:
     pause = min(retry.backoff_seconds * 2 ** min(ended.retries, _DOUBLINGS), retry.max_backoff_seconds)
     later = ended.now + timedelta(seconds=pause * (1 - ended.jitter / 2))
     return replace(ended.machine, not_before=later, retries=ended.machine.retries + (not ended.job.repair))
+
+
+def mend_pause(machine: Machine, task: Task | None, now: datetime) -> Machine:
+    """Let the machine go on whose next attempt is further ahead than the longest pause of its task.
+
+    The clock has been set back since, and nobody is to wait for an hour because it was wrong by one.
+    """
+    longest = timedelta(seconds=(task.retry if task is not None else Retry()).max_backoff_seconds)
+    too_far = machine.not_before is not None and machine.not_before - now > longest
+    return replace(machine, not_before=None) if too_far else machine
 
 
 def _too_often(ended: Ended) -> bool:

@@ -98,7 +98,7 @@ class Engine(Protocol):
     def next_stage(self) -> None: ...
     def pass_seconds(self, seconds: float) -> None: ...
     def step_clock(self, seconds: float) -> None: ...
-    def drop_silent(self) -> None: ...
+    def tick(self) -> None: ...
     def crash(self, during: Callable[[Engine], Any] | None, turns: int) -> None: ...
     def close(self) -> None: ...
 
@@ -227,7 +227,7 @@ class History(RuleBasedStateMachine):
             self.attempt(lambda: self.engine.hello(*self.agents[-1], at.agent.bootenv or at.bootenv))
         elif what == "time":
             self.engine.pass_seconds(data.draw(st.sampled_from([1, 10, 31, 61])))
-            self.engine.drop_silent()
+            self.engine.tick()
         elif what == "clock":
             self.clock_is_set(data.draw(st.sampled_from([-3600, -1, 3600])))
         else:
@@ -318,7 +318,7 @@ class History(RuleBasedStateMachine):
     def clock_is_set(self, seconds: float) -> None:
         live = {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
         self.engine.step_clock(seconds)
-        self.engine.drop_silent()
+        self.engine.tick()
         assert live == {key for key, job in self.engine.jobs().items() if job.state in LIVE_STATES}
 
     def check(self) -> None:
@@ -428,6 +428,7 @@ class History(RuleBasedStateMachine):
                 self.boots_up(elsewhere=False)
                 continue
             self.engine.pass_seconds(700)
+            self.engine.tick()
             boot_id, instance = at.agent.boot_id, self.agents[-1][1]
             claimed = self.engine.claim(boot_id)
             if claimed is not None:

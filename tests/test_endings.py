@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provisioner.endings import ENDED_TABLE, Ended, after_job, ended_row
+from provisioner.endings import ENDED_TABLE, Ended, after_job, ended_row, mend_pause
 from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Task
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -269,3 +269,12 @@ def test_in_single_step_a_hold_keeps_its_own_reason():
 def test_every_end_has_a_row_and_never_moves_more_than_one_place(state, exit_state, task):
     got = after_job(machine(), job(state, exit_state=exit_state), task, NOW)
     assert got.current_task == 2 and got.tasks == TASKS
+
+
+@pytest.mark.parametrize(("ahead", "left"), [(299, 299), (300, 300), (301, None), (3600, None)])
+def test_a_pause_that_a_clock_set_back_made_longer_than_its_longest_is_over(ahead, left):
+    waits = machine(not_before=NOW + timedelta(seconds=ahead))
+    for task in (wipe(), None):
+        after = mend_pause(waits, task, NOW)
+        assert after.not_before == (None if left is None else NOW + timedelta(seconds=left))
+    assert mend_pause(machine(), wipe(), NOW) == machine()

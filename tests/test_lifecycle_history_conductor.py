@@ -109,8 +109,9 @@ class Conductor:
     def step_clock(self, seconds: float) -> None:
         self._parts.clock.step(seconds)
 
-    def drop_silent(self) -> None:
+    def tick(self) -> None:
         self._do(self._parts.jobs.drop_silent())
+        self._do(self._parts.jobs.mend_pauses())
 
     def crash(self, during: Callable[[Engine], Any] | None, turns: int) -> None:
         """End without a word, perhaps in the middle of something, and begin again with what is on disk."""

@@ -9,7 +9,7 @@ from hypothesis import settings
 from msgspec.structs import replace
 
 from provisioner.claims import Answer, Asked, claim
-from provisioner.endings import after_job
+from provisioner.endings import after_job, mend_pause
 from provisioner.errors import Conflict, Refused
 from provisioner.hellos import came_up
 from provisioner.lifecycle import SERVER_BOOT_ID, cancel_job, end_job, lose_job, start_job
@@ -215,8 +215,9 @@ class Core:
     def step_clock(self, seconds):
         self._now += timedelta(seconds=seconds)
 
-    def drop_silent(self):
+    def tick(self):
         job = self.current()
+        self._machine = mend_pause(self._machine, TASK.get(job.task) if job else None, self._now)
         if job is None or job.state is not JobState.RUNNING or job.boot_id == SERVER_BOOT_ID:
             return
         if self._passed - self._heard.setdefault(job.id, self._passed) >= WINDOW_SECONDS:

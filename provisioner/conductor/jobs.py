@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from random import random
 from time import monotonic
 
@@ -18,13 +17,13 @@ from provisioner.conductor.finding import refuse_locked
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.record import save_job_end, save_machine
-from provisioner.endings import after_job
+from provisioner.endings import after_job, mend_pause
 from provisioner.errors import NotFound, Refused
 from provisioner.events import Event
 from provisioner.expand import declared_by
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
 from provisioner.masking import Mask
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Retry, Task
+from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
 from provisioner.store.logs import JobLogs
 
 
@@ -220,19 +219,13 @@ class Jobs:
         await tx.commit()
 
     async def mend_pauses(self) -> None:
-        """Let machines go on whose next attempt is further ahead than the longest pause of their task.
-
-        The clock has been set back since, and nobody is to wait for an hour because it was wrong by one.
-        """
+        """Let machines go on that the clock, which has been set back since, would keep waiting."""
         tx = self._ledger.transaction(by="clock")
         for machine in self._ledger.all(Machine):
-            if machine.not_before is None:
-                continue
-            job = self._ledger.get(Job, machine.current_job)
-            task = self._task(job.task) if job is not None else None
-            longest = (task.retry if task is not None else Retry()).max_backoff_seconds
-            if machine.not_before - tx.now > timedelta(seconds=longest):
-                save_machine(tx, machine, replace(machine, not_before=None))
+            if machine.not_before is not None:
+                job = self._ledger.get(Job, machine.current_job)
+                task = self._task(job.task) if job is not None else None
+                save_machine(tx, machine, mend_pause(machine, task, tx.now))
         await tx.commit()
 
     async def resume_actions(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -60,6 +61,13 @@ async def test_a_token_is_given_out_with_the_command_that_uses_it(tmp_path: Path
         assert (await parts.events("access.join"))[0][0] == given["name"]
 
 
+async def test_no_token_looks_like_an_option_to_the_line_that_it_stands_in(tmp_path: Path) -> None:
+    # One in 64 random words of base64 begins with a dash, and the script answered it with its usage.
+    async with operator(tmp_path) as (_, client):
+        given = await (await client.post(TOKENS, json={})).json()
+        assert re.fullmatch("[0-9a-f]{64}", given["token"])
+
+
 async def test_a_token_that_was_taken_back_is_refused(tmp_path: Path) -> None:
     async with operator(tmp_path) as (parts, client):
         given = await (await client.post(TOKENS, json={})).json()
@@ -109,7 +117,9 @@ async def test_one_line_makes_a_host_a_machine_that_does_its_work(tmp_path: Path
 
         change = {"workflow": "hello", "params": {"hello/lines": 2, "hello/pause": 0}}
         assert (await session.patch(f"/api/v1/machines/{machine.id}", json=change)).status == 200
-        code, said = await sh(f"python3 -I {agent} run --config {settings} --once --keep-power --results-dir {root}/run")
+        code, said = await sh(
+            f"python3 -I {agent} run --config {settings} --once --keep-power --results-dir {root}/run"
+        )
         assert code == 0, said
         jobs = (await (await session.get("/api/v1/jobs")).json())["items"]
         assert [(job["task"], job["state"]) for job in jobs if ":" not in job["task"]] == [("hello", "finished")], said

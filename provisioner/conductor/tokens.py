@@ -151,7 +151,8 @@ class Tokens:
     async def issue_join(self, hours: float, uses: int, description: str, by: Principal) -> tuple[Token, str]:
         """A join token for so many hosts, and its secret."""
         tx = self._ledger.transaction(by=str(by))
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        # In hexadecimal: people put it into a command line, where a word with a dash in front is an option.
+        secret = secrets.token_hex(_SECRET_BYTES)
         token: Token = tx.put(
             Token(
                 digest=digest(secret),

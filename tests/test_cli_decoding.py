@@ -2,7 +2,7 @@
 
 import pytest
 
-from provisioner.cli.decoding import event_of, job_of, machine_of
+from provisioner.cli.decoding import event_of, exact_of, job_of, machine_of
 from provisioner.cli.exits import Failure
 from provisioner.model import JobState
 from tests.fakes.api import event, job, machine
@@ -24,3 +24,8 @@ def test_what_is_not_understood_says_why() -> None:
     with pytest.raises(Failure, match="the server's answer is not understood") as caught:
         job_of(job("1", "2", state="levitating"))
     assert "different versions" in caught.value.advice
+
+
+def test_a_time_is_shown_to_the_second() -> None:
+    assert exact_of("2026-11-21T09:34:58.855709Z") == "2026-11-21 09:34:58 UTC"
+    assert exact_of(None) == ""

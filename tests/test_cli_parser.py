@@ -76,3 +76,9 @@ def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse(words)
     assert end.value.code == 2
+
+
+def test_without_a_command_only_that_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([])
+    assert capsys.readouterr().err.endswith("the following arguments are required: COMMAND\n")

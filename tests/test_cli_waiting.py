@@ -57,6 +57,12 @@ def test_a_condition_is_shown_as_it_was_written() -> None:
     assert [str(Condition("a.b", "c")), str(Condition("a", "", True))] == ["a.b=c", "a!="]
 
 
+async def test_a_field_that_there_is_not_is_refused_rather_than_waited_for(cli: CommandLine) -> None:
+    result = await cli("machines", "wait", "web-1", "--until", "stge=deploy", "--timeout", "1h")
+    assert result.code == Exit.USAGE
+    assert "no field 'stge'; there is: " in result.err and "workflow" in result.err
+
+
 async def test_a_machine_is_waited_for_until_it_is_done(api: FakeApi, cli: CommandLine) -> None:
     cli.on_sleep = lambda: api.machines[WEB].update(done=True) if len(cli.sleeps) == 3 else None
     result = await cli("machines", "wait", "web-1")

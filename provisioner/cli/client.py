@@ -48,7 +48,7 @@ class Refusal(Failure):
         errors = problem.get("errors") or ()
         super().__init__(
             str(problem.get("detail") or problem.get("title") or f"the server answered with HTTP status {status}"),
-            _advice(status, server),
+            _advice(status, server) if problem.get("code") != "login-refused" else "",
             _EXITS.get(status, Exit.FAILED),
             code=str(problem.get("code") or status),
             object=str(problem.get("object") or ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec.structs import fields
 from provisioner.cli.exits import Failure
 from provisioner.events import Event
 from provisioner.model import Job, Machine
+from provisioner.services.ui_words import exact
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -40,3 +42,8 @@ def _value(shown: Mapping[str, Any], cls: type[S]) -> S:
             f"the server's answer is not understood: {error}",
             "client and server are of different versions: use the client that came with the server",
         ) from error
+
+
+def exact_of(time: str | None) -> str:
+    """A time of the API as people read it, '' when there is none."""
+    return exact(datetime.fromisoformat(time)) if time else ""

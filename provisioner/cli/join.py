@@ -5,6 +5,7 @@ from __future__ import annotations
 from provisioner.cli.changing import done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.decoding import exact_of
 
 
 def _list(session: Session) -> None:
@@ -14,7 +15,7 @@ def _list(session: Session) -> None:
         return
     session.output.table(
         ("NAME", "HOSTS LEFT", "UNTIL", "DESCRIPTION"),
-        ((each["name"], each["uses"], each["expires_at"], each["description"]) for each in tokens),
+        ((each["name"], each["uses"], exact_of(each["expires_at"]), each["description"]) for each in tokens),
         "no join tokens",
     )
 

@@ -96,6 +96,8 @@ def _fields(each: Row, job: Job | None, session: Session) -> dict[str, object]:
         "tasks": f"{each.progress.done} of {each.progress.total} done" if each.progress.total else "",
         "next task": each.progress.following,
         "current job": f"{short(job.id)} {job.task} ({job.state.value})" if job else "",
+        "stops": "after every job" if machine.step else "",
+        "stops before": machine.stop_before,
         "errors": machine.errors,
         "locked": "yes" if machine.locked else "",
         "may erase": grants,

@@ -84,7 +84,8 @@ def top_parser() -> ArgumentParser:
     )
     _add_common(parser, None, False)
     parser.add_argument("group", metavar="COMMAND", choices=GROUPS, help="see below; COMMAND --help says more")
-    parser.add_argument("rest", nargs=REMAINDER, help=SUPPRESS)
+    # Else "rest", which is no word of ours, would be missed beside COMMAND.
+    parser.add_argument("rest", nargs=REMAINDER, help=SUPPRESS).required = False
     return parser
 
 

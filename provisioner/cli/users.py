@@ -6,6 +6,7 @@ from provisioner.cli.access import ask_password
 from provisioner.cli.changing import confirmed, done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.decoding import exact_of
 from provisioner.cli.exits import Exit
 
 
@@ -15,7 +16,9 @@ def _list_users(session: Session) -> None:
         session.output.json(users)
         return
     session.output.table(
-        ("NAME", "ROLE", "SINCE"), ((each["name"], each["role"], each["created_at"]) for each in users), "no users"
+        ("NAME", "ROLE", "SINCE"),
+        ((each["name"], each["role"], exact_of(each["created_at"])) for each in users),
+        "no users",
     )
 
 
@@ -53,7 +56,13 @@ def _list_tokens(session: Session) -> None:
     session.output.table(
         ("ID", "FOR", "OF", "UNTIL", "DESCRIPTION"),
         (
-            (each["id"], each["purpose"], each["subject"], each["expires_at"] or "for ever", each["description"])
+            (
+                each["id"],
+                each["purpose"],
+                each["subject"],
+                exact_of(each["expires_at"]) or "for ever",
+                each["description"],
+            )
             for each in tokens
         ),
         "no tokens",

@@ -76,6 +76,7 @@ class _Wait:
 
     def all(self, kind: str, found: list[Json]) -> list[Json]:
         """Wait for each of them; answers them as they are then. Raises Failure when it is in vain."""
+        self._refuse_unknown(kind, found)
         began = self.session.terminal.now()
         allowed = self.session.options.timeout
         while True:
@@ -88,6 +89,15 @@ class _Wait:
                 raise self._too_late(kind, waiting, allowed)
             self.session.terminal.sleep(PAUSE_SECONDS)
             found = [self._again(kind, each) for each in found]
+
+    def _refuse_unknown(self, kind: str, found: list[Json]) -> None:
+        """A field that is misspelt would be waited for in vain."""
+        for shown in found:
+            for each in self.conditions:
+                if each.path not in shown and each.path.partition(".")[0] not in shown:
+                    fields = ", ".join(sorted(shown))
+                    message = f"{kind} have no field {each.path!r}; there is: {fields}"
+                    raise Failure(message, exit=Exit.USAGE, code="usage", object=each.path)
 
     def _fits(self, shown: Json) -> bool:
         return all(each.holds(shown) for each in self.conditions)

@@ -83,7 +83,7 @@ UP_TABLE: tuple[UpRow, ...] = (
     ),
     UpRow(
         "in single-step",
-        "the machine is in single-step, had to boot after a job, and has more to do",
+        "the machine is in single-step and had to boot after a job",
         "held for the next job",
         lambda up: up.machine.step and not up.machine.runnable and up.job is not None and not up.going_on,
         lambda up: hold_for_step(up.machine, up.job) if up.job is not None else up.machine,

@@ -94,7 +94,7 @@ async def test_a_disk_that_fails_does_not_end_the_clock(ledger: Ledger, tmp_path
         """A store that fails every time."""
 
         async def keep_house(self) -> None:
-            raise StoreError("the disk is full")
+            raise PermissionError(13, "Permission denied", "assets")
 
         async def follow(self) -> None:
             ticked.set()

@@ -69,6 +69,6 @@ async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
         try:
             await work()
-        except StoreError as error:
-            log.error("clock.tick_failed", error=error.message)
+        except (StoreError, OSError) as error:
+            log.error("clock.tick_failed", error=str(error))
         await asyncio.sleep(seconds)

@@ -64,3 +64,9 @@ async def test_users_and_tokens_are_no_business_of_the_provisioning_network(part
     async with serving(parts.agents_app(), await parts.secret()) as client:
         for path in ("users", "tokens"):
             assert (await client.get(f"{API}/{path}")).status == 404
+
+
+async def test_no_cache_keeps_an_answer_that_tells_a_secret(client):
+    login = await client.post("/api/v1/login", json={"username": "admin", "password": PASSWORD})
+    made = await client.post("/api/v1/tokens", json={})
+    assert [answer.headers.get("Cache-Control") for answer in (login, made)] == ["no-store", "no-store"]

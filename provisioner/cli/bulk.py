@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from provisioner.cli.changing import confirmed, done, pair, value_of
 from provisioner.cli.client import PAUSE_SECONDS, Client, at
 from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.decoding import exact_of
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import short
 
@@ -112,7 +113,7 @@ def _list(session: Session) -> None:
                 each["state"],
                 f"{len(each['results'])}/{each['total']}",
                 each["started_by"],
-                each["started_at"],
+                exact_of(each["started_at"]),
                 each["error"],
             )
             for each in operations

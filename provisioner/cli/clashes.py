@@ -5,6 +5,7 @@ from __future__ import annotations
 from provisioner.cli.changing import done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.decoding import exact_of
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine, short
 
@@ -22,7 +23,7 @@ def _list(session: Session) -> None:
             (
                 each["mac"],
                 [names.get(one, short(one)) for one in each["machines"]],
-                each["last_seen_at"],
+                exact_of(each["last_seen_at"]),
                 each["reason"],
             )
             for each in clashes

@@ -159,7 +159,7 @@ class Access:
         """Log in: a token for a user name and password."""
         said = await body(request, LoginBody)
         secret = await self._tokens.log_in(said.username, said.password, TokenPurpose.API, request.remote or "")
-        return json(LoginAnswer(secret))
+        return json(LoginAnswer(secret), headers={"Cache-Control": "no-store"})
 
     async def log_out(self, request: web.Request) -> web.Response:
         """End the token that is sent."""

@@ -90,7 +90,8 @@ class JoinRoutes:
         token, secret = await self._tokens.issue_join(asked.hours, asked.uses, asked.description, principal(request))
         server = server_url(*self._address(), asked_host=request.host)
         command = f"curl -fsS {server}/join.sh | sh -s -- {secret}"
-        return json(NewJoinToken(token.subject, secret, command, token.uses, token.expires_at), status=201)
+        answer = NewJoinToken(token.subject, secret, command, token.uses, token.expires_at)
+        return json(answer, 201, {"Cache-Control": "no-store"})
 
     async def end_token(self, request: web.Request) -> web.Response:
         """Take a join token back; hosts that have joined stay."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.api import FakeApi, machine
-from tests.fakes.terminal import CommandLine
+from tests.fakes.terminal import CommandLine, Keyboard
 
 
 @pytest.fixture
@@ -114,3 +114,12 @@ async def test_reservations_are_kept_listed_and_removed(api: FakeApi, cli: Comma
     api.objects["reservations"]["10.0.0.9"] |= {"description": ""}
     assert "52:54:00:00:00:01" in (await cli("reservations", "list")).out
     assert (await cli("reservations", "delete", "10.0.0.9")).code == 0
+
+
+async def test_subnets_and_reservations_are_deleted_after_a_question(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["subnets"] = {"rack": {"name": "rack"}}
+    api.objects["reservations"] = {"10.0.0.9": {"address": "10.0.0.9"}}
+    for words in (("subnets", "delete", "rack"), ("reservations", "delete", "10.0.0.9")):
+        assert (await cli(*words, stdin=Keyboard("n\n", person=True))).code == 1
+        assert (await cli(*words, "--yes", stdin=Keyboard("n\n", person=True))).code == 0
+    assert len(api.asked("DELETE")) == 2

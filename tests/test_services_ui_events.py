@@ -62,7 +62,7 @@ def event(kind, key="", by="", **data):
             "Begins its work anew (deploy, at stage write)",
         ),
         (event("machine.resume", "n1"), "Goes on at its task"),
-        (event("machine.revoke", "n1", disk="any"), "May not have disk any erased any more"),
+        (event("machine.revoke", "n1", disk="any"), "May not have any disk erased any more"),
         (event("machine.clash", "aa:bb", reason="twins"), "A newcomer with MAC aa:bb is held: twins"),
         (event("machine.resolve", "n1", macs=["aa:bb"]), "Was said to be the newcomer that was held (aa:bb)"),
         (event("param.reveal", "power/password"), "The secret value of power/password was shown"),
@@ -70,7 +70,7 @@ def event(kind, key="", by="", **data):
         (event("machine.inventory", changed=False), "Reported its inventory, unchanged"),
         (
             event("machine.grant", disk="any", expires_at="2026-03-01T16:00:00Z"),
-            "May have disk any erased (until 2026-03-01 16:00 UTC)",
+            "May have any disk erased (until 2026-03-01 16:00 UTC)",
         ),
         (event("job.create", "j", task="image", attempt=2), "Task image was handed out (attempt 2)"),
         (event("job.start", "j", task="image", resumed="incomplete"), "Task image goes on"),

@@ -74,7 +74,9 @@ def _grant_erase(session: Session) -> None:
     client, options = session.client(), session.options
     machine = find_machine(client, options.machine)
     granted = _grant(client, machine, options.disk, options.hours)
-    done(session, granted, f"what is on disk {options.disk} of {machine['name']} may be erased for {options.hours:g} h")
+    done(
+        session, granted, f"what is on {_disk(options.disk)} of {machine['name']} may be erased for {options.hours:g} h"
+    )
 
 
 def _grant(client: Client, machine: dict[str, Any], disk: str, hours: float) -> dict[str, Any]:
@@ -88,7 +90,11 @@ def _forbid_erase(session: Session) -> None:
     client, options = session.client(), session.options
     machine = find_machine(client, options.machine)
     client.send("DELETE", at("machines", machine["id"], "grants", options.disk))
-    session.output.line(f"disk {options.disk} of {machine['name']} may not be erased any more")
+    session.output.line(f"{_disk(options.disk)} of {machine['name']} may not be erased any more")
+
+
+def _disk(name: str) -> str:
+    return "any disk" if name == "any" else f"disk {name}"
 
 
 _HOURS: Argument = argument("--hours", type=float, default=1.0, metavar="N", help="for how long (default: 1)")

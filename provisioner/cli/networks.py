@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from provisioner.cli.changing import done
+from provisioner.cli.changing import confirmed, done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
@@ -74,10 +74,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _delete_subnet(session: Session) -> None:
+def _delete_subnet(session: Session) -> Exit | None:
     name = session.options.name
+    if not confirmed(session, f"delete subnet {name}?"):
+        return Exit.FAILED
     gone = session.client().send("DELETE", at("subnets", name)).json()
     done(session, gone, f"subnet {name} is removed; leases in it stay until they end")
+    return None
 
 
 def _list_leases(session: Session) -> None:
@@ -144,11 +147,16 @@ def _add_reservation(session: Session) -> None:
     done(session, made, f"{made['address']} is kept for {made['mac']}")
 
 
-def _delete_reservation(session: Session) -> None:
+def _delete_reservation(session: Session) -> Exit | None:
     address = session.options.address
+    if not confirmed(session, f"keep {address} for nobody?"):
+        return Exit.FAILED
     gone = session.client().send("DELETE", at("reservations", address)).json()
     done(session, gone, f"{address} is kept for nobody any more")
+    return None
 
+
+_YES = argument("--yes", action="store_true", help="without asking")
 
 SUBNETS = (
     Command("list", "the networks that DHCP answers on", _list_subnets),
@@ -169,7 +177,12 @@ SUBNETS = (
             argument("--description", default="", metavar="TEXT"),
         ),
     ),
-    Command("delete", "let DHCP answer there no more", _delete_subnet, (argument("name", metavar="NAME"),)),
+    Command(
+        "delete",
+        "let DHCP answer there no more",
+        _delete_subnet,
+        (argument("name", metavar="NAME", complete="subnets"), _YES),
+    ),
 )
 
 RESERVATIONS = (
@@ -188,7 +201,12 @@ RESERVATIONS = (
             argument("--description", default="", metavar="TEXT"),
         ),
     ),
-    Command("delete", "keep it no more", _delete_reservation, (argument("address", metavar="ADDRESS"),)),
+    Command(
+        "delete",
+        "keep it no more",
+        _delete_reservation,
+        (argument("address", metavar="ADDRESS", complete="reservations"), _YES),
+    ),
 )
 
 LEASES = (

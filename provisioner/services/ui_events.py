@@ -238,7 +238,12 @@ def _inventory(event: Event) -> str:
 
 def _grant(event: Event) -> str:
     until = _text(event, "expires_at")[:16].replace("T", " ")
-    return _with(f"may have disk {_text(event, 'disk')} erased", f"until {until} UTC" if until else "")
+    return _with(f"may have {_disk(event)} erased", f"until {until} UTC" if until else "")
+
+
+def _disk(event: Event) -> str:
+    name = _text(event, "disk")
+    return "any disk" if name == "any" else f"disk {name}"
 
 
 def _retry(event: Event) -> str:
@@ -257,7 +262,7 @@ def _restarted(event: Event) -> str:
 
 
 def _revoked(event: Event) -> str:
-    return f"may not have disk {_text(event, 'disk')} erased any more"
+    return f"may not have {_disk(event)} erased any more"
 
 
 def _clashed(event: Event) -> str:

@@ -15,6 +15,9 @@ FOREVER = 0
 # Refusals that pass by themselves: request timeout, too early, too many requests.
 _TRY_AGAIN = frozenset({408, 425, 429})
 _REFUSALS: dict[int, type[Refused]] = {401: Denied, 403: Denied, 404: Missing, 409: Conflict, 410: Missing}
+# What a proxy, a portal or another program on the port says while the server behind it is away. The server gives every
+# refusal a code.
+_OFTEN_FOREIGN = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 410})
 _LONGEST_RETRY_AFTER_SECONDS = 300.0
 _T = TypeVar("_T")
 
@@ -95,7 +98,10 @@ class Client:
         if reply.status >= 500 or reply.status in _TRY_AGAIN:
             raise ServerAway(f"{request.method} {request.path}: {_refusal(reply)}", _retry_after(reply))
         if reply.status >= 300:
-            raise _refusal(reply)
+            refusal = _refusal(reply)
+            if reply.status in _OFTEN_FOREIGN and not refusal.code:
+                raise ServerAway(f"{request.method} {request.path}: {refusal}; no server of ours says it like that")
+            raise refusal
         return reply
 
 

@@ -24,6 +24,7 @@ LONGEST_PAUSE_SECONDS = 15.0
 FAILURE_FILE = ".failure"
 PROGRESS_FILE = ".progress"
 _TRY_AGAIN = frozenset({408, 425, 429})
+_OFTEN_FOREIGN = frozenset({401, 403, 404, 410})  # as the agent: a proxy says these while it has lost the server
 _NO_SUCH_ROUTE = frozenset({404, 405})
 _RAISE = object()
 
@@ -152,8 +153,9 @@ def _call(method: str, path: str, value: Any = _RAISE) -> Any:
             return json.loads(body) if body else None
         except HTTPError as error:
             with error:
-                if error.code < 500 and error.code not in _TRY_AGAIN:
-                    raise TaskError(_reason(error), error.code) from error
+                problem = _problem(error)
+                if error.code < 500 and error.code not in _TRY_AGAIN and (problem or error.code not in _OFTEN_FOREIGN):
+                    raise TaskError(problem or f"the server says {error.code} {error.reason}", error.code) from error
                 away = f"{error.code} {error.reason}"
         except (OSError, HTTPException, ValueError) as error:
             away = str(error) or type(error).__name__
@@ -171,10 +173,10 @@ def _open(method: str, path: str, value: Any) -> Any:
     return build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS)
 
 
-def _reason(error: HTTPError) -> str:
-    """What an `application/problem+json` says, or the status."""
+def _problem(error: HTTPError) -> str:
+    """What an `application/problem+json` says, "" when it is none."""
     try:
         problem = json.loads(error.read())
-        return str(problem["detail"])
+        return str(problem["detail"]) if problem["code"] else ""
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
-        return f"the server says {error.code} {error.reason}"
+        return ""

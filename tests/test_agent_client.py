@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Conflict, Denied, Missing, Refused, ServerAway, Stopped
-from agent.messages import Request
+from agent.messages import Reply, Request
 from tests.fakes.agent_parts import FakeClock, Notes, PlayedTransport, client, reply
 
 REQUEST = Request("POST", "/api/v1/x", b"{}")
@@ -67,6 +67,13 @@ def test_a_refusal_is_final(status: int, kind: type[Refused]) -> None:
     assert (caught.value.status, caught.value.code, caught.value.detail) == (status, "no", "it is not so")
     assert caught.value.body["size"] == 7
     assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 410])
+def test_a_refusal_that_is_not_the_servers_is_tried_again(status: int) -> None:
+    # A proxy that has lost its server must not end a job, or a machine's registration.
+    page = Reply(status, {"content-type": "text/html"}, b"<html>nginx</html>")
+    assert client(PlayedTransport(page, reply(status), reply(200, 1))).call(REQUEST) == 1
 
 
 def test_a_refusal_without_a_problem_still_says_its_status() -> None:

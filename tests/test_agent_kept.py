@@ -59,14 +59,16 @@ def test_results_of_another_machine_are_left_to_its_agent(tmp_path: Path) -> Non
 def test_a_result_that_the_server_does_not_want_is_dropped(tmp_path: Path) -> None:
     results = KeptResults(str(tmp_path), "m1")
     results.keep("job-1", report())
-    assert "does not take" in told(results, PlayedTransport(reply(404, {"detail": "there is no such job"})))
+    assert "does not take" in told(
+        results, PlayedTransport(reply(404, {"code": "not-found", "detail": "there is no such job"}))
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_waits_for_a_token_that_is_accepted(tmp_path: Path) -> None:
     results = KeptResults(str(tmp_path), "m1")
     results.keep("job-1", report())
-    assert "still kept" in told(results, PlayedTransport(reply(401)))
+    assert "still kept" in told(results, PlayedTransport(reply(401, {"code": "unauthorized"})))
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -29,7 +29,7 @@ def test_a_server_that_is_away_is_waited_for_with_the_same_key() -> None:
 
 
 def test_a_ticket_that_is_refused_is_not_tried_again() -> None:
-    transport = PlayedTransport(reply(403, {"detail": "the ticket is used"}))
+    transport = PlayedTransport(reply(403, {"code": "ticket-refused", "detail": "the ticket is used"}))
     with pytest.raises(Denied, match="the ticket is used"):
         register(transport, FakeClock(), Notes())
     assert len(transport.requests) == 1

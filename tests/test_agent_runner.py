@@ -473,7 +473,7 @@ def test_progress_is_a_whole_number_of_percent(machine: Machine, said: str, perc
 
 @pytest.mark.parametrize("status", [404, 409])
 def test_a_job_that_is_not_ours_to_start_is_dropped(machine: Machine, status: int) -> None:
-    server = JobServer(start=reply(status, {"detail": "somebody else holds it"}))
+    server = JobServer(start=reply(status, {"code": "job-held", "detail": "somebody else holds it"}))
     assert machine.run(server, "echo no") is None
     assert server.asked == ["start"]
     assert "somebody else holds it" in machine.notes
@@ -481,7 +481,7 @@ def test_a_job_that_is_not_ours_to_start_is_dropped(machine: Machine, status: in
 
 def test_a_token_that_is_refused_at_the_start_is_the_sessions_business(machine: Machine) -> None:
     with pytest.raises(Denied):
-        machine.run(JobServer(start=reply(401)), "echo no")
+        machine.run(JobServer(start=reply(401, {"code": "unauthorized"})), "echo no")
 
 
 def test_rendered_files_that_the_server_refuses_do_not_keep_the_task_from_running(machine: Machine) -> None:

@@ -87,8 +87,8 @@ def test_hello_comes_first_and_says_which_boot_this_is() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_server_that_does_not_know_us_ends_the_session(status: int) -> None:
-    assert not session(Server(hello=reply(status))).greet(GREETING)
-    assert session(Server(jobs=reply(status))).work("discovery") is Outcome.DENIED
+    assert not session(Server(hello=reply(status, {"code": "no"}))).greet(GREETING)
+    assert session(Server(jobs=reply(status, {"code": "no"}))).work("discovery") is Outcome.DENIED
 
 
 def test_a_hello_that_the_server_does_not_like_does_not_end_the_session() -> None:

@@ -14,6 +14,8 @@ from agent.version import VERSION
 from tests.fakes.agent_process import folder, run, start, zipapp
 from tests.fakes.agent_server import MACHINE, FakeServer, script
 
+PYTHON_WORDS = "python3 -c 'from provisioner_task import get_param; print(get_param(\"colour\"))'"
+
 __all__ = ["folder", "zipapp"]
 
 
@@ -95,6 +97,23 @@ def test_a_cancelled_job_gets_term_then_kill_and_its_result_and_log_are_kept(zip
         assert (job.state, job.exit_code) == ("cancelled", 0)
         assert b"[agent] cancelled: cancel was asked for\n" in job.log
     assert not runs(child)
+
+
+def test_a_proxy_that_has_lost_the_server_ends_no_job(zipapp: Path, folder: Path) -> None:
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    source = f"read word < {gate}\n{PYTHON_WORDS}\n"
+    with FakeServer([script("t", source, heartbeat_seconds=0.3)]) as server:
+        server.params = {"colour": "red"}
+        server.fault("POST .*/(start|heartbeat|result)|PUT .*/(log|actions)|GET .*/params", "foreign", times=6)
+        agent = start(zipapp, folder, server, "--once")
+        server.wait_for(lambda: not any(fault.times for fault in server.faults))
+        server.fault("POST .*/result|GET .*/params", "foreign", times=2)
+        gate.write_text("go\n")
+        agent.end()
+        assert (server.jobs[0].state, server.jobs[0].exit_code) == ("finished", 0)
+        assert server.jobs[0].script_output.splitlines()[-1] == b"red"
+    gate.unlink()
 
 
 def test_a_result_that_the_server_cannot_take_now_is_told_until_it_can(zipapp: Path, folder: Path) -> None:

@@ -68,7 +68,8 @@ class Fault:
     """What is to go wrong with the next `times` requests whose "METHOD path" matches."""
 
     pattern: str
-    kind: str  # status code; drop (before it is handled); lose (the reply); cut (the reply short); twice
+    # status code; foreign (a 404 of another server); drop (before it is handled); lose (the reply); cut (it short); twice
+    kind: str
     times: int = 1
 
 
@@ -410,6 +411,8 @@ class _Handler(BaseHTTPRequestHandler):
             kind = self._take_fault(line)
             if kind.isdigit():
                 status, answer = int(kind), _problem(int(kind), "ordered", "a fault was ordered")
+            elif kind == "foreign":
+                status, answer = 404, b"<html>there is no server behind this proxy</html>"
             elif kind == "drop":
                 status, answer = 0, None
             else:

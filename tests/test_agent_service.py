@@ -154,3 +154,28 @@ def test_told_to_stop_it_stops(machine: Machine, server: FakeServer) -> None:
     server.fault("register", "500", times=99)
     assert machine.start(server) == 0
     assert machine.outcomes == []
+
+
+def test_a_token_that_was_exchanged_meanwhile_is_read(tmp_path: Path, server: FakeServer) -> None:
+    path = tmp_path / "agent.json"
+
+    class Operator(FakeClock):
+        """Puts another token into the config while the agent waits."""
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            write(str(path), Config(server.url, MACHINE, TOKEN, "discovery"))
+
+    write(str(path), Config(server.url, MACHINE, "old"))
+    machine = Machine(tmp_path)
+    machine.clock = Operator()
+    assert machine.service().run(str(path)) == 0
+    assert server.jobs[0].script_output == b"hello\n"
+
+
+def test_where_there_is_no_room_to_work_it_says_so(tmp_path: Path, server: FakeServer) -> None:
+    write(str(tmp_path / "agent.json"), Config(server.url, MACHINE, TOKEN))
+    machine = Machine(tmp_path)
+    (tmp_path / "work").rmdir()
+    with pytest.raises(ConfigError, match="cannot work in .*/work: No such file"):
+        machine.service().run(str(tmp_path / "agent.json"))

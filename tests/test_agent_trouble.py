@@ -75,6 +75,12 @@ def test_output_for_which_the_disk_has_no_room_is_told_of_where_people_look(
     assert "bytes of its log were lost" in console
 
 
+def test_a_work_dir_may_be_named_from_where_one_stands(zipapp: Path, folder: Path) -> None:
+    with FakeServer([script("t", "echo done\n")], bootenv="local") as server:
+        run(zipapp, folder, server, "--once", "--work-dir", ".", cwd=folder).end()
+        assert (server.jobs[0].state, server.jobs[0].script_output) == ("finished", b"done\n")
+
+
 def test_a_spool_that_cannot_be_is_told_of_at_once(zipapp: Path, folder: Path) -> None:
     (folder / "cmdline").write_text("x")
     with FakeServer([]) as server:

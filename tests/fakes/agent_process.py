@@ -31,7 +31,7 @@ class Started:
     def __init__(self, zipapp: Path, folder: Path, *words: str, **options: Any) -> None:
         places = ["--work-dir", str(folder), "--results-dir", str(folder)]
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(zipapp), *words, "--keep-power", *places],
+            [sys.executable, "-I", "-S", str(zipapp), words[0], "--keep-power", *places, *words[1:]],
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ["PATH"]} | options.pop("env", {}),

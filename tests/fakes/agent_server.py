@@ -68,7 +68,7 @@ class Fault:
     """What is to go wrong with the next `times` requests whose "METHOD path" matches."""
 
     pattern: str
-    # status code; foreign (a 404 of another server); drop (before it is handled); lose (the reply); cut (it short); twice
+    # status code; foreign (another server's 404); drop (before it is handled); lose (the reply); cut (it short); twice
     kind: str
     times: int = 1
 

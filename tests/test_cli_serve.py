@@ -1,5 +1,6 @@
 """`provisioner serve`: settings in, a server out, and every wrong setting named."""
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from provisioner.cli.parser import group_parser
+from provisioner.cli.serve import collect_seldom
 from provisioner.config import NOT_ON_THE_COMMAND_LINE, SETTINGS
 from tests.fakes.terminal import CommandLine
 
@@ -91,6 +93,15 @@ print(getrlimit(RLIMIT_NOFILE) == (hard, hard))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True\n"
+
+
+def test_garbage_is_looked_for_seldom() -> None:
+    usual = gc.get_threshold()
+    try:
+        collect_seldom()
+        assert all(now > before for now, before in zip(gc.get_threshold(), (700, 10, 10), strict=True))
+    finally:
+        gc.set_threshold(*usual)
 
 
 def test_a_server_starts_lets_its_administrator_in_and_ends_at_sigterm(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from pathlib import Path
@@ -58,6 +59,15 @@ def allow_open_files() -> None:
         setrlimit(RLIMIT_NOFILE, (hard, hard))
 
 
+def collect_seldom() -> None:
+    """Look through all objects for garbage a hundred times less often than is usual.
+
+    Each look at a thousand machines' worth of objects holds everybody up for 0.1 s, and finds next to nothing:
+    what requests leave behind is freed without it.
+    """
+    gc.set_threshold(10_000, 20, 100)
+
+
 def _run(session: Session) -> Exit | None:
     options, environment = session.options, session.terminal.environment
     file = options.config or environment.get(PREFIX + "CONFIG")
@@ -65,6 +75,7 @@ def _run(session: Session) -> Exit | None:
     given = {name: value for name, value in flags.items() if value is not None}
     config = read_config(given, environment, Path(file) if file else None)
     allow_open_files()
+    collect_seldom()
     set_up_logging(config["log.level"], config["log.format"], session.terminal.stderr)
 
     def announce(line: str) -> None:

@@ -93,6 +93,7 @@ class Database:
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._thread: Thread | None = None
         self._failed_generation = -1
+        self._failure: StoreError | None = None
 
     def open(self) -> None:
         """Create or migrate the file; raises StoreError naming the file when that cannot be done."""
@@ -217,8 +218,9 @@ class Database:
         fresh = [batch for batch in group if batch.generation > self._failed_generation]
         error = self._try(lambda conn: _write_all(conn, fresh))[1] if fresh else None
         if error is not None:
-            self._failed_generation = fresh[-1].generation
-        outdated = StoreError("the store failed just before; nothing was changed, try again")
+            self._failed_generation, self._failure = fresh[-1].generation, error
+        # What builds on a change that failed has failed for the same reason.
+        outdated = self._failure
         self._loop.call_soon_threadsafe(_settle, [(b, error) for b in fresh] + [(b, outdated) for b in stale])
 
     def _do(self, chore: Chore) -> None:

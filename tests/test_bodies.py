@@ -46,7 +46,11 @@ def test_no_body_is_an_empty_object():
         ([], Stage, ["body"]),
         ({}, Stage, ["name"]),
         ({"name": 1, "tasks": ["x", 2, 3], "colour": "red"}, Stage, ["name", "tasks[1]", "tasks[2]", "colour"]),
-        ({"name": "a", "files": [{"nam": "x"}], "retry": {"max": "3"}}, Task, ["files[0].nam", "files[0].name", "retry.max"]),
+        (
+            {"name": "a", "files": [{"nam": "x"}], "retry": {"max": "3"}},
+            Task,
+            ["files[0].nam", "files[0].name", "retry.max"],
+        ),
         ({"name": "a", "meta": {"k": 1}, "params": []}, Stage, ["meta.k", "params"]),
         ({"name": None, "runnable": "yes", "current_task": 1.5}, MachineChange, ["name", "runnable", "current_task"]),
         ({"id": "j", "machine": "m", "task": "t", "created_at": "now", "state": "odd"}, Job, ["created_at", "state"]),

@@ -4,10 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.access import Principal, Who
-from provisioner.lifecycle import SERVER_BOOT_ID
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
-from provisioner.lifecycle import Outcome
+from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
 from provisioner.model import ExitState, JobState, Machine, RenderedFile
 from provisioner.store.logs import LogGap
 from tests.parts import OPERATOR, opened

@@ -46,8 +46,8 @@ ORDER = {
     "content": "located templating references faults stack whole",
     "store": "folders schema rows database logs log_search assets tar_stream",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
-    "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders claiming"
-    " jobs clashes recognition machine_changes registration machines actions operations bulk networks boot"
+    "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
+    " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks boot"
     " dhcp_replies lease_book addresses",
     "services": "http filters listing files tftp_transfer tftp dhcp clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"

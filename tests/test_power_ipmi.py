@@ -465,7 +465,8 @@ async def test_a_bmc_that_swallows_everything_is_unreachable() -> None:
 @pytest.mark.peer
 async def test_a_bmc_that_falls_silent_after_the_login_is_a_timeout(sim: IpmiSim) -> None:
     with closing(SilentProxy(sim.port)) as proxy:
-        async with real_driver(exchange_seconds=0.5) as driver:
+        # Long enough for the login on a busy host.
+        async with real_driver(exchange_seconds=3) as driver:
             with pytest.raises(BmcTimeout, match="no timely answer from the BMC"):
                 await driver.power_on(replace(sim.bmc, port=proxy.port))
         assert proxy.swallowed

@@ -245,6 +245,19 @@ async def test_a_login_that_comes_back_late_is_logged_out() -> None:
         await until(lambda: bool(peer.sessions) and peer.sessions[0].logouts == 1)
 
 
+async def test_a_login_that_comes_back_after_the_end_is_left_to_the_bmc() -> None:
+    peer = Peer()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    async with lines_to(peer, seconds=SOON, let_in=False) as lines:
+        with pytest.raises(Late):
+            await lines.exchange(BMC, name_of_thread)
+        await lines.close()
+        peer.let_in.set()
+        await until(lambda: bool(peer.sessions) and not lines.open_lines)
+    assert (told, peer.sessions[0].logouts) == ([], 0)
+
+
 async def test_a_cancelled_caller_leaves_the_line_usable() -> None:
     peer = Peer()
     async with lines_to(peer) as lines:

@@ -68,6 +68,7 @@ class IpmiLines:
         self._idle_seconds = idle_seconds
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bmc")
         self._lines: dict[tuple[str, int], _Line] = {}
+        self._closed = False
 
     @property
     def open_lines(self) -> int:
@@ -95,6 +96,7 @@ class IpmiLines:
         partings = {line.parting for line in self._lines.values() if line.parting}
         if partings:
             await asyncio.wait(partings, timeout=_PARTING_SECONDS)
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _exchange(self, line: _Line, bmc: Bmc, request: Callable[[Session], T]) -> T:
@@ -195,7 +197,8 @@ class IpmiLines:
 
     def _came_back(self, line: _Line, late: asyncio.Future[T], undo: Callable[[T], None] | None) -> None:
         failed = late.cancelled() or late.exception() is not None
-        if undo and not failed:
+        # After the end no thread is left that could log out; the BMC ends the session by itself.
+        if undo and not failed and not self._closed:
             line.parting = self._submit(lambda: undo(late.result()))
         line.stranded = False
         line.lock.release()

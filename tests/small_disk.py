@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.peers.programs import missing
 
 _NEW_MOUNTS = 0x00020000
 _MS_RDONLY, _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 1, 32, 1 << 14, 1 << 18
@@ -53,7 +53,7 @@ def _own_mounts() -> None:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int = 1 << 20) -> Iterator[SmallDisk]:
-    """A disk of this size at `folder`; skips the test when nothing can be mounted here.
+    """A disk of this size at `folder`; where nothing can be mounted, the test is skipped (in CI: failed).
 
     Enter it before anything starts threads: those that run already do not see it.
     """
@@ -62,7 +62,7 @@ def small_disk(folder: Path, size_bytes: int = 1 << 20) -> Iterator[SmallDisk]:
         _own_mounts()
         _call("mount", b"none", os.fsencode(folder), b"tmpfs", 0, f"size={size_bytes}".encode())
     except OSError as error:
-        pytest.skip(f"a small disk cannot be mounted here: {error.strerror}")
+        missing(f"a small disk cannot be mounted here: {error.strerror}")
     try:
         yield SmallDisk(folder)
     finally:

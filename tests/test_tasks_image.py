@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.file_server import MACHINE_ID, TOKEN, FileServer
+from tests.peers.programs import missing
 from tests.shipped_scripts import load_module, run_script, shipped, task_context, write_task
 
 CONTENT = shipped()
@@ -304,7 +305,7 @@ def loop(tmp_path: Path) -> Iterator[Path]:
         file.truncate(64 * MIB)
     made = subprocess.run(["losetup", "-fP", "--show", str(backing)], capture_output=True, text=True, check=False)
     if made.returncode:
-        pytest.skip(f"no loop devices here: {made.stderr.strip()}")
+        missing(f"no loop devices here: {made.stderr.strip()}")
     device = made.stdout.strip()
     yield Path(device)
     subprocess.run(["losetup", "-d", device], check=True)
@@ -341,7 +342,7 @@ def test_a_mounted_disk_is_refused_whatever_is_granted(server: FileServer, loop:
     subprocess.run(["mkfs.ext4", "-q", str(loop)], check=True)
     mounted = subprocess.run(["mount", str(loop), str(folder)], capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+        missing(f"nothing can be mounted here: {mounted.stderr.strip()}")
     try:
         (folder / "file").write_text("precious")
         os.sync()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +9,9 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
+
+from tests.peers.programs import missing
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 DESKTOP = {"width": 1280, "height": 900}
@@ -31,11 +31,7 @@ _FLAGS = [
 def chromium() -> str:
     """The browser's program. Without one, a skip; an error where tests must not be skipped."""
     found = which("chromium")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("there is no chromium; install Debian's package of that name")
-    if found is None:
-        pytest.skip("there is no chromium; install Debian's package of that name")
-    return found
+    return found or missing("there is no chromium; install Debian's package of that name")
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format run bench system boot-files discovery-image image images wheel clean diagrams
+.PHONY: help demo test check format run bench system peers boot-files discovery-image image images wheel clean diagrams
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
@@ -16,7 +16,7 @@ help: ## show this
 demo: system $(READY) images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
 	@$(PYTHON) -m tests.demo
 
-test: system $(READY) images ## install what is missing and run every test, the end-to-end one included (root)
+test: peers $(READY) images ## install what is missing and run every test, the end-to-end one included (root)
 	@$(PYTHON) -m pytest
 
 check: $(READY) ## format, lint, types, and the quick tests that need neither root nor virtual machines
@@ -35,11 +35,14 @@ run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE
 diagrams: $(READY) ## draw the tables of the lifecycle into docs/lifecycle.md
 	@$(PYTHON) -m tests.diagrams
 
-bench: system $(READY) images ## measure; one figure a line, and build/bench.json
+bench: peers $(READY) images ## measure; one figure a line, and build/bench.json
 	@$(PYTHON) -m tests.bench
 
 system: ## install the Debian packages that are missing
 	@tools/install-packages.sh
+
+peers: system ## install the clients, servers and tools that tests and measurements use beside ours
+	@tools/install-packages.sh peers
 
 boot-files: system ## put the network boot programs into build/files
 	@images/boot-files.sh $(FILES)

@@ -34,6 +34,7 @@ FLOORS = (
         "expand",
         "masking",
         "content",
+        "recording",
     ),
     ("config", "shipped", "packs", "boot_files", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),

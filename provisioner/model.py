@@ -438,8 +438,32 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 # --- addresses ------------------------------------------------------------------------------------------------
 
 
+class Picker(StrEnum):
+    """A way to find a pool address for a client that has none: the one it asks for, the next that nobody ever had,
+    the one whose lease ended longest ago; or `none`, which ends the search.
+    """
+
+    HINT = "hint"
+    NEXT_FREE = "next-free"
+    MOST_EXPIRED = "most-expired"
+    NONE = "none"
+
+
+class Probe(StrEnum):
+    """Whether a pool address is tried before it is offered: by ARP on the link and ICMP behind relays, or never."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A network we answer DHCP on. `pool_start` to `pool_end` are handed out; `options` maps code to text value."""
+    """A network we answer DHCP on. `pool_start` to `pool_end` are handed out; `options` maps code to text value.
+
+    Subnets with the same `shared_network` are on one link: a client there may get an address of any of them. `pickers`
+    are tried in this order. With `only_reservations` the pool is for nobody. In a `proxy` subnet another server gives
+    the addresses, and we say only what to boot. A lease is renewed after `renew_seconds` and with any server after
+    `rebind_seconds`; 0 is half of its time and seven eighths of it.
+    """
 
     kind: ClassVar[str] = "subnets"
     name: str
@@ -453,12 +477,23 @@ class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     next_server: str = ""
     lease_seconds: int = 3600
     reserved_lease_seconds: int = 7200
+    renew_seconds: int = 0
+    rebind_seconds: int = 0
+    shared_network: str = ""
+    pickers: tuple[Picker, ...] = (Picker.HINT, Picker.NEXT_FREE, Picker.MOST_EXPIRED)
+    only_reservations: bool = False
+    proxy: bool = False
+    probe: Probe = Probe.AUTO
     options: dict[str, str] = field(default_factory=dict)
     description: str = ""
 
 
 class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An address kept for one MAC. `boot_file` empty: by firmware; `-`: never netboot this host."""
+    """An address kept for one MAC. `boot_file` empty: by firmware; `-`: never netboot this host.
+
+    What else it says holds on the address' own link, or wherever the MAC appears when it is not `scoped`. There may be
+    one scoped reservation of a MAC in each subnet, and one that is not.
+    """
 
     kind: ClassVar[str] = "reservations"
     address: str
@@ -466,6 +501,7 @@ class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     hostname: str = ""
     next_server: str = ""
     boot_file: str = ""
+    scoped: bool = True
     options: dict[str, str] = field(default_factory=dict)
     description: str = ""
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.errors import Conflict, Invalid, NotFound
-from provisioner.model import Reservation, Subnet
+from provisioner.model import Picker, Reservation, Subnet
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
 SUBNET = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.20", gateway="10.0.0.1")
@@ -45,6 +45,15 @@ async def test_a_good_subnet_is_saved_and_told(parts):
         ({"lease_seconds": 59}, "lease_seconds"),
         ({"lease_seconds": 1 << 32}, "lease_seconds"),
         ({"reserved_lease_seconds": -1}, "reserved_lease_seconds"),
+        ({"renew_seconds": -1}, "renew_seconds"),
+        ({"renew_seconds": 3600}, "renew_seconds"),
+        ({"renew_seconds": 3150}, "renew_seconds"),
+        ({"rebind_seconds": 3600}, "rebind_seconds"),
+        ({"renew_seconds": 1800, "rebind_seconds": 1800}, "rebind_seconds"),
+        ({"pickers": ()}, "pickers"),
+        ({"pickers": (Picker.HINT, Picker.HINT)}, "pickers"),
+        ({"pickers": (Picker.NONE, Picker.HINT)}, "pickers"),
+        ({"shared_network": " hall"}, "shared_network"),
         ({"options": {"no-such": "1"}}, "options.no-such"),
         ({"options": {"ntp-servers": "soon"}}, "options.ntp-servers"),
         ({"options": {"lease-time": "60"}}, "options.lease-time"),

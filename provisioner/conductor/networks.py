@@ -11,12 +11,13 @@ from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
-from provisioner.model import Reservation, Subnet
+from provisioner.model import Picker, Reservation, Subnet
 from provisioner.wire.dhcp_options import encode_configured
 
 _SHORTEST_LEASE_SECONDS = 60
-# DHCP says it in 32 bits, of which all ones mean for ever.
-_LONGEST_LEASE_SECONDS = 0xFFFF_FFFE
+# 32 bits; all ones mean for ever (RFC 2131, section 3.3).
+_LONGEST_LEASE_SECONDS = 0xFFFF_FFFF
+_LONGEST_NAME = 100
 
 
 class Networks:
@@ -118,8 +119,35 @@ def checked_subnet(subnet: Subnet) -> Subnet:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
         if getattr(subnet, name) > _LONGEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is more than {_LONGEST_LEASE_SECONDS} seconds")
+    _check_renewal(subnet)
+    _check_pickers(subnet.pickers)
+    if len(subnet.shared_network) > _LONGEST_NAME or subnet.shared_network != subnet.shared_network.strip():
+        raise _invalid("shared_network", f"at most {_LONGEST_NAME} letters, without blanks around them")
     _check_options(subnet.options)
     return subnet
+
+
+def _check_renewal(subnet: Subnet) -> None:
+    """T1 before T2 before the end of the shorter lease (RFC 2131, section 4.4.5)."""
+    lease = min(subnet.lease_seconds, subnet.reserved_lease_seconds)
+    for name in ("renew_seconds", "rebind_seconds"):
+        if not 0 <= getattr(subnet, name) < lease:
+            message = f"{getattr(subnet, name)} is not between 0 (by the lease time) and {lease - 1}, within the lease"
+            raise _invalid(name, message)
+    if subnet.rebind_seconds and subnet.renew_seconds >= subnet.rebind_seconds:
+        raise _invalid("rebind_seconds", f"{subnet.rebind_seconds} is not after renew_seconds {subnet.renew_seconds}")
+    if not subnet.rebind_seconds and subnet.renew_seconds >= lease * 7 // 8:
+        raise _invalid("renew_seconds", f"{subnet.renew_seconds} is not before rebinding, {lease * 7 // 8} by default")
+
+
+def _check_pickers(pickers: tuple[Picker, ...]) -> None:
+    choices = ", ".join(Picker)
+    if not pickers:
+        raise _invalid("pickers", f"name at least one of: {choices} ({Picker.NONE} alone gives out nothing)")
+    if len(set(pickers)) < len(pickers):
+        raise _invalid("pickers", "name each of them once")
+    if Picker.NONE in pickers[:-1]:
+        raise _invalid("pickers", f"{Picker.NONE} ends the search: it can only be the last")
 
 
 def _check_options(options: Mapping[str, str]) -> None:

@@ -45,7 +45,7 @@ FLOORS = (
 ORDER = {
     "wire": "error dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders schema rows database logs log_search assets tar_stream",
+    "store": "folders schema rows database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks boot"

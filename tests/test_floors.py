@@ -43,7 +43,7 @@ FLOORS = (
 )
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {
-    "wire": "error dhcp dhcp_options tftp tftp_sender",
+    "wire": "error capture dhcp dhcp_options tftp tftp_sender",
     "content": "located templating references faults stack whole",
     "store": "folders schema rows database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",

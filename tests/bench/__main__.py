@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import boot, fleet, idle, jobs, lists
+from tests.bench import boot, dhcp, dhcp_wires, fleet, idle, jobs, lists
 from tests.bench.figures import Figure, this_machine, write
 from tests.journey import REPOSITORY
 from tests.rack.programs import accelerator
@@ -27,7 +27,10 @@ _MEASURES: dict[str, Callable[[Path], Coroutine[Any, Any, list[Figure]]]] = {
     "fleet": fleet.bench,
     "lists": lists.bench,
     "idle": idle.bench,
+    "dhcp": dhcp.bench,
 }
+# Why a measure cannot be done here, or nothing.
+_MISSING: dict[str, Callable[[], str]] = {"dhcp": dhcp_wires.missing}
 
 
 def _tell(text: str) -> None:
@@ -43,7 +46,10 @@ def _show(figures: list[Figure]) -> list[Figure]:
 def _run(only: str) -> list[Figure]:
     figures: list[Figure] = []
     for name, measure in _MEASURES.items():
-        if only in ("", name):
+        reason = _MISSING.get(name, str)()
+        if only in ("", name) and reason:
+            _tell(f"{name} was left out: {reason}")
+        elif only in ("", name):
             (FOLDER / name).mkdir(parents=True)
             figures += _show(asyncio.run(measure(FOLDER / name)))
     if only in ("", "boot"):

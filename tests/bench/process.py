@@ -33,6 +33,11 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def cpu_ns(self) -> int:
+        """The same in nanoseconds and without the coarse ticks (schedstat of each thread)."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
     def memory_mb(self, field: str) -> float:
         """`VmRSS` or `VmHWM` (the most it ever was), in MiB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -43,9 +48,12 @@ class Process:
 
 
 @asynccontextmanager
-async def serving(argv: Sequence[str], log: Path) -> AsyncIterator[Process]:
-    """Run a module that logs `server.ready` with the addresses of its sockets as JSON, for as long as the context."""
-    process = _spawn(argv, log)
+async def serving(argv: Sequence[str], log: Path, where: Sequence[str] = ()) -> AsyncIterator[Process]:
+    """Run a module that logs `server.ready` with the addresses of its sockets as JSON, for as long as the context.
+
+    `where` is a command to run it by, such as `ip netns exec`.
+    """
+    process = _spawn(argv, log, where)
     try:
         yield Process(process.pid, await _ready(process, log))
     finally:
@@ -57,9 +65,9 @@ async def serving(argv: Sequence[str], log: Path) -> AsyncIterator[Process]:
             process.wait()
 
 
-def _spawn(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(argv: Sequence[str], log: Path, where: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {"PATH": os.environ.get("PATH", os.defpath), PASSWORD_VARIABLE: PASSWORD}
-    command = [sys.executable, "-m", *argv]
+    command = [*where, sys.executable, "-m", *argv]
     with log.open("wb") as output:
         return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
 

@@ -26,7 +26,8 @@ from provisioner.power.registry import PowerDrivers, installed_drivers
 from provisioner.services import dhcp, tftp
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
-from provisioner.sockets import bind, inherited, notify, tcp
+from provisioner.services.frames import Frames
+from provisioner.sockets import RawSockets, bind, inherited, notify, raw, tcp
 from provisioner.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -44,9 +45,17 @@ _SHUTDOWN_SECONDS = 1.0
 class Server:
     """A server whose sockets are bound; `run` serves until it is told to stop."""
 
-    def __init__(self, config: Config, sockets: dict[str, socket.socket], parts: Parts, version: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sockets: dict[str, socket.socket],
+        parts: Parts,
+        version: str,
+        raw_sockets: RawSockets | None = None,
+    ) -> None:
         self.config = config
         self.sockets = sockets
+        self._raw = raw_sockets
         self.parts = parts
         self._version = version
         self._stop = asyncio.Event()
@@ -78,6 +87,7 @@ class Server:
                 for task in tasks:
                     task.cancel()
             await asyncio.gather(*(runner.cleanup() for runner in runners))
+            await parts.notes.settled()
             tx = parts.ledger.transaction(by="server")
             tx.event("server.stop")
             try:
@@ -91,6 +101,8 @@ class Server:
             parts.assets.close()
             parts.archive.close()
             parts.tokens.close()
+            if self._raw is not None:
+                self._raw.close()
 
     async def _prepare(self, announce: Callable[[str], None]) -> None:
         parts = self.parts
@@ -121,7 +133,11 @@ class Server:
         ]
         if "dhcp" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]
-            services.append(dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces).run())
+            frames = Frames(self._raw.frames) if self._raw is not None else None
+            if frames is None:
+                log.warning("dhcp.no-raw-sockets", effect="replies are broadcast", cure="CAP_NET_RAW")
+            service = dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces, frames=frames)
+            services.append(service.run())
         if "tftp" in self.sockets:
             services.append(tftp.TftpService(self.sockets["tftp"], self._tree(), parts.boot).run())
         return services
@@ -179,6 +195,9 @@ def build(
             if name not in sockets and not listener.off:
                 sockets[name] = bind(name, listener, opener)
                 undo.callback(sockets[name].close)
+        raw_sockets = raw() if "dhcp" in sockets else None
+        if raw_sockets is not None:
+            undo.callback(raw_sockets.close)
         _become(config["run_as"])
         database = Database(config["data_dir"] / "provisioner.db")
         database.open()
@@ -186,7 +205,7 @@ def build(
         packs = [*load_shipped(), *map(load, config["content"])]
         parts = put_together(config, database, packs, drivers or PowerDrivers(installed_drivers()), clock)
         undo.pop_all()
-    return Server(config, sockets, parts, version)
+    return Server(config, sockets, parts, version, raw_sockets)
 
 
 def _refuse_strangers(sockets: Mapping[str, socket.socket]) -> None:

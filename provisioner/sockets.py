@@ -1,5 +1,7 @@
 """Sockets: bound here, or inherited from whoever started us (systemd socket activation); and readiness told back.
 
+Raw sockets are opened here too, before privileges drop; no one can hand these over.
+
 sd_listen_fds(3): LISTEN_PID is us, LISTEN_FDS counts descriptors from 3 on, LISTEN_FDNAMES names them.
 """
 
@@ -8,12 +10,21 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from provisioner.config import Listener
 from provisioner.errors import SettingError
 
 _FIRST_INHERITED = 3
+
+# <linux/icmp.h>: a filter is the set of the types that are not wanted.
+_SOL_RAW, _ICMP_FILTER, _ONLY_ECHO_REPLIES = 255, 1, (0xFFFFFFFF & ~1).to_bytes(4, sys.byteorder)
+_ETH_P_ARP = 0x0806
+# They are read while a question is open; what comes otherwise is thrown away, and need not be much.
+_RAW_BUFFER_BYTES = 1 << 16
 
 
 def inherited(environment: Mapping[str, str], pid: int) -> dict[str, socket.socket]:
@@ -45,6 +56,42 @@ def tcp(address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+@dataclass(frozen=True)
+class RawSockets:
+    """What needs CAP_NET_RAW: `frames` sends anything to a hardware address, `arp` and `echo` ask who has an address."""
+
+    frames: socket.socket
+    arp: socket.socket
+    echo: socket.socket
+
+    def close(self) -> None:
+        """Close all of them."""
+        for sock in (self.frames, self.arp, self.echo):
+            sock.close()
+
+
+def raw() -> RawSockets | None:
+    """The raw sockets, or None when we may not have any."""
+    with ExitStack() as undo:
+
+        def opened(family: int, kind: int, protocol: int) -> socket.socket:
+            sock = undo.enter_context(socket.socket(family, kind, protocol))
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RAW_BUFFER_BYTES)
+            return sock
+
+        try:
+            # Protocol 0 receives nothing.
+            frames = opened(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            arp = opened(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ARP))
+            echo = opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        except PermissionError:
+            return None
+        echo.setsockopt(_SOL_RAW, _ICMP_FILTER, _ONLY_ECHO_REPLIES)
+        undo.pop_all()
+        return RawSockets(frames, arp, echo)
 
 
 def bind(name: str, listener: Listener, opener: Callable[[str, int], socket.socket]) -> socket.socket:

@@ -51,7 +51,7 @@ ORDER = {
     "store": "folders schema rows database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
-    " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks boot"
+    " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes boot_context boot_scripts boot"
     " dhcp_replies lease_book addresses",
     "services": "http filters listing files tftp_transfer tftp frames dhcp clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"

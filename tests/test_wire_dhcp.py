@@ -271,8 +271,14 @@ def test_a_client_that_asks_for_broadcast_gets_it():
 
 
 def test_a_client_that_takes_unicast_gets_it_at_its_hardware_address():
-    expected = Destination(Way.HARDWARE, "10.77.0.9", 68)
+    expected = Destination(Way.HARDWARE, "10.77.0.9", 68, discover().mac)
     assert reply_destination(discover(flags=0), MessageType.OFFER, "10.77.0.9") == expected
+
+
+@pytest.mark.parametrize("fields", [{"htype": 6}, {"mac": "02:00:00:00"}])
+def test_a_client_without_an_ethernet_address_has_no_hardware_address_to_reply_to(fields):
+    asked = discover(flags=0, **fields)
+    assert reply_destination(asked, MessageType.OFFER, "10.77.0.9").mac == ""
 
 
 def test_addresses_in_options_are_text_or_nothing():

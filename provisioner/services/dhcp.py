@@ -20,6 +20,7 @@ import structlog
 
 from provisioner.conductor.addresses import FAILED, Answers, Reply
 from provisioner.leases import Arrival
+from provisioner.services.frames import Frames
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
 from provisioner.wire.error import WireError
 
@@ -65,7 +66,8 @@ def open_socket(address: str = "", port: int = SERVER_PORT) -> socket.socket:
 class DhcpService:
     """Serves DHCP on a bound socket, which it closes in the end.
 
-    `interfaces` limits it to interfaces by name (empty: all). The ports differ from the standard only in tests.
+    `interfaces` limits it to interfaces by name (empty: all). Without `frames`, replies to clients that have no address
+    yet are broadcast. The ports differ from the standard only in tests.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class DhcpService:
         interfaces: Sequence[str] = (),
         client_port: int = CLIENT_PORT,
         relay_port: int = SERVER_PORT,
+        frames: Frames | None = None,
     ) -> None:
         self._sock = sock
         self._answering = answering
         self._interfaces = frozenset(interfaces)
         self._ports = {Way.RELAY: relay_port}
         self._client_port = client_port
+        self._frames = frames
         self._names: dict[int, str] = {}
         self._indexes: dict[str, int] = {}
         self._pending: set[Future[None]] = set()
@@ -179,6 +183,9 @@ class DhcpService:
 
     def _send(self, reply: Reply) -> None:
         way = reply.destination.way
+        if way is Way.HARDWARE and self._frames is not None and reply.destination.mac:
+            self._send_frame(self._frames, reply)
+            return
         # Nobody answers ARP for an address that is only now being given, so without raw frames it is broadcast.
         to_all = way in (Way.BROADCAST, Way.HARDWARE)
         address = BROADCAST_ADDRESS if to_all else reply.destination.address
@@ -193,6 +200,15 @@ class DhcpService:
             )
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=address, interface=reply.arrival.interface)
+        else:
+            self.sent += 1
+
+    def _send_frame(self, frames: Frames, reply: Reply) -> None:
+        arrival, to = reply.arrival, reply.destination
+        try:
+            frames.send(arrival.interface, to.mac, arrival.address, to.address, SERVER_PORT, to.port, reply.data)
+        except OSError as error:
+            self._drop(f"send: {error.strerror}", to=to.mac, interface=arrival.interface)
         else:
             self.sent += 1
 

@@ -32,6 +32,7 @@ _COOKIE = b"\x63\x82\x53\x63"
 _NO_ADDRESS = b"\0\0\0\0"
 _PAD, _END, _OVERLOAD, _MESSAGE_TYPE = 0, 255, 52, 53
 _FILE_IS_OPTIONS, _SNAME_IS_OPTIONS = 1, 2
+_ETHERNET, _MAC_LETTERS = 1, 17
 _SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236
 
 
@@ -279,11 +280,13 @@ class Way(Enum):
 
 
 class Destination(Struct, frozen=True):
-    """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet."""
+    """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet;
+    `mac` is empty when that is no Ethernet address, and then the reply is broadcast."""
 
     way: Way
     address: str
     port: int
+    mac: str = ""
 
 
 def reply_destination(request: DhcpMessage, kind: MessageType, yiaddr: str) -> Destination:
@@ -296,4 +299,5 @@ def reply_destination(request: DhcpMessage, kind: MessageType, yiaddr: str) -> D
         return Destination(Way.UNICAST, request.ciaddr, CLIENT_PORT)
     if request.wants_broadcast or not yiaddr:
         return Destination(Way.BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
-    return Destination(Way.HARDWARE, yiaddr, CLIENT_PORT)
+    ethernet = request.htype == _ETHERNET and len(request.mac) == _MAC_LETTERS
+    return Destination(Way.HARDWARE, yiaddr, CLIENT_PORT, request.mac if ethernet else "")

@@ -1,4 +1,4 @@
-"""Two network namespaces joined by a cable (veth), for servers and clients with a network of their own. Needs root.
+"""Networks of one's own for tests: network namespaces, cables between them, bridges, and a cable that loses packets.
 
 A test's own thread can enter a namespace: what it opens then belongs there, and so do the programs that it starts.
 """

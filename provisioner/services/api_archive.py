@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import structlog
@@ -26,7 +26,7 @@ from provisioner.retention import Limits
 from provisioner.services.api_jobs import show_job
 from provisioner.services.callers import job_of, machine_of, require
 from provisioner.services.http import body, json, number, principal
-from provisioner.services.listing import flag
+from provisioner.services.listing import flag, moment
 from provisioner.services.operations import Operation, Query, Raw
 from provisioner.services.preconditions import check, tag_of
 from provisioner.store.assets import Asset, Assets
@@ -180,7 +180,12 @@ class ArchiveRoutes:
     async def search(self, request: web.Request) -> web.Response:
         """Look for a text in all logs, newest jobs first. It ends after 5 seconds or 1 GiB, and says so."""
         require(request, "read logs")
-        only = LogFilter(self._wanted_machine(request), request.query.get("task", ""), _state(request), _since(request))
+        only = LogFilter(
+            self._wanted_machine(request),
+            request.query.get("task", ""),
+            _state(request),
+            moment(request.query, "since"),
+        )
         wanted = Wanted(_text(request), flag(request.query, "case"))
         result = await self._archive.search(wanted, only, Bounds(hits=number(request, "limit", 100, 1, _MOST_HITS)))
         lines = []
@@ -243,17 +248,6 @@ def _state(request: web.Request) -> JobState | None:
     if text and text not in set(JobState):
         raise _wrong("state", unknown("state", text[:40], list(JobState)))
     return JobState(text) if text else None
-
-
-def _since(request: web.Request) -> datetime | None:
-    text = request.query.get("since", "")
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise _wrong("since", f"{text[:40]!r} is not a time such as 2030-05-01T12:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _wrong(name: str, message: str) -> Invalid:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -24,7 +24,7 @@ from provisioner.errors import FieldError, Invalid, unknown
 from provisioner.events import KINDS, Event
 from provisioner.model import Machine
 from provisioner.services.http import json, number, principal, unless_closing
-from provisioner.services.listing import Page
+from provisioner.services.listing import Page, moment
 from provisioner.services.operations import Operation, Query, Raw
 from provisioner.store.database import Database, EventQuery
 
@@ -121,8 +121,8 @@ class EventRoutes:
         newest_first = _choice(query, "order", ("oldest", "newest")) == "newest"
         asked = replace(
             self._watch(request).query(),
-            since=_moment(query, "since"),
-            until=_moment(query, "until"),
+            since=moment(query, "since"),
+            until=moment(query, "until"),
             after=number(request, "after", 0, 0, 1 << 53),
             before=number(request, "before", 0, 0, 1 << 53),
             limit=number(request, "limit", 200, 1, _HIGHEST_LIMIT),
@@ -201,18 +201,6 @@ def _choice(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
         message = f"{text[:40]!r} is not one of: {', '.join(choices)}"
         raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),))
     return text
-
-
-def _moment(query: Mapping[str, str], name: str) -> datetime | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        message = f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00Z"
-        raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),)) from error
 
 
 def _cursor(last: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
@@ -291,6 +291,19 @@ def flag(query: Mapping[str, str], name: str) -> bool:
         message = f"{text[:40]!r} is not true or false"
         raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),))
     return text == "true"
+
+
+def moment(query: Mapping[str, str], name: str) -> datetime | None:
+    """A field of the query that is a time, of UTC unless it says another zone; None when absent, Invalid (400)."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        message = f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00Z"
+        raise Invalid(f"{name}: {message}", status=400, fields=(FieldError(name, message),)) from error
 
 
 def without(query: Mapping[str, str], *names: str) -> Iterator[tuple[str, str]]:

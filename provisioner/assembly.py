@@ -20,6 +20,8 @@ from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot_choices import BootChoices, Web
+from provisioner.conductor.boot_context import BootContext
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
@@ -27,6 +29,7 @@ from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.notes import Notes
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.replies import Replies
@@ -52,6 +55,7 @@ from provisioner.shipped import tree
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
+from provisioner.tickets import Tickets
 from provisioner.vault import Vault, open_vault
 
 log = structlog.get_logger(__name__)
@@ -82,7 +86,9 @@ class Parts:
     operations: Operations
     bulk: Bulk
     networks: Networks
+    notes: Notes
     boot: Boot
+    choices: BootChoices
     addresses: Addresses
 
 
@@ -94,17 +100,18 @@ def put_together(
     ledger.load()
     vault = _vault(config, ledger)
     renderer = Renderer()
+    boot_files = BootFiles(config.files_dir)
     catalog = Catalog(
         ledger,
         *_content_builders(packs, vault),
         vault=vault,
         renderer=renderer,
-        missing_files=BootFiles(config.files_dir).missing,
+        missing_files=boot_files.missing,
         settings={f"{kind}/{config[setting]}": setting for setting, kind in _NAMING_SETTINGS},
     )
     catalog.load()
     _check_names(config, catalog.view)
-    tokens = Tokens(ledger)
+    tokens = Tokens(ledger, Tickets(vault.derived("registration tickets")))
     logs = JobLogs(config["data_dir"] / "logs")
     assets = Assets(config["data_dir"] / "assets", config["jobs.asset_limit_mb"] * 1_000_000)
     assets.sweep()
@@ -114,7 +121,16 @@ def put_together(
     machines = Machines(ledger, catalog, clashes)
     actions = Actions(ledger, catalog, jobs, drivers)
     operations = Operations(ledger)
-    boot = Boot(ledger, catalog, tokens, clashes, renderer, config["boot.unknown_bootenv"])
+    notes = Notes(ledger)
+    boot_context = BootContext(ledger, catalog, renderer, config["boot.unknown_bootenv"])
+    boot = Boot(ledger, catalog, tokens, clashes, boot_context, notes)
+    choices = BootChoices(
+        ledger,
+        lambda: catalog.values.params,
+        boot.bootenv_of,
+        is_there=boot_files.has,
+        web=Web(config["listen.http"].host, config["listen.http"].port if http_port is None else http_port),
+    )
     return Parts(
         database=database,
         ledger=ledger,
@@ -134,8 +150,10 @@ def put_together(
         operations=operations,
         bulk=Bulk(ledger, machines, jobs, actions, operations),
         networks=Networks(ledger),
+        notes=notes,
         boot=boot,
-        addresses=Addresses(ledger, boot.bootenv_of),
+        choices=choices,
+        addresses=Addresses(ledger, choices),
     )
 
 

@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Sequence
 from hashlib import sha256
+from hmac import digest as hmac_digest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,11 @@ class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = {_id(key): AESGCM(key) for key in keys}
         self._newest = _id(keys[-1])
+        self._keys = tuple(keys)
+
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """A key for another purpose than sealing out of each of its keys, the newest first."""
+        return tuple(hmac_digest(key, purpose.encode(), "sha256") for key in reversed(self._keys))
 
     def seal(self, value: Any) -> dict[str, str]:
         """The value, sealed."""

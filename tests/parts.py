@@ -20,6 +20,7 @@ from provisioner.conductor.actions import Actions
 from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot_context import BootContext
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
@@ -28,6 +29,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.networks import Networks
+from provisioner.conductor.notes import Notes
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registered, Registration, Registrations
@@ -68,6 +70,7 @@ from provisioner.services.work import Work
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database, EventQuery
 from provisioner.store.logs import JobLogs
+from provisioner.tickets import Tickets
 from provisioner.vault import Vault
 from tests.fakes.power import FakePower
 
@@ -178,7 +181,8 @@ class Parts:
             vault=self.vault,
             renderer=Renderer(),
         )
-        self.tokens = Tokens(self.ledger)
+        self.tickets = Tickets(self.vault.derived("tickets"))
+        self.tokens = Tokens(self.ledger, self.tickets)
         self.clashes = Clashes(self.ledger)
         self.machines = Machines(self.ledger, self.catalog, self.clashes)
         self.registrations = Registrations(
@@ -193,7 +197,10 @@ class Parts:
         self.operations = Operations(self.ledger)
         self.bulk = Bulk(self.ledger, self.machines, self.jobs, self.actions, self.operations)
         self.networks = Networks(self.ledger)
-        self.boot = Boot(self.ledger, self.catalog, self.tokens, self.clashes, Renderer(), "discovery")
+        self.notes = Notes(self.ledger)
+        self.renderer = Renderer()
+        self.boot_context = BootContext(self.ledger, self.catalog, self.renderer, "discovery")
+        self.boot = Boot(self.ledger, self.catalog, self.tokens, self.clashes, self.boot_context, self.notes)
 
     async def open(self) -> None:
         """Begin with an administrator and the content of PACK."""
@@ -246,10 +253,7 @@ class Parts:
 
     async def ticket(self, mac: str = MAC) -> str:
         """A registration ticket as a boot script carries it."""
-        tx = self.ledger.transaction()
-        secret = self.tokens.issue_ticket(tx, mac)
-        await tx.commit()
-        return secret
+        return self.tokens.issue_ticket(mac)
 
     async def secret(self, purpose: TokenPurpose = TokenPurpose.API, subject: str = "admin") -> str:
         """The secret of a new token."""
@@ -324,6 +328,7 @@ class Parts:
 
     async def events(self, *kinds: str) -> list[tuple[str, dict[str, Any]]]:
         """(key, data) of the events of these kinds, oldest first."""
+        await self.notes.settled()
         found = await self.database.events(EventQuery(kinds=kinds, limit=1000))
         return [(event.key, event.data) for event in found]
 

@@ -13,6 +13,9 @@ from provisioner.conductor.tokens import ADMIN, Tokens
 from provisioner.errors import Denied, NotFound
 from provisioner.model import Machine, Token, TokenPurpose, User
 from provisioner.store.database import Database
+from provisioner.tickets import Tickets
+
+MAC, OTHER_MAC = "52:54:00:00:00:01", "52:54:00:00:00:02"
 
 
 class Site:
@@ -24,16 +27,18 @@ class Site:
         self.database.open()
         self.database.start()
         self.ledger = Ledger(self.database, Bus(), lambda: self.now)
-        self.tokens = Tokens(self.ledger)
+        self.tokens = Tokens(self.ledger, Tickets([b"key"]))
 
     def later(self, **time):
         self.now += timedelta(**time)
 
-    async def ticket(self, mac="a"):
+    def ticket(self, mac=MAC):
+        return self.tokens.issue_ticket(mac)
+
+    async def drop_ended(self):
         tx = self.ledger.transaction()
-        secret = self.tokens.issue_ticket(tx, mac)
+        self.tokens.drop_ended(tx)
         await tx.commit()
-        return secret
 
     async def redeem(self, secret):
         tx = self.ledger.transaction()
@@ -82,8 +87,8 @@ async def test_logging_out_ends_the_token(site):
 
 
 async def test_a_used_ticket_is_good_for_two_minutes_which_using_it_does_not_lengthen(site):
-    secret = await site.ticket()
-    assert (await site.redeem(secret)).subject == "a"
+    secret = site.ticket()
+    assert (await site.redeem(secret)).subject == MAC
     site.later(seconds=119)
     await site.redeem(secret)
     site.later(seconds=1)
@@ -93,21 +98,65 @@ async def test_a_used_ticket_is_good_for_two_minutes_which_using_it_does_not_len
 
 
 async def test_an_unused_ticket_ends_after_half_an_hour(site):
-    secret = await site.ticket()
+    secret = site.ticket()
     site.later(minutes=30)
     with pytest.raises(Denied):
         await site.redeem(secret)
 
 
-async def test_a_new_ticket_ends_older_ones_of_that_mac_only(site):
-    old, other, new = await site.ticket(), await site.ticket("b"), await site.ticket()
+async def test_using_a_ticket_ends_older_ones_of_that_mac_only(site):
+    old, other = site.ticket(), site.ticket(OTHER_MAC)
+    site.later(seconds=1)
+    new = site.ticket()
+    site.later(seconds=1)
+    newest = site.ticket()
+    assert await site.redeem(new) and await site.redeem(other) and await site.redeem(newest)
     with pytest.raises(Denied):
         await site.redeem(old)
-    assert await site.redeem(new) and await site.redeem(other)
+
+
+async def test_a_ticket_is_kept_nowhere_until_it_is_used(site):
+    secret = site.ticket()
+    assert list(site.ledger.all(Token)) == []
+    await site.redeem(secret)
+    assert [token.subject for token in site.ledger.read_all(Token)] == [MAC]
+
+
+async def test_a_used_ticket_stays_used_for_as_long_as_it_could_be_good(site):
+    secret = site.ticket()
+    await site.redeem(secret)
+    for _ in range(29):
+        site.later(minutes=1)
+        await site.drop_ended()
+    with pytest.raises(Denied):
+        await site.redeem(secret)
+    site.later(minutes=31)
+    await site.drop_ended()
+    assert list(site.ledger.read_all(Token)) == []
+
+
+async def test_a_used_ticket_stays_used_after_the_clock_was_set_back(site):
+    secret = site.ticket()
+    await site.redeem(secret)
+    site.later(minutes=45)
+    await site.drop_ended()
+    site.later(minutes=-40)
+    with pytest.raises(Denied):
+        await site.redeem(secret)
+
+
+async def test_a_ticket_from_before_they_were_signed_still_registers_once(site):
+    tx = site.ledger.transaction()
+    secret = site.tokens.issue(tx, TokenPurpose.TICKET, MAC)
+    await tx.commit()
+    assert (await site.redeem(secret)).subject == MAC
+    site.later(minutes=2)
+    with pytest.raises(Denied):
+        await site.redeem(secret)
 
 
 async def test_a_ticket_is_not_a_login(site):
-    assert site.tokens.recognise(await site.ticket()) == NOBODY
+    assert site.tokens.recognise(site.ticket()) == NOBODY
 
 
 async def test_a_machines_token_never_ends_but_with_its_machine(site):
@@ -125,11 +174,11 @@ async def test_a_machines_token_never_ends_but_with_its_machine(site):
 
 
 async def test_ended_tokens_are_forgotten(site):
-    await site.ticket()
-    site.later(hours=1)
     tx = site.ledger.transaction()
-    site.tokens.drop_ended(tx)
+    site.tokens.issue(tx, TokenPurpose.SESSION, "admin")
     await tx.commit()
+    site.later(hours=12)
+    await site.drop_ended()
     assert list(site.ledger.read_all(Token)) == []
 
 
@@ -186,6 +235,8 @@ async def test_a_join_token_can_be_taken_back(site):
 
 
 async def test_what_is_no_join_token_is_not_taken_back(site):
-    await site.ticket("a")
+    tx = site.ledger.transaction()
+    site.tokens.issue(tx, TokenPurpose.MACHINE, "a")
+    await tx.commit()
     with pytest.raises(NotFound):
         await site.tokens.end_join("a", Principal(Who.USER, "admin", "admin"))

@@ -25,8 +25,12 @@ FLOORS = (
         "erase",
         "access",
         "identity",
+        "links",
         "leases",
         "retention",
+        "firmware",
+        "loaders",
+        "quirks",
         "netboot",
         "tickets",
         "downloads",
@@ -52,10 +56,10 @@ ORDER = {
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes boot_context boot_scripts boot"
-    " dhcp_replies lease_book addresses",
+    " boot_choices dhcp_replies lease_book addresses",
     "services": "http filters listing files tftp_transfer tftp frames dhcp clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"
-    " api_clashes api_params api_jobs api_content api_networks api_events api_archive api openapi surface"
+    " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api openapi surface"
     " ui_api ui_words ui_events ui_boots ui_content ui_inventory ui_work ui_machines ui_params ui_pages"
     " ui_answers ui_login ui_jobs ui_views ui_forms ui_fleet ui_clashes ui_logs ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing"

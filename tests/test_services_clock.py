@@ -20,6 +20,7 @@ from provisioner.services.clock import STALL_SECONDS, Clock
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
+from provisioner.tickets import Tickets
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -59,7 +60,7 @@ async def test_a_tick_drops_ended_tokens_looks_for_silent_jobs_and_removes_files
         expires = _NOW + timedelta(minutes=minutes)
         tx.put(Token(digest=name, purpose=TokenPurpose.API, subject="a", created_at=_NOW, expires_at=expires))
     await tx.commit()
-    tokens, jobs = Tokens(ledger), NoJobs()
+    tokens, jobs = Tokens(ledger, Tickets([b"key"])), NoJobs()
     logs, assets = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1)
     await logs.append("gone", 0, b"x")
     tx = ledger.transaction()
@@ -74,7 +75,8 @@ async def test_a_tick_drops_ended_tokens_looks_for_silent_jobs_and_removes_files
 
 
 async def test_a_server_that_stood_still_gives_agents_their_time_anew(ledger: Ledger, tmp_path: Path) -> None:
-    logs, assets, tokens, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), Tokens(ledger), NoJobs()
+    logs, assets, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), NoJobs()
+    tokens = Tokens(ledger, Tickets([b"key"]))
     moments = iter([100.0, 105.0, 105.0 + STALL_SECONDS, 106.0 + 2 * STALL_SECONDS])
     clock = Clock(ledger, jobs, tokens, Retention(ledger, logs, assets), lambda: next(moments))
     seen = []
@@ -87,7 +89,8 @@ async def test_a_server_that_stood_still_gives_agents_their_time_anew(ledger: Le
 
 
 async def test_a_disk_that_fails_does_not_end_the_clock(ledger: Ledger, tmp_path: Path) -> None:
-    logs, assets, tokens, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), Tokens(ledger), NoJobs()
+    logs, assets, jobs = JobLogs(tmp_path / "logs"), Assets(tmp_path / "assets", 1), NoJobs()
+    tokens = Tokens(ledger, Tickets([b"key"]))
     ticked = asyncio.Event()
 
     class Failing(Retention):

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
-from provisioner.conductor.boot import Boot, Reached
+from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Denied, NotFound
 from provisioner.services.files import Tree
 
@@ -22,7 +23,7 @@ class FakeBoot:
         self.told: list[tuple[Any, ...]] = []
         self.has_told = Event()
 
-    async def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
+    def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
         return f"{mac} {reached.url} {protocol} {client}".encode()
 
     def file(self, path: str, reached: Reached, client: str) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -15,13 +15,14 @@ from provisioner.access import NOBODY, Principal, Who, alive, digest
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.errors import Denied, NotFound
 from provisioner.model import Machine, Token, TokenPurpose, User
+from provisioner.tickets import LIFETIME, NONCE_BYTES, Ticket, Tickets
 
 ADMIN = "admin"
 _SECRET_BYTES = 32
 _LIFETIME = {
     TokenPurpose.SESSION: timedelta(hours=12),
     TokenPurpose.API: timedelta(days=90),
-    TokenPurpose.TICKET: timedelta(minutes=30),
+    TokenPurpose.TICKET: LIFETIME,
 }
 # A registration whose answer was lost is sent again with the same ticket; longer it is not good for anything.
 _USED_TICKET_LIFETIME = timedelta(minutes=2)
@@ -30,8 +31,9 @@ _USED_TICKET_LIFETIME = timedelta(minutes=2)
 class Tokens:
     """Gives out secrets and recognises them."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, tickets: Tickets) -> None:
         self._ledger = ledger
+        self._tickets = tickets
         self._hasher = PasswordHasher()
         # Verifying a password takes 30 ms of a core on purpose: never on the event loop, never many at once.
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
@@ -110,28 +112,52 @@ class Tokens:
         )
         return secret
 
-    def issue_ticket(self, tx: Transaction, mac: str) -> str:
-        """A ticket for one registration by the machine that boots from this MAC; older ones of it end."""
-        for token in self._ledger.tokens_of(mac):
-            if token.purpose is TokenPurpose.TICKET:
-                tx.delete(Token, token.digest)
-        return self.issue(tx, TokenPurpose.TICKET, mac)
+    def issue_ticket(self, mac: str) -> str:
+        """A ticket for one registration by the machine that boots from this MAC.
+
+        Nothing is written: a boot storm asks for thousands. Using one ends those of the MAC that were issued before.
+        """
+        return self._tickets.make(mac, self._ledger.clock(), secrets.token_bytes(NONCE_BYTES))
 
     def redeem_ticket(self, tx: Transaction, secret: str, mac: str = "") -> Token:
         """The ticket or join token of this secret, used by the machine of this MAC: for the last time, it ends soon.
 
         Raises Denied when it is wrong, used or too old.
         """
+        ticket = self._tickets.read(secret)
+        if ticket is not None:
+            return self._redeem_signed(tx, ticket, digest(secret))
         token = tx.get(Token, digest(secret))
         if token is not None and token.purpose is TokenPurpose.JOIN and alive(token, tx.now):
             return self._redeem_join(tx, token, mac)
+        # Tickets were kept as rows before they were signed; who booted then may register after an upgrade.
         if token is None or token.purpose is not TokenPurpose.TICKET or not alive(token, tx.now):
-            raise Denied(
-                "the registration ticket is wrong, used or too old; boot from the network again to get a new one,"
-                " or ask an operator for another join token",
-                code="ticket-refused",
-            )
+            raise _refused()
         return self._end_soon(tx, token)
+
+    def _redeem_signed(self, tx: Transaction, ticket: Ticket, key: str) -> Token:
+        """Its use is recorded for as long as it could be used again, also after the clock was set back."""
+        spent = tx.get(Token, key)
+        if not ticket.alive(tx.now) or (spent is None and self._newer_one_used(ticket)):
+            raise _refused()
+        if spent is not None:
+            if tx.now >= spent.created_at + _USED_TICKET_LIFETIME:
+                raise _refused()
+            return spent
+        used: Token = tx.put(
+            Token(
+                digest=key,
+                purpose=TokenPurpose.TICKET,
+                subject=ticket.mac,
+                created_at=tx.now,
+                expires_at=_forgotten_at(ticket),
+            )
+        )
+        return used
+
+    def _newer_one_used(self, ticket: Ticket) -> bool:
+        used = (token for token in self._ledger.tokens_of(ticket.mac) if token.purpose is TokenPurpose.TICKET)
+        return any(token.expires_at is not None and token.expires_at > _forgotten_at(ticket) for token in used)
 
     def _redeem_join(self, tx: Transaction, token: Token, mac: str) -> Token:
         if mac == token.last_user:
@@ -211,3 +237,16 @@ class Tokens:
         for token in list(self._ledger.all(Token)):
             if not alive(token, tx.now):
                 tx.delete(Token, token.digest)
+
+
+def _forgotten_at(ticket: Ticket) -> datetime:
+    """When the record of a ticket's use goes: it is good for nothing then, whatever the clock is set to."""
+    return ticket.ends_at + LIFETIME
+
+
+def _refused() -> Denied:
+    return Denied(
+        "the registration ticket is wrong, used or too old; boot from the network again to get a new one,"
+        " or ask an operator for another join token",
+        code="ticket-refused",
+    )

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from provisioner.conductor.boot import Boot, Reached
+from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Denied, NotFound, ProvisionerError
 
 _SCRIPT = re.compile(r"(?:boot/)?([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe")
@@ -31,15 +32,15 @@ class Tree:
     async def open(self, path: str, client_address: str, local_address: str) -> bytes | BinaryIO:
         """For TFTP: the content or the open file; raises NotFound, Denied, or why it could not be rendered."""
         reached = Reached(local_address, f"http://{local_address}:{self._http_port}")
-        made = await self._rendered(path, reached, "tftp", client_address)
+        made = self._rendered(path, reached, "tftp", client_address)
         if made is not None:
             return made
         return self.static(path.removeprefix("files/")).open("rb")
 
-    async def _rendered(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
+    def _rendered(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
         script = _SCRIPT.fullmatch(path)
         if script:
-            return await self._boot.script(script[1].replace("-", ":"), reached, protocol, client)
+            return self._boot.script(script[1].replace("-", ":"), reached, protocol, client)
         return self._boot.file(path.removeprefix("boot/"), reached, client)
 
     def static(self, path: str) -> Path:
@@ -77,7 +78,7 @@ class Tree:
         host = request.host.rpartition(":")[0] or request.host
         reached = Reached(host, f"{request.scheme}://{request.host}")
         path = request.match_info["path"]
-        made = await self._rendered(path, reached, "http", request.remote or "")
+        made = self._rendered(path, reached, "http", request.remote or "")
         if made is None:
             raise NotFound(_NOT_FOUND.format(path), object=path)
         await self._boot.served("http", request.path, request.remote or "", len(made), 0)

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from provisioner.access import Who, require_machine
 from provisioner.conductor.actions import Actions
-from provisioner.conductor.boot import Boot, Reached
+from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot_context import Reached
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.orders import Where, WorkOrder
@@ -186,7 +187,7 @@ class Work:
         answer: dict[str, Any] = await self._actions.prepare_reboot(machine, principal(request))
         place = where(request)
         if asked.kexec:
-            answer["kexec"] = await self._boot.kexec(machine, Reached(place.address, place.url), request.remote or "")
+            answer["kexec"] = self._boot.kexec(machine, Reached(place.address, place.url), request.remote or "")
         return json(answer)
 
     async def next_stage(self, request: web.Request) -> web.Response:

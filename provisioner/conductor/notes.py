@@ -1,0 +1,72 @@
+"""Notes for the timeline that change no state: who tells one goes on at once, and it reaches the disk soon after.
+
+A fetched file or a boot script that was given out is nothing that later decisions build on, so nobody waits for the
+disk. What is told while a commit is under way goes into the next one, all together. A crash can take back the notes of
+the last moments: the timeline then lacks that a script was fetched, never a lease, a registration or a job, which are
+changes of state and wait for their commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from provisioner.conductor.ledger import Ledger
+from provisioner.events import KINDS, Event
+
+log = structlog.get_logger(__name__)
+
+# A disk that stands still must not fill the memory; so many are a few seconds of a storm.
+MOST_WAITING = 50_000
+
+
+class Notes:
+    """Gathers notes and commits them in groups; used on the event loop."""
+
+    def __init__(self, ledger: Ledger, most_waiting: int = MOST_WAITING) -> None:
+        self._ledger = ledger
+        self._most_waiting = most_waiting
+        self._waiting: list[Event] = []
+        self._dropped = 0
+        self._busy = False
+        self._idle: list[asyncio.Future[None]] = []
+
+    def tell(self, kind: str, *, by: str, machine: str = "", mac: str = "", key: str = "", **data: Any) -> None:
+        """Tell what happened; `kind` is one of events.KINDS."""
+        if kind not in KINDS:
+            raise ValueError(kind)
+        if len(self._waiting) >= self._most_waiting:
+            self._dropped += 1
+            return
+        now = self._ledger.clock()
+        self._waiting.append(Event(time=now, kind=kind, machine=machine, mac=mac, key=key, by=by, data=data))
+        if not self._busy:
+            self._busy = True
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    async def settled(self) -> None:
+        """Wait until all that was told is on disk, or was given up because it cannot be written."""
+        if self._busy:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future
+
+    def _commit(self) -> None:
+        events, self._waiting = self._waiting, []
+        self._ledger.commit({}, {}, events).add_done_callback(lambda future: self._committed(future, len(events)))
+
+    def _committed(self, future: asyncio.Future[None], count: int) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None or self._dropped:
+            lost, self._dropped = (count if error is not None else 0) + self._dropped, 0
+            log.error("notes.lost", events=lost, error=str(error or "the disk is too slow"))
+        if self._waiting:
+            self._commit()
+            return
+        self._busy = False
+        idle, self._idle = self._idle, []
+        for each in idle:
+            if not each.done():
+                each.set_result(None)

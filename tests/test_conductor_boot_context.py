@@ -1,0 +1,50 @@
+"""What templates of boot scripts see."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.conductor.boot_context import Reached
+from provisioner.errors import Invalid
+from provisioner.model import Bootenv, Machine
+from tests.parts import MAC, OPERATOR, opened
+
+REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+async def test_a_stranger_is_no_machine_to_templates_and_boots_what_is_set_for_strangers(parts):
+    bootenv = parts.boot_context.bootenv_of(None)
+    context = parts.boot_context.of(MAC, None, bootenv, REACHED)
+    assert (bootenv.name, context["machine"], context["mac_dashed"]) == ("discovery", None, "52-54-00-00-00-01")
+    assert context["server"] == {"url": REACHED.url, "address": "10.0.0.1"} and context["ticket"] == ""
+
+
+async def test_the_context_of_a_script_has_the_kernel_with_the_ticket_in_its_command_line(parts):
+    context = parts.boot_context.of_script(MAC, None, parts.boot_context.bootenv_of(None), REACHED, "T")
+    assert context["kernel_url"] == "http://10.0.0.1:8091/files/discovery/vmlinuz"
+    assert context["initrd_urls"] == ["http://10.0.0.1:8091/files/discovery/initrd.img"]
+    assert context["boot_params"] == "provisioner.url=http://10.0.0.1:8091 provisioner.ticket=T"
+
+
+async def test_an_environment_without_a_kernel_adds_none(parts):
+    assert "kernel_url" not in parts.boot_context.of_script(MAC, None, Bootenv(name="local"), REACHED)
+
+
+async def test_an_environment_for_other_architectures_says_what_it_has(parts):
+    machine = await parts.ready()
+    known = parts.ledger.get(Machine, machine)
+    with pytest.raises(Invalid, match="has nothing for amd64; it has arm64"):
+        parts.boot_context.arch(Bootenv(name="b", arch={"arm64": None}), known)
+
+
+async def test_templates_of_new_content_are_rendered(parts):
+    assert parts.boot_context.render("x", {"mac": MAC}, {"x": "{{ mac }}"}) == MAC
+    template = parts.catalog.find("templates", "shared/hello")
+    await parts.catalog.put(type(template)(name="mine", contents="new"), OPERATOR)
+    assert parts.boot_context.render("mine", {}) == "new"

@@ -1,131 +1,66 @@
-"""Who gets which address: the rules of DHCP (RFC 2131) as one pure function, `decide`.
+"""Who gets which address: the rules of DHCP (RFC 2131) and BOOTP (RFC 951, 1534) as one pure function, `decide`.
 
 A client is its MAC and nothing else: firmware, iPXE, installer and installed system of one machine send different
 client identifiers and must all get the same address.
 
-What `decide` does with each message, on the network where the client is (`client_link`):
+What `decide` does with each message, on the link where the client is (`client_link`):
 
     nothing covers the client     silence, whatever it asks: this is someone else's network
-    DISCOVER                      the address reserved for it, else its last one, else the one it asks for, else the
-                                  next that was never used, else the one that expired longest ago; held for 60 s
+    another server leases there   silence (proxy subnets): boot information is all we give there
+    DISCOVER                      the address reserved for it, else the one on offer to it, else its last one, else
+                                  what the pickers find; held for 60 s
     REQUEST, names our server id  (SELECTING) what we offered, held for it: ACK
     REQUEST, another server id    silence; our own offer is taken back
     REQUEST, no server id         (INIT-REBOOT, RENEWING, REBINDING) an address that it has or may have: ACK, else NAK
     DECLINE                       its address is quarantined for ten minutes
     RELEASE                       its address is free at once, and remembered as its last
     INFORM                        options without an address
+    BOOTP, no message type        the address reserved for it, for ever; else silence
 
 An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, and it is not
-reserved for another MAC. An INIT-REBOOT for a free address that we have no record of is acknowledged: the record was
+reserved for another MAC. A reserved address that another still holds is not taken from under it: its holder is refused
+at its next renewal, until then the one it is reserved for gets an address of the pool, and is refused that in turn as
+soon as its own is free. An INIT-REBOOT for a free address that we have no record of is acknowledged: the record was
 lost with a disk, the client was not.
+
+Offers are for memory only (`Decision.holds`). Should a crash forget one, whoever requests the address first has it, and
+the other is refused: an address is never acknowledged twice.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
-from socket import inet_aton, inet_ntoa
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.model import Lease, LeaseState, Reservation, Subnet
+from provisioner.links import Arrival, Link, Network, client_link, server_id
+from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
-from provisioner.wire.dhcp_options import (
-    CLIENT_ID,
-    HOST_NAME,
-    REQUESTED_ADDRESS,
-    SERVER_ID,
-    relay_address,
-)
+from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
 
 # Longer than any firmware takes from OFFER to REQUEST, its retries included.
 OFFER_HOLD = timedelta(seconds=60)
 QUARANTINE = timedelta(minutes=10)
-
-# RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
-_LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
-
-
-class Network(Struct, frozen=True):
-    """A subnet with its addresses as numbers. `barred` are pool addresses that belong to routers and servers."""
-
-    subnet: Subnet
-    first: int
-    last: int
-    pool_first: int
-    pool_last: int
-    barred: frozenset[int]
-
-    def covers(self, address: str) -> bool:
-        """Whether the address lies in the subnet."""
-        return self.first <= number(address) <= self.last
-
-    def pools(self, address: str) -> bool:
-        """Whether the address is one of those handed out to anybody."""
-        value = number(address)
-        return self.pool_first <= value <= self.pool_last and value not in self.barred
+# A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
+FOREVER = 0xFFFF_FFFF
 
 
-class Networks:
-    """The enabled subnets, found by address in O(log n)."""
-
-    def __init__(self, subnets: Iterable[Subnet]) -> None:
-        self._all = sorted((network(s) for s in subnets if s.enabled), key=lambda n: n.first)
-        self._firsts = [each.first for each in self._all]
-
-    def __iter__(self) -> Iterator[Network]:
-        return iter(self._all)
-
-    def covering(self, address: str) -> Network | None:
-        """The subnet that the address lies in."""
-        place = bisect_right(self._firsts, number(address)) - 1
-        if place < 0:
-            return None
-        found = self._all[place]
-        return found if found.covers(address) else None
-
-
-def number(address: str) -> int:
-    """An IPv4 address as a number."""
-    return int.from_bytes(inet_aton(address))
-
-
-def address_text(value: int) -> str:
-    """A number as an IPv4 address."""
-    return inet_ntoa(value.to_bytes(4))
-
-
-def network(subnet: Subnet) -> Network:
-    """The subnet with its addresses as numbers; ValueError when they are none."""
-    cidr = IPv4Network(subnet.cidr)
-    first, last = int(cidr.network_address), int(cidr.broadcast_address)
-    pool_first, pool_last = 1, 0
-    if subnet.pool_start and subnet.pool_end:
-        pool_first, pool_last = int(IPv4Address(subnet.pool_start)), int(IPv4Address(subnet.pool_end))
-    servers = (subnet.gateway, subnet.next_server, *subnet.dns_servers)
-    barred = {first, last} if cidr.prefixlen < 31 else set()
-    return Network(
-        subnet, first, last, pool_first, pool_last, frozenset(barred | {int(IPv4Address(a)) for a in servers if a})
-    )
-
-
-class Arrival(Struct, frozen=True):
-    """How a message reached us: our address there, the interface, and whether it was sent to everybody."""
+class Offer(Struct, frozen=True):
+    """An address held for a client until it requests it; one whose time is up has been taken back."""
 
     address: str
-    interface: str = ""
-    broadcast: bool = True
+    mac: str
+    until: datetime
 
 
 class AddressView(Protocol):
     """What is known of addresses at the moment of a decision."""
 
-    def network(self, address: str) -> Network | None:
-        """The enabled subnet that covers the address."""
+    def link(self, address: str) -> Link | None:
+        """The link that the address is on, if an enabled subnet covers it."""
 
     def lease(self, address: str) -> Lease | None:
         """The last lease of the address, in any state."""
@@ -133,21 +68,31 @@ class AddressView(Protocol):
     def leases_of(self, mac: str) -> Sequence[Lease]:
         """The leases whose last holder is this MAC."""
 
+    def offer(self, address: str) -> Offer | None:
+        """The last offer of the address, if it is remembered still."""
+
+    def offers_of(self, mac: str) -> Sequence[Offer]:
+        """What is on offer to this MAC."""
+
     def reservation(self, address: str) -> Reservation | None:
         """For whom the address is reserved."""
 
     def reservations_of(self, mac: str) -> Sequence[Reservation]:
         """What is reserved for this MAC."""
 
-    def free_address(self, network: Network, now: datetime, ours: str) -> str:
-        """A pool address that nobody holds or has reserved and that is not `ours`, never used ones first,
-        then the longest expired; empty when there is none."""
+    def next_free(self, network: Network, now: datetime, ours: str) -> str:
+        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
+
+    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
+        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
     """What to do with a message. `reply` None is silence; `reason` is one of few texts, `detail` names the thing.
 
-    `changes` are leases to save; nothing may be sent before they are.
+    `changes` are leases to save; an ACK may not be sent before they are. `holds` are offers to remember. `picked` is
+    how an address was found that the client did not have before. What `reservation` says is for this client, also while
+    its address cannot be had. A reply to `bootp` has no DHCP options.
     """
 
     reply: MessageType | None = None
@@ -158,38 +103,31 @@ class Decision(Struct, frozen=True, kw_only=True):
     reservation: Reservation | None = None
     lease_seconds: int = 0
     selecting: bool = False
+    bootp: bool = False
+    picked: Picker | None = None
+    holds: tuple[Offer, ...] = ()
     changes: tuple[Lease, ...] = ()
-
-
-def client_link(message: DhcpMessage, arrival: Arrival) -> str:
-    """An address on the client's network: its relay's, or its own when it renews by unicast, or ours."""
-    if message.giaddr:
-        return relay_address(message, _LINK_SELECTION) or message.giaddr
-    if message.ciaddr and not arrival.broadcast:
-        return message.ciaddr
-    return arrival.address
-
-
-def server_id(message: DhcpMessage, arrival: Arrival) -> str:
-    """The address by which this client shall know us."""
-    return (relay_address(message, _SERVER_OVERRIDE) if message.giaddr else "") or arrival.address
 
 
 def decide(message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime) -> Decision:
     """What to do with `message`; changes nothing."""
     kind = message.message_type
-    if kind is None:
-        return Decision(reason="plain BOOTP is not served")
-    rule = _RULES.get(kind)
+    rule = _bootp if kind is None else _RULES.get(kind)
+    if kind is None and MESSAGE_TYPE in message.options:
+        return Decision(reason="unknown message type", detail=message.options[MESSAGE_TYPE].hex())
     if rule is None or message.op != BOOTREQUEST:
         return Decision(reason="a reply of another DHCP server", detail=message.address_option(SERVER_ID))
     if not message.mac.strip("0:"):
         return Decision(reason="no hardware address")
-    link = client_link(message, arrival)
-    found = view.network(link)
-    if found is None:
-        return Decision(reason="no enabled subnet covers the client", detail=link)
-    return rule(_Case(message, arrival, view, now, found))
+    place = client_link(message, arrival)
+    link = view.link(place)
+    if link is None:
+        return Decision(reason="no enabled subnet covers the client", detail=place)
+    if link.proxy:
+        return Decision(
+            reason="another server gives the addresses here", detail=f"subnet {link.here.subnet.name}", network=link.here
+        )
+    return rule(_Case(message, arrival, view, now, link))
 
 
 def runs(lease: Lease, now: datetime) -> bool:
@@ -197,60 +135,131 @@ def runs(lease: Lease, now: datetime) -> bool:
     return lease.expires_at > now and lease.state in (LeaseState.OFFERED, LeaseState.ACKED)
 
 
-class _Case:
-    """One message on one of our networks, and the questions that the rules ask about it."""
+def renewal_times(subnet: Subnet, lease_seconds: int) -> tuple[int, int]:
+    """T1 and T2 in seconds (RFC 2131, section 4.4.5); none for a lease that has no end."""
+    if lease_seconds == FOREVER:
+        return 0, 0
+    rebind = subnet.rebind_seconds or lease_seconds * 7 // 8
+    return subnet.renew_seconds or min(lease_seconds // 2, rebind), rebind
 
-    def __init__(
-        self, message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime, network: Network
-    ) -> None:
+
+class _Case:
+    """One message on one of our links, and the questions that the rules ask about it."""
+
+    def __init__(self, message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime, link: Link) -> None:
         self.message = message
         self.arrival = arrival
         self.view = view
         self.now = now
-        self.network = network
+        self.link = link
         self.mac = message.mac
+        self.reserved = view.reservations_of(message.mac)
 
-    def silence(self, reason: str, detail: str = "", changes: tuple[Lease, ...] = ()) -> Decision:
-        return Decision(reason=reason, detail=detail, network=self.network, changes=changes)
+    def silence(self, reason: str, detail: str = "", holds: tuple[Offer, ...] = ()) -> Decision:
+        return Decision(reason=reason, detail=detail, network=self.link.here, holds=holds)
 
-    def free_for_client(self, address: str) -> bool:
-        """Whether nobody else's claim on the address runs."""
+    def taken_by(self, address: str) -> str | None:
+        """The MAC of whoever keeps the client from having this address; None when nobody does."""
+        offer = self.view.offer(address)
+        if offer is not None and offer.mac != self.mac and offer.until > self.now:
+            return offer.mac
         lease = self.view.lease(address)
         if lease is None or lease.state is LeaseState.EXPIRED or lease.expires_at <= self.now:
-            return True
-        return lease.mac == self.mac and lease.state is not LeaseState.QUARANTINED
+            return None
+        return None if lease.mac == self.mac and lease.state is not LeaseState.QUARANTINED else lease.mac
 
-    def may_have(self, address: str) -> bool:
-        """Whether the client can be given this address of the pool."""
-        if not self.network.pools(address) or address == self.arrival.address:
+    def may_have(self, address: str, network: Network | None) -> bool:
+        """Whether the client can be given this address of the pool, though it has not been reserved for it."""
+        if network is None or not network.pools(address) or address == self.arrival.address:
+            return False
+        if not network.pickers and not self.had(address, network):
             return False
         reservation = self.view.reservation(address)
-        return (reservation is None or reservation.mac == self.mac) and self.free_for_client(address)
+        return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
+
+    def had(self, address: str, network: Network) -> bool:
+        """Whether a pool that takes no newcomers knows the client from before."""
+        lease = self.view.lease(address)
+        return lease is not None and lease.mac == self.mac and not network.subnet.only_reservations
 
     def reservation(self) -> Reservation | None:
-        """What is reserved for the client on this network and can be had now."""
-        for reservation in self.view.reservations_of(self.mac):
-            if self.network.covers(reservation.address) and self.free_for_client(reservation.address):
-                return reservation
+        """The address reserved for the client that it can have now: the one it asks for, else one of the subnet that
+        it asks from, else one of another subnet on its link.
+        """
+        if not self.reserved:
+            return None
+        asked = self.message.ciaddr or self.message.address_option(REQUESTED_ADDRESS)
+        can_have = [each for each in self.on_link() if self.taken_by(each.address) is None]
+        here = self.link.here
+        ranked = sorted(can_have, key=lambda each: (each.address != asked, not here.covers(each.address)))
+        return ranked[0] if ranked else None
+
+    def on_link(self) -> Iterator[Reservation]:
+        return (each for each in self.reserved if self.link.covering(each.address) is not None)
+
+    def settings(self, address: str) -> Reservation | None:
+        """The reservation whose settings are for this client: of its address, else of its link, else of no link."""
+        if not self.reserved:
+            return None
+        by_address = (each for each in self.reserved if each.address == address)
+        anywhere = (each for each in self.reserved if not each.scoped)
+        for each in (by_address, self.on_link(), anywhere):
+            found = next(each, None)
+            if found is not None:
+                return found
         return None
 
     def running(self, address: str) -> Lease | None:
-        """The client's own offer or lease on this address, if it still runs."""
+        """The client's own lease on this address, if it still runs."""
         lease = self.view.lease(address)
         return lease if lease is not None and lease.mac == self.mac and runs(lease, self.now) else None
 
-    def last_address(self) -> str:
-        """The address that the client had last on this network and may have again."""
-        mine = [lease for lease in self.view.leases_of(self.mac) if self.may_have(lease.address)]
-        return max(mine, key=lambda lease: lease.expires_at).address if mine else ""
+    def offered(self) -> Iterator[Offer]:
+        """What is on offer to the client on its link."""
+        for offer in self.view.offers_of(self.mac):
+            if offer.until > self.now and self.link.covering(offer.address) is not None:
+                yield offer
 
-    def lease(self, address: str, state: LeaseState, seconds: float) -> Lease:
+    def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
+        """Its offers taken back."""
+        return tuple(Offer(each.address, self.mac, self.now) for each in self.offered() if each.address != but)
+
+    def last_address(self) -> str:
+        """The address on offer to the client, or that it had last on this link, and may have."""
+        for offer in self.offered():
+            if self.may_have(offer.address, self.link.covering(offer.address)):
+                return offer.address
+        leases = self.view.leases_of(self.mac)
+        mine = [each for each in leases if self.may_have(each.address, self.link.covering(each.address))]
+        return max(mine, key=lambda each: each.expires_at).address if mine else ""
+
+    def pick(self) -> tuple[str, Picker | None]:
+        """An address for a newcomer, and how it was found: one picker after the other, on all subnets of the link."""
+        for picker in self.link.pickers:
+            for network in self.link.networks:
+                found = self.found_by(picker, network) if picker in network.pickers else ""
+                if found:
+                    return found, picker
+        return "", None
+
+    def found_by(self, picker: Picker, network: Network) -> str:
+        if picker is Picker.HINT:
+            hint = self.message.address_option(REQUESTED_ADDRESS)
+            return hint if hint and network.covers(hint) and self.may_have(hint, network) else ""
+        find = self.view.next_free if picker is Picker.NEXT_FREE else self.view.most_expired
+        return find(network, self.now, self.arrival.address)
+
+    def network_of(self, address: str) -> Network:
+        return self.link.covering(address) or self.link.here
+
+    def lease(self, address: str, seconds: int) -> Lease:
         return Lease(
             address=address,
             mac=self.mac,
-            state=state,
+            state=LeaseState.ACKED,
             expires_at=self.now + timedelta(seconds=seconds),
-            subnet=self.network.subnet.name,
+            seconds=seconds,
+            subnet=self.network_of(address).subnet.name,
             hostname=self.message.text_option(HOST_NAME),
             via=self.message.giaddr,
             client_id=self.message.options.get(CLIENT_ID, b"").hex(),
@@ -259,39 +268,40 @@ class _Case:
     def ended(self, lease: Lease) -> Lease:
         return replace(lease, state=LeaseState.EXPIRED, expires_at=self.now)
 
-    def seconds(self, reservation: Reservation | None) -> int:
-        subnet = self.network.subnet
-        return subnet.reserved_lease_seconds if reservation else subnet.lease_seconds
+    def seconds(self, address: str, settings: Reservation | None) -> int:
+        subnet = self.network_of(address).subnet
+        reserved = settings is not None and settings.address == address
+        return subnet.reserved_lease_seconds if reserved else subnet.lease_seconds
 
 
 def _discover(case: _Case) -> Decision:
-    reservation = case.reservation()
-    hint = case.message.address_option(REQUESTED_ADDRESS)
+    reservation, picked = case.reservation(), None
     address = reservation.address if reservation else case.last_address()
-    if not address and hint and case.may_have(hint):
-        address = hint
     if not address:
-        address = case.view.free_address(case.network, case.now, case.arrival.address)
+        address, picked = case.pick()
     if not address:
-        return case.silence("no free address", f"subnet {case.network.subnet.name}")
+        names = ", ".join(each.subnet.name for each in case.link.networks)
+        return case.silence("no free address", f"subnet {names}")
+    settings = case.settings(address)
     return Decision(
         reply=MessageType.OFFER,
         address=address,
-        network=case.network,
-        reservation=reservation,
-        lease_seconds=case.seconds(reservation),
+        network=case.network_of(address),
+        reservation=settings,
+        lease_seconds=case.seconds(address, settings),
         selecting=True,
-        changes=_held(case, address),
+        picked=picked,
+        holds=_held(case, address),
     )
 
 
-def _held(case: _Case, address: str) -> tuple[Lease, ...]:
-    """What to save so that nobody else is offered the address for a while."""
-    running = case.running(address)
-    if running is None or running.state is LeaseState.OFFERED:
-        return (case.lease(address, LeaseState.OFFERED, OFFER_HOLD.total_seconds()),)
+def _held(case: _Case, address: str) -> tuple[Offer, ...]:
+    """What to remember so that nobody else is offered the address for a while."""
     until = case.now + OFFER_HOLD
-    return (replace(running, expires_at=until),) if running.expires_at < until else ()
+    running = case.running(address)
+    if running is not None and running.expires_at >= until:
+        return ()
+    return (*case.withdrawn(but=address), Offer(address, case.mac, until))
 
 
 def _request(case: _Case) -> Decision:
@@ -304,54 +314,65 @@ def _request(case: _Case) -> Decision:
             return case.silence("request without an address")
         return _confirm(case, address)
     if server != server_id(message, case.arrival):
-        offers = (lease for lease in case.view.leases_of(case.mac) if case.network.covers(lease.address))
-        withdrawn = tuple(case.ended(lease) for lease in offers if lease.state is LeaseState.OFFERED)
-        return case.silence("the client chose another server", server, withdrawn)
+        return case.silence("the client chose another server", server, case.withdrawn())
+    if not requested:
+        # Some clients say in ciaddr what they were offered (RFC 2131 wants that only of those who have it).
+        requested = message.ciaddr
     if not requested:
         return case.silence("request without an address")
-    running = case.running(requested)
-    if running is not None and running.state is LeaseState.OFFERED and case.network.covers(requested):
-        return _acknowledge(case, requested, selecting=True)
+    offer = case.view.offer(requested)
+    promised = offer is not None and offer.mac == case.mac and offer.until > case.now
+    if promised and case.link.covering(requested) is not None and case.taken_by(requested) is None:
+        return _acknowledge(case, requested, selecting=True, promised=True)
     return _confirm(case, requested, selecting=True)
 
 
 def _confirm(case: _Case, address: str, selecting: bool = False) -> Decision:
     """Whether the client can have (or keep) the address it names."""
-    if not case.network.covers(address):
-        return _refuse(case, address, "the address is on another network", f"subnet {case.network.subnet.name}")
+    network = case.link.covering(address)
+    if network is None:
+        return _refuse(
+            case, address, "the address is on another network", f"subnet {case.link.here.subnet.name}"
+        )
     reserved = case.reservation()
     if reserved is not None and reserved.address != address:
         return _refuse(case, address, "another address is reserved for it", reserved.address)
     other = case.view.reservation(address)
     if other is not None and other.mac != case.mac:
         return _refuse(case, address, "the address is reserved for another", other.mac)
-    if not case.free_for_client(address):
-        holder = case.view.lease(address)
-        return _refuse(case, address, "the address is in use by another", holder.mac if holder else "")
-    if reserved is None and not case.may_have(address):
-        return _refuse(case, address, "the address is not in the pool", f"subnet {case.network.subnet.name}")
+    holder = case.taken_by(address)
+    if holder is not None:
+        lease = case.view.lease(address)
+        quarantined = lease is not None and lease.state is LeaseState.QUARANTINED
+        reason = "the address is in quarantine" if quarantined else "the address is in use by another"
+        return _refuse(case, address, reason, holder)
+    if reserved is None and not case.may_have(address, network):
+        return _refuse(case, address, "the address is not in the pool", f"subnet {network.subnet.name}")
     return _acknowledge(case, address, selecting)
 
 
-def _acknowledge(case: _Case, address: str, selecting: bool) -> Decision:
-    reservation = case.view.reservation(address)
-    if reservation is not None and reservation.mac != case.mac:
-        reservation = None
-    seconds = case.seconds(reservation)
-    others = (
-        case.ended(lease)
-        for lease in case.view.leases_of(case.mac)
-        if lease.address != address and case.network.covers(lease.address) and case.running(lease.address)
-    )
+def _acknowledge(case: _Case, address: str, selecting: bool, promised: bool = False) -> Decision:
+    settings = case.settings(address)
+    seconds = case.seconds(address, settings)
+    # Only who was offered it just now has given up the others: a request may also be an old one that comes late.
+    ended = tuple(_others_ended(case, address)) if promised else ()
     return Decision(
         reply=MessageType.ACK,
         address=address,
-        network=case.network,
-        reservation=reservation,
+        network=case.network_of(address),
+        reservation=settings,
         lease_seconds=seconds,
         selecting=selecting or not case.message.ciaddr,
-        changes=(case.lease(address, LeaseState.ACKED, seconds), *others),
+        holds=case.withdrawn(),
+        changes=(case.lease(address, seconds), *ended),
     )
+
+
+def _others_ended(case: _Case, address: str) -> Iterator[Lease]:
+    """Its leases on other addresses of the link, which it has given up by taking this one."""
+    for lease in case.view.leases_of(case.mac):
+        if lease.address != address and case.link.covering(lease.address) and case.running(lease.address):
+            yield case.ended(lease)
 
 
 def _refuse(case: _Case, address: str, reason: str, detail: str) -> Decision:
@@ -361,7 +382,8 @@ def _refuse(case: _Case, address: str, reason: str, detail: str) -> Decision:
         reason=reason,
         detail=detail,
         address=address,
-        network=case.network,
+        network=case.link.here,
+        holds=case.withdrawn(),
         changes=(case.ended(mine),) if mine else (),
     )
 
@@ -372,7 +394,7 @@ def _decline(case: _Case) -> Decision:
     if lease is None:
         return case.silence("declined an address that it does not have", address)
     quarantined = replace(lease, state=LeaseState.QUARANTINED, expires_at=case.now + QUARANTINE)
-    return Decision(address=address, network=case.network, changes=(quarantined,))
+    return Decision(address=address, network=case.network_of(address), changes=(quarantined,))
 
 
 def _release(case: _Case) -> Decision:
@@ -380,13 +402,38 @@ def _release(case: _Case) -> Decision:
     lease = case.running(address) if address else None
     if lease is None:
         return case.silence("released an address that it does not have", address)
-    return Decision(address=address, network=case.network, changes=(case.ended(lease),))
+    return Decision(address=address, network=case.network_of(address), changes=(case.ended(lease),))
 
 
 def _inform(case: _Case) -> Decision:
-    if not case.message.ciaddr:
+    address = case.message.ciaddr
+    if not address:
         return case.silence("inform without an address")
-    return Decision(reply=MessageType.ACK, network=case.network)
+    network = case.network_of(address)
+    return Decision(reply=MessageType.ACK, network=network, reservation=case.settings(address))
+
+
+def _bootp(case: _Case) -> Decision:
+    """Plain BOOTP knows neither leases nor refusals: the address is the client's for as long as it is reserved."""
+    reservation = case.reservation()
+    if reservation is None:
+        taken = next(((each.address, case.taken_by(each.address)) for each in case.on_link()), None)
+        if taken is None:
+            return case.silence("plain BOOTP is served by reservation only")
+        return case.silence("the reserved address is in use by another", f"{taken[0]} by {taken[1]}")
+    address = reservation.address
+    if case.message.ciaddr and case.message.ciaddr != address:
+        return case.silence("another address is reserved for it", address)
+    return Decision(
+        reply=MessageType.ACK,
+        address=address,
+        network=case.network_of(address),
+        reservation=reservation,
+        selecting=not case.message.ciaddr,
+        bootp=True,
+        holds=case.withdrawn(),
+        changes=(case.lease(address, FOREVER),),
+    )
 
 
 _RULES: dict[MessageType, Callable[[_Case], Decision]] = {

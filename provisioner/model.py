@@ -507,13 +507,14 @@ class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An address given to a MAC until `expires_at`. `via` is the relay's address, empty when local."""
+    """An address given to a MAC for `seconds`, until `expires_at`. `via` is the relay's address, empty when local."""
 
     kind: ClassVar[str] = "leases"
     address: str
     mac: str
     state: LeaseState
     expires_at: datetime
+    seconds: int = 0
     subnet: str = ""
     hostname: str = ""
     via: str = ""

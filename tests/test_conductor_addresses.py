@@ -14,7 +14,7 @@ from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
-from provisioner.leases import Arrival
+from provisioner.links import Arrival
 from provisioner.model import BootArch, Bootenv, Lease, LeaseState, Machine, Reservation, Subnet
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import MessageType, decode
@@ -141,8 +141,9 @@ async def test_messages_of_one_drain_see_each_other(server):
 
 
 async def test_all_messages_of_a_drain_share_one_commit(server):
+    offers = await server.hear(*(discover(client) for client in range(1, 11)))
     server.database.batches.clear()
-    await server.hear(*(discover(client) for client in range(1, 11)))
+    await server.hear(*(select(offer.xid, offer.yiaddr) for offer in offers))
     [batch] = server.database.batches
     assert len(batch.writes) == 10
 
@@ -155,11 +156,17 @@ async def test_the_next_drain_builds_on_one_that_is_not_saved_yet(server):
     assert {decode(answers.replies[0].data).yiaddr for answers in (first, second)} == {"10.77.0.10", "10.77.0.11"}
 
 
-async def test_an_offer_is_on_disk_before_it_may_be_sent(server):
-    answers = server.addresses.answer([(discover(1), HERE)])
+async def test_a_lease_is_on_disk_before_it_may_be_acknowledged(server):
+    await server.hear(discover(1))
+    answers = server.addresses.answer([(select(1, "10.77.0.10"), HERE)])
     assert server.ledger.read(Lease, "10.77.0.10") is None
     await answers.saved
-    assert server.ledger.read(Lease, "10.77.0.10").state is LeaseState.OFFERED
+    assert server.ledger.read(Lease, "10.77.0.10").state is LeaseState.ACKED
+
+
+async def test_an_offer_is_remembered_and_not_saved(server):
+    await server.hear(discover(1))
+    assert list(server.ledger.all(Lease)) == []
 
 
 async def test_one_message_that_fails_does_not_cost_the_others_their_answer(server):
@@ -180,7 +187,7 @@ async def test_a_failed_message_changes_nothing(server):
 
 async def test_what_could_not_be_saved_is_free_again(server):
     server.database.broken = True
-    answers = server.addresses.answer([(discover(1), HERE)])
+    answers = server.addresses.answer([(reboot(1, "10.77.0.10"), HERE)])
     with pytest.raises(StoreError):
         await answers.saved
     server.database.broken = False
@@ -330,14 +337,25 @@ async def test_whose_address_it_is_can_be_asked(server):
 # --- restarts and random histories ----------------------------------------------------------------------------
 
 
-async def test_an_offer_survives_a_kill_between_offer_and_request(tmp_path):
+async def test_of_two_that_were_offered_an_address_around_a_crash_the_first_to_request_it_has_it(tmp_path):
+    clock = Clock()
+    async with running(tmp_path / "db", clock) as server:
+        await server.save(SUBNET)
+        [forgotten] = await server.hear(discover(1))
+    async with running(tmp_path / "db", clock) as server:
+        [offer] = await server.hear(discover(2))
+        assert offer.yiaddr == forgotten.yiaddr
+        [ack] = await server.hear(select(2, offer.yiaddr))
+        [nak] = await server.hear(select(1, offer.yiaddr))
+        assert (ack.message_type, nak.message_type) == (MessageType.ACK, MessageType.NAK)
+
+
+async def test_an_offer_that_a_crash_forgot_is_acknowledged_if_nobody_else_was_offered_it(tmp_path):
     clock = Clock()
     async with running(tmp_path / "db", clock) as server:
         await server.save(SUBNET)
         [offer] = await server.hear(discover(1))
     async with running(tmp_path / "db", clock) as server:
-        [other] = await server.hear(discover(2))
-        assert other.yiaddr != offer.yiaddr
         [ack] = await server.hear(select(1, offer.yiaddr))
         assert (ack.message_type, ack.yiaddr) == (MessageType.ACK, offer.yiaddr)
 

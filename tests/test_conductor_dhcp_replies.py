@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from provisioner.conductor.dhcp_replies import DhcpReplies, boot_server
-from provisioner.leases import Arrival, Decision, network
+from provisioner.leases import Decision
+from provisioner.links import Arrival, network
 from provisioner.model import Reservation, Subnet
 from provisioner.netboot import Boot
 from provisioner.wire.dhcp import BOOTREPLY, MessageType, decode

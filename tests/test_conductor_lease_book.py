@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from provisioner.bus import Bus
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger
-from provisioner.leases import number
+from provisioner.leases import OFFER_HOLD, Offer
+from provisioner.links import number
 from provisioner.model import Lease, LeaseState, Reservation, Subnet
 from tests.dhcp_messages import mac
 from tests.fakes.address_view import PlainView
@@ -56,6 +57,13 @@ class Pair:
         self.apply(Lease, value.address, value)
         self.plain.leases[value.address] = value
 
+    def hold(self, last_octet, client, seconds, until):
+        now = NOW + timedelta(seconds=seconds)
+        offers = (Offer(f"10.77.0.{last_octet}", mac(client), NOW + timedelta(seconds=until)),)
+        self.book.hold(offers, now)
+        self.plain.offers |= {each.address: each for each in offers}
+        self.plain.lapse(now)
+
     def delete(self, address):
         self.apply(Lease, address, None)
         self.plain.leases.pop(address, None)
@@ -70,8 +78,12 @@ class Pair:
 
     def free(self, seconds=0.0):
         now = NOW + timedelta(seconds=seconds)
-        network = self.book.network(SUBNET.pool_start)
-        return self.book.free_address(network, now, OURS), self.plain.free_address(network, now, OURS)
+        network = self.book.link(SUBNET.pool_start).here
+        return free(self.book, network, now), free(self.plain, network, now)
+
+
+def free(view, network, now):
+    return view.next_free(network, now, OURS) or view.most_expired(network, now, OURS)
 
 
 def test_addresses_never_used_come_in_order():
@@ -117,14 +129,13 @@ def test_a_change_of_the_pool_counts_at_once():
     pair.put(lease(10))
     moved = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.100", pool_end="10.77.0.101")
     pair.apply(Subnet, "rack", moved)
-    network = pair.book.network("10.77.0.1")
-    assert pair.book.free_address(network, NOW, OURS) == "10.77.0.100"
+    assert free(pair.book, pair.book.link("10.77.0.1").here, NOW) == "10.77.0.100"
 
 
 def test_a_disabled_subnet_covers_nothing():
     pair = Pair()
     pair.apply(Subnet, "rack", Subnet(name="rack", cidr="10.77.0.0/24", enabled=False))
-    assert pair.book.network("10.77.0.1") is None
+    assert pair.book.link("10.77.0.1") is None
 
 
 def test_configuration_has_a_generation():
@@ -139,6 +150,7 @@ def test_configuration_has_a_generation():
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20), st.booleans()),
+        st.tuples(st.just("hold"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20)),
         st.tuples(st.just("delete"), st.integers(9, 16)),
         st.tuples(st.just("reserve"), st.integers(9, 16), st.integers(1, 4)),
         st.tuples(st.just("unreserve"), st.integers(9, 16)),
@@ -158,6 +170,8 @@ def test_the_book_answers_as_the_plain_view_does_after_any_changes(history):
         match what, values:
             case "put", (last_octet, client, seconds, eager):
                 pair.put(lease(last_octet, client, clock + seconds), eager)
+            case "hold", (last_octet, client, seconds):
+                pair.hold(last_octet, client, clock, clock + seconds)
             case "delete", (last_octet,):
                 pair.delete(f"10.77.0.{last_octet}")
             case "reserve", (last_octet, client):
@@ -175,6 +189,9 @@ def test_the_book_answers_as_the_plain_view_does_after_any_changes(history):
             assert_equally_good(pair, found, plain)
         for client in range(1, 5):
             key = lambda each: each.address  # noqa: E731
+            now = NOW + timedelta(seconds=clock)
+            on_offer = sorted((each for each in pair.book.offers_of(mac(client)) if each.until > now), key=key)
+            assert on_offer == sorted(pair.plain.offers_of(mac(client)), key=key)
             mine = sorted(pair.book.leases_of(mac(client)), key=key)
             assert mine == sorted(pair.plain.leases_of(mac(client)), key=key)
 

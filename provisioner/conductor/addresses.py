@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.leases import Arrival, Decision, decide, runs
+from provisioner.leases import Decision, decide, runs
+from provisioner.links import Arrival
 from provisioner.model import Bootenv, Machine
 from provisioner.netboot import NO_BOOT, Boot, boot_client, choose_boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
@@ -96,6 +97,7 @@ class Addresses:
             return None, decision.reason
         boot, firmware = self._boot(message, decision, machine)
         reply = self._reply(message, arrival, decision, boot, machine) if decision.reply else None
+        self._book.hold(decision.holds, tx.now)
         for lease in decision.changes:
             self._book.put(lease)
             tx.put(lease)

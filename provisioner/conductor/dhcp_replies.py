@@ -12,7 +12,8 @@ from socket import inet_aton
 import structlog
 
 from provisioner.errors import Invalid
-from provisioner.leases import Arrival, Decision, Network, address_text, server_id
+from provisioner.leases import Decision, renewal_times
+from provisioner.links import Arrival, Network, address_text, server_id
 from provisioner.model import Reservation, Subnet
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import (
@@ -159,8 +160,9 @@ class DhcpReplies:
         values = _network_options(decision.network) | self._configured_options(decision)
         if decision.lease_seconds:
             options[LEASE_TIME] = decision.lease_seconds.to_bytes(4)
-            values[RENEWAL_TIME] = (decision.lease_seconds // 2).to_bytes(4)
-            values[REBINDING_TIME] = (decision.lease_seconds * 7 // 8).to_bytes(4)
+            renew, rebind = renewal_times(decision.network.subnet, decision.lease_seconds)
+            if renew:
+                values[RENEWAL_TIME], values[REBINDING_TIME] = renew.to_bytes(4), rebind.to_bytes(4)
         asked = request.options.get(PARAMETER_LIST)
         for code in values if asked is None else asked:
             if code in values and code not in without:

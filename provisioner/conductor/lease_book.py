@@ -1,29 +1,36 @@
-"""All addresses in memory, so that each question of the rules is answered without a search through the leases.
+"""What is known of addresses, arranged so that the rules get each answer in constant or logarithmic time.
 
-The book follows the ledger as an observer, and is told of a decision at once, before the transaction that carries it
-is committed: the next message of the same drain must already see it. Being told twice changes nothing. When the disk
-fails, the ledger tells it the old values again.
+Leases, reservations and subnets come from the ledger. Offers are here only: they last a minute, and one that a crash
+takes with it costs its client a second DISCOVER at worst.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 
 from provisioner.conductor.ledger import Ledger
-from provisioner.leases import Network, Networks, address_text, number
+from provisioner.leases import OFFER_HOLD, Offer
+from provisioner.links import Link, Network, Networks, address_text, number
 from provisioner.model import Lease, Reservation, Subnet
+
+# Of offers at one time: a hall that powers on has some thousands; more are a flood of invented addresses.
+MOST_OFFERS = 100_000
 
 
 class LeaseBook:
     """The `AddressView` of the rules in `provisioner.leases`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, most_offers: int = MOST_OFFERS) -> None:
         self._ledger = ledger
         self._leases: dict[str, Lease] = {}
         self._by_mac: dict[str, dict[str, Lease]] = {}
+        self._offers: dict[str, Offer] = {}
+        self._offers_by_mac: dict[str, dict[str, Offer]] = {}
+        self._lapsing: deque[Offer] = deque()
+        self._most_offers = most_offers
         self._networks = Networks(())
         self._pools: dict[str, _Pool] = {}
         self._stale = True
@@ -95,13 +102,50 @@ class LeaseBook:
             if pool is not None:
                 pool.used(lease)
 
+    # --- offers -----------------------------------------------------------------------------------------------
+
+    def hold(self, offers: Sequence[Offer], now: datetime) -> None:
+        """Remember offers as they have been decided; one whose time is up is forgotten."""
+        if offers:
+            self.lapse(now)
+        for offer in offers:
+            old = self._offers.get(offer.address)
+            if old is not None:
+                self._forget_offer(old)
+            if offer.until > now:
+                self._offers[offer.address] = offer
+                self._offers_by_mac.setdefault(offer.mac, {})[offer.address] = offer
+                self._lapsing.append(offer)
+            elif old is not None:
+                self._give_back(offer.address)
+
+    def lapse(self, now: datetime) -> None:
+        """Forget the offers that nobody took up in time, and the oldest ones when there are too many."""
+        while self._lapsing:
+            offer = self._lapsing[0]
+            # One that would last longer than any was made before the clock was set back.
+            runs = now < offer.until <= now + OFFER_HOLD
+            if runs and len(self._lapsing) <= self._most_offers:
+                return
+            self._lapsing.popleft()
+            if self._offers.get(offer.address) is offer:
+                self._forget_offer(offer)
+                self._give_back(offer.address)
+
+    def _forget_offer(self, offer: Offer) -> None:
+        del self._offers[offer.address]
+        held = self._offers_by_mac[offer.mac]
+        del held[offer.address]
+        if not held:
+            del self._offers_by_mac[offer.mac]
+
     # --- what the rules ask -----------------------------------------------------------------------------------
 
-    def network(self, address: str) -> Network | None:
-        """The enabled subnet that covers the address."""
+    def link(self, address: str) -> Link | None:
+        """The link that the address is on, if an enabled subnet covers it."""
         if self._stale:
             self._refresh()
-        return self._networks.covering(address)
+        return self._networks.link(address)
 
     def lease(self, address: str) -> Lease | None:
         """The last lease of the address, in any state."""
@@ -109,7 +153,17 @@ class LeaseBook:
 
     def leases_of(self, mac: str) -> Sequence[Lease]:
         """The leases whose last holder is this MAC."""
-        return tuple(self._by_mac.get(mac, {}).values())
+        held = self._by_mac.get(mac)
+        return tuple(held.values()) if held else ()
+
+    def offer(self, address: str) -> Offer | None:
+        """The last offer of the address, if it is remembered still."""
+        return self._offers.get(address)
+
+    def offers_of(self, mac: str) -> Sequence[Offer]:
+        """What is on offer to this MAC."""
+        held = self._offers_by_mac.get(mac)
+        return tuple(held.values()) if held else ()
 
     def reservation(self, address: str) -> Reservation | None:
         """For whom the address is reserved."""
@@ -119,28 +173,35 @@ class LeaseBook:
         """What is reserved for this MAC."""
         return self._ledger.reservations_by_mac(mac)
 
-    def free_address(self, network: Network, now: datetime, ours: str) -> str:
-        """A pool address that nobody holds or has reserved: never used ones in order, then the longest expired."""
-        return self._pools[network.subnet.name].free(self, now, ours)
+    def next_free(self, network: Network, now: datetime, ours: str) -> str:
+        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
+        self.lapse(now)
+        return self._pools[network.subnet.name].next_free(self, ours)
 
-    def known_free(self, address: str, ours: str) -> bool:
-        """Whether nobody ever held this address, nor has it reserved, nor is it ours."""
-        return address not in self._leases and address != ours and self.reservation(address) is None
+    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
+        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
+        self.lapse(now)
+        return self._pools[network.subnet.name].most_expired(self, now, ours)
+
+    def unclaimed(self, address: str, ours: str) -> bool:
+        """Whether nobody has this address on offer or reserved, and it is not ours."""
+        return address not in self._offers and address != ours and self.reservation(address) is None
 
 
 class _Pool:
     """Which address of one pool is next.
 
-    `_next` is the first address never handed out: all below it have a lease or are reserved or barred. Addresses
-    whose lease or reservation an operator deleted are in `_returned`. `_expiring` is a heap of (expiry, address) with
-    one valid entry an address, the earliest known (`_queued`); an entry found to be too early is put back later, so a
-    renewal costs nothing.
+    `_next` is the first address never handed out: all below it have a lease or an offer, or are reserved or barred.
+    Addresses whose lease or reservation an operator deleted, or whose offer nobody took, are in the heap `_returned`,
+    each once. `_expiring` is a heap of (expiry, address) with one valid entry an address, the earliest known
+    (`_queued`); an entry found to be too early is put back later, so a renewal costs nothing.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._next = network.pool_first
         self._returned: list[int] = []
+        self._in_returned: set[int] = set()
         self._expiring: list[tuple[datetime, str]] = []
         self._queued: dict[str, datetime] = {}
 
@@ -154,50 +215,42 @@ class _Pool:
             heappush(self._expiring, (lease.expires_at, lease.address))
 
     def give_back(self, address: str, lease: Lease | None) -> None:
-        """The address' lease or reservation was deleted; `lease` is what is left of the former."""
+        """The address' lease, offer or reservation is gone; `lease` is what is left of the former."""
         if lease is not None:
             self.used(lease)
             return
         self._queued.pop(address, None)
         value = number(address)
-        place = bisect_left(self._returned, value)
-        if self._network.pools(address) and self._returned[place : place + 1] != [value]:
-            insort(self._returned, value)
+        if value < self._next and value not in self._in_returned and self._network.pools(address):
+            self._in_returned.add(value)
+            heappush(self._returned, value)
 
-    def free(self, book: LeaseBook, now: datetime, ours: str) -> str:
-        """The next address to hand out, empty when there is none. Looking does not take it: saving a lease does."""
-        return self._never_used(book, ours) or self._given_back(book, ours) or self._expired(book, now, ours)
-
-    def _never_used(self, book: LeaseBook, ours: str) -> str:
+    def next_free(self, book: LeaseBook, ours: str) -> str:
+        """The next address that was never used. Looking does not take it: an offer or a lease does."""
+        while self._returned:
+            address = address_text(self._returned[0])
+            if book.lease(address) is None and book.unclaimed(address, ours):
+                return address
+            self._in_returned.discard(heappop(self._returned))
         while self._next <= self._network.pool_last:
             address = address_text(self._next)
-            if self._next not in self._network.barred and book.known_free(address, ours):
+            if self._next not in self._network.barred and book.lease(address) is None and book.unclaimed(address, ours):
                 return address
             self._next += 1
         return ""
 
-    def _given_back(self, book: LeaseBook, ours: str) -> str:
-        while self._returned:
-            address = address_text(self._returned[0])
-            if book.known_free(address, ours):
-                return address
-            self._returned.pop(0)
-        return ""
-
-    def _expired(self, book: LeaseBook, now: datetime, ours: str) -> str:
+    def most_expired(self, book: LeaseBook, now: datetime, ours: str) -> str:
+        """The address whose lease ended longest ago. Looking does not take it: an offer or a lease does."""
         while self._expiring:
             expiry, address = self._expiring[0]
             if self._queued.get(address) == expiry:
                 lease = book.lease(address)
                 if expiry > now:
                     return ""
-                if lease is not None and lease.expires_at <= now and self._may_be_reused(book, address, ours):
+                if lease is not None and lease.expires_at <= now and book.unclaimed(address, ours):
                     return address
                 del self._queued[address]
                 if lease is not None and lease.expires_at > now:
                     self.used(lease)
             heappop(self._expiring)
         return ""
-
-    def _may_be_reused(self, book: LeaseBook, address: str, ours: str) -> bool:
-        return address != ours and book.reservation(address) is None

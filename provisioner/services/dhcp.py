@@ -19,7 +19,7 @@ from typing import Protocol
 import structlog
 
 from provisioner.conductor.addresses import FAILED, Answers, Reply
-from provisioner.leases import Arrival
+from provisioner.links import Arrival
 from provisioner.services.frames import Frames
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
 from provisioner.wire.error import WireError

@@ -39,6 +39,7 @@ TFTP_SERVER_NAME = 66
 BOOT_FILE_NAME = 67
 USER_CLASS = 77
 RELAY_INFORMATION = 82
+SUBNET_SELECTION = 118
 CLIENT_ARCH = 93
 CLIENT_UUID = 97
 IPXE_OPTIONS = 175
@@ -262,7 +263,7 @@ OPTIONS: dict[int, tuple[str, str]] = {
     100: ("posix-timezone", "text"),  # RFC 4833
     101: ("tzdb-timezone", "text"),  # RFC 4833
     114: ("captive-portal", "text"),  # RFC 8910
-    118: ("subnet-selection", "address"),  # RFC 3011
+    SUBNET_SELECTION: ("subnet-selection", "address"),  # RFC 3011
     119: ("domain-search", "domains"),  # RFC 3397
     121: ("classless-static-routes", "routes"),  # RFC 3442
     150: ("tftp-server-addresses", "addresses"),  # RFC 5859

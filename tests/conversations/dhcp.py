@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provisioner.conductor.addresses import Addresses
 from provisioner.events import Event
-from provisioner.leases import Arrival
+from provisioner.links import Arrival
 from provisioner.wire.dhcp import decode, encode
 from provisioner.wire.dhcp_options import describe
 from tests.dhcp_messages import SERVER, read_description

@@ -1,0 +1,157 @@
+"""Where a DHCP client is: subnets with their addresses as numbers, the links that they share, and who says so."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from socket import inet_aton, inet_ntoa
+
+from msgspec import Struct
+
+from provisioner.model import Picker, Subnet
+from provisioner.wire.dhcp import DhcpMessage
+from provisioner.wire.dhcp_options import SUBNET_SELECTION, relay_address
+
+# RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
+_LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
+
+
+class Network(Struct, frozen=True):
+    """A subnet with its addresses as numbers. `barred` are pool addresses that belong to routers and servers.
+
+    `pickers` are those that find an address for a newcomer here: none in a pool that is for nobody.
+    """
+
+    subnet: Subnet
+    first: int
+    last: int
+    pool_first: int
+    pool_last: int
+    barred: frozenset[int]
+    pickers: tuple[Picker, ...] = ()
+
+    def covers(self, address: str) -> bool:
+        """Whether the address lies in the subnet."""
+        return self.first <= number(address) <= self.last
+
+    def pools(self, address: str) -> bool:
+        """Whether the address is one of those handed out to anybody."""
+        value = number(address)
+        return self.pool_first <= value <= self.pool_last and value not in self.barred
+
+
+class Link(Struct, frozen=True):
+    """What one client can be on: the subnet that its request came from, and those that share its link.
+
+    With a `proxy` subnet among them another server gives the addresses there. `pickers` are those of all, in order:
+    those of `here` first.
+    """
+
+    here: Network
+    networks: tuple[Network, ...]
+    proxy: bool
+    pickers: tuple[Picker, ...]
+
+    def covering(self, address: str) -> Network | None:
+        """The subnet of this link that the address lies in."""
+        value = number(address)
+        for each in self.networks:
+            if each.first <= value <= each.last:
+                return each
+        return None
+
+
+class Networks:
+    """The enabled IPv4 subnets and their links, found by address in O(log n)."""
+
+    def __init__(self, subnets: Iterable[Subnet]) -> None:
+        wanted = (network(each) for each in subnets if each.enabled and ":" not in each.cidr)
+        self._all = sorted(wanted, key=lambda each: each.first)
+        self._firsts = [each.first for each in self._all]
+        shared: dict[str, list[Network]] = {}
+        for each in self._all:
+            if each.subnet.shared_network:
+                shared.setdefault(each.subnet.shared_network, []).append(each)
+        self._links = [_link(each, shared.get(each.subnet.shared_network, [])) for each in self._all]
+
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._all)
+
+    def link(self, address: str) -> Link | None:
+        """The link that the address is on."""
+        value = number(address)
+        place = bisect_right(self._firsts, value) - 1
+        if place < 0 or value > self._all[place].last:
+            return None
+        return self._links[place]
+
+    def covering(self, address: str) -> Network | None:
+        """The subnet that the address lies in."""
+        found = self.link(address)
+        return found.here if found is not None else None
+
+
+def _link(here: Network, sharing: list[Network]) -> Link:
+    networks = (here, *(each for each in sharing if each is not here))
+    pickers = dict.fromkeys(picker for each in networks for picker in each.pickers)
+    return Link(here, networks, any(each.subnet.proxy for each in networks), tuple(pickers))
+
+
+def number(address: str) -> int:
+    """An IPv4 address as a number."""
+    return int.from_bytes(inet_aton(address))
+
+
+def address_text(value: int) -> str:
+    """A number as an IPv4 address."""
+    return inet_ntoa(value.to_bytes(4))
+
+
+def network(subnet: Subnet) -> Network:
+    """The subnet with its addresses as numbers; ValueError when they are none."""
+    cidr = IPv4Network(subnet.cidr)
+    first, last = int(cidr.network_address), int(cidr.broadcast_address)
+    pool_first, pool_last = 1, 0
+    if subnet.pool_start and subnet.pool_end:
+        pool_first, pool_last = int(IPv4Address(subnet.pool_start)), int(IPv4Address(subnet.pool_end))
+    servers = (subnet.gateway, subnet.next_server, *subnet.dns_servers)
+    barred = {first, last} if cidr.prefixlen < 31 else set()
+    barred |= {int(IPv4Address(each)) for each in servers if each}
+    return Network(subnet, first, last, pool_first, pool_last, frozenset(barred), _pickers(subnet))
+
+
+def _pickers(subnet: Subnet) -> tuple[Picker, ...]:
+    if subnet.only_reservations or not subnet.pool_start:
+        return ()
+    given = subnet.pickers
+    return given[: given.index(Picker.NONE)] if Picker.NONE in given else given
+
+
+class Arrival(Struct, frozen=True):
+    """How a message reached us: our address there, the interface, and whether it was sent to everybody."""
+
+    address: str
+    interface: str = ""
+    broadcast: bool = True
+
+
+def client_link(message: DhcpMessage, arrival: Arrival) -> str:
+    """An address on the client's network: what its relay says, or its own when it renews by unicast, or ours.
+
+    Through a relay, or as one, it may select a subnet itself (RFC 3011); what the relay selects goes before that.
+    """
+    if message.giaddr:
+        options = message.options
+        selected = relay_address(message, _LINK_SELECTION)
+        if not selected and SUBNET_SELECTION in options:
+            selected = message.address_option(SUBNET_SELECTION)
+        return selected or message.giaddr
+    if message.ciaddr and not arrival.broadcast:
+        return message.ciaddr
+    return arrival.address
+
+
+def server_id(message: DhcpMessage, arrival: Arrival) -> str:
+    """The address by which this client shall know us."""
+    return (relay_address(message, _SERVER_OVERRIDE) if message.giaddr else "") or arrival.address

@@ -46,6 +46,7 @@ from provisioner.power.registry import PowerDrivers
 from provisioner.retention import Limits
 from provisioner.services.api import Api
 from provisioner.services.api_archive import ArchiveRoutes
+from provisioner.services.api_packets import PacketRoutes
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes
 from provisioner.services.surface import Surface
@@ -55,6 +56,7 @@ from provisioner.shipped import tree
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database
 from provisioner.store.logs import JobLogs
+from provisioner.store.recorder import FlightRecorder
 from provisioner.tickets import Tickets
 from provisioner.vault import Vault, open_vault
 
@@ -72,6 +74,7 @@ class Parts:
     ledger: Ledger
     logs: JobLogs
     assets: Assets
+    recorder: FlightRecorder | None
     archive: Archive
     catalog: Catalog
     tokens: Tokens
@@ -93,9 +96,17 @@ class Parts:
 
 
 def put_together(
-    config: Config, database: Database, packs: Sequence[Pack], drivers: PowerDrivers, clock: Callable[[], datetime]
+    config: Config,
+    database: Database,
+    packs: Sequence[Pack],
+    drivers: PowerDrivers,
+    clock: Callable[[], datetime],
+    http_port: int | None = None,
 ) -> Parts:
-    """All parts over an opened database, with the content in force; raises SettingError or ContentError."""
+    """All parts over an opened database, with the content in force; raises SettingError or ContentError.
+
+    `http_port` is the port that machines reach us at by HTTP, 0 for none; without it, the one of the settings.
+    """
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
     vault = _vault(config, ledger)
@@ -136,6 +147,7 @@ def put_together(
         ledger=ledger,
         logs=logs,
         assets=assets,
+        recorder=_recorder(config),
         archive=Archive(ledger, catalog, logs, assets),
         catalog=catalog,
         tokens=tokens,
@@ -155,6 +167,11 @@ def put_together(
         choices=choices,
         addresses=Addresses(ledger, choices),
     )
+
+
+def _recorder(config: Config) -> FlightRecorder | None:
+    size = config["recorder.size_mb"] * 1_000_000
+    return FlightRecorder(config["data_dir"] / "recorder", size) if size else None
 
 
 def _vault(config: Config, ledger: Ledger) -> Vault:
@@ -226,7 +243,14 @@ class Applications:
             parts.retention,
             parts.archive,
         )
-        shared = [*work.operations(), *join.operations(), *archive.operations(), *api.operations()]
+        packets = PacketRoutes(parts.recorder, parts.machines)
+        shared = [
+            *work.operations(),
+            *join.operations(),
+            *archive.operations(),
+            *packets.operations(),
+            *api.operations(),
+        ]
         self._surface = Surface(parts.replies, version, shared, api.login_operations(), join.script_operations())
 
     def facing_machines(self, more: Iterable[Iterable[web.AbstractRouteDef]]) -> web.Application:

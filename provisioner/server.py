@@ -99,6 +99,8 @@ class Server:
             await parts.database.close()
             parts.logs.close()
             parts.assets.close()
+            if parts.recorder is not None:
+                parts.recorder.close()
             parts.archive.close()
             parts.tokens.close()
             if self._raw is not None:
@@ -203,7 +205,10 @@ def build(
         database.open()
         undo.callback(database.discard)
         packs = [*load_shipped(), *map(load, config["content"])]
-        parts = put_together(config, database, packs, drivers or PowerDrivers(installed_drivers()), clock)
+        http_port = int(sockets["http"].getsockname()[1]) if "http" in sockets else 0
+        parts = put_together(
+            config, database, packs, drivers or PowerDrivers(installed_drivers()), clock, http_port=http_port
+        )
         undo.pop_all()
     return Server(config, sockets, parts, version, raw_sockets)
 

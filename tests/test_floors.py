@@ -63,7 +63,7 @@ ORDER = {
     " ui_api ui_words ui_events ui_boots ui_content ui_inventory ui_work ui_machines ui_params ui_pages"
     " ui_answers ui_login ui_jobs ui_views ui_forms ui_fleet ui_clashes ui_logs ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing"
-    " archive bulk clashes join users jobs machine_params machine_work machines networks objects power version"
+    " fetching archive packets bulk clashes join users jobs machine_params machine_work machines networks objects power version"
     " serve secrets parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from provisioner.cli.changing import confirmed, done
-from provisioner.cli.client import Client, at
+from provisioner.cli.client import at
 from provisioner.cli.command import MACHINE, Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
+from provisioner.cli.fetching import to_file
 from provisioner.cli.naming import find_job, find_machine, short
 from provisioner.model import JobState
 
@@ -31,30 +30,13 @@ def _assets(session: Session) -> None:
 def _download(session: Session) -> None:
     client, options = session.client(), session.options
     job = find_job(client, options.job)
-    _to_file(session, client, at("jobs", job["id"], "assets", options.name), options.output or options.name)
+    to_file(session, client, at("jobs", job["id"], "assets", options.name), options.output or options.name)
 
 
 def _export(session: Session) -> None:
     client, options = session.client(), session.options
     machine = find_machine(client, options.machine)
-    _to_file(session, client, at("machines", machine["id"], "export"), options.output or f"{machine['name']}.tar")
-
-
-def _to_file(session: Session, client: Client, path: str, name: str) -> None:
-    """Write an answer to a new file, or to standard output for `-`; a file that is not whole is removed."""
-    if name == "-":
-        client.copy(path, session.terminal.stdout.buffer)
-        return
-    partial = Path(f"{name}.part")
-    try:
-        with partial.open("wb") as file:
-            size = client.copy(path, file)
-        os.replace(partial, name)
-    except OSError as error:
-        raise Failure(f"cannot write {name}: {error.strerror}", object=name) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    done(session, {"file": name, "bytes": size}, f"{name} has {size} bytes")
+    to_file(session, client, at("machines", machine["id"], "export"), options.output or f"{machine['name']}.tar")
 
 
 def _search(session: Session) -> None:

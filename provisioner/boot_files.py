@@ -22,10 +22,11 @@ class BootFiles:
                 ("kernel", boot.kernel),
                 *((f"initrds[{place}]", each) for place, each in enumerate(boot.initrds)),
             )
-            if not self._is_there(name)
+            if not self.has(name)
         )
 
-    def _is_there(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
         try:
             return (self._root / name).is_file()
         except (OSError, ValueError):  # a name longer than a file system can have, or with a NUL in it

@@ -1,24 +1,20 @@
-"""What a machine loads first: by its firmware (RFC 4578 option 93, class option 60) and by whether it is iPXE already.
+"""What a machine loads first: who asks (`firmware`), which loader (`loaders`) and how it wants it told (`quirks`).
 
-Every netboot goes the same way: firmware loads iPXE over TFTP, iPXE asks again by DHCP, is recognised and loads its
-script `<mac-with-dashes>.ipxe`. A machine that shall boot its own disk goes that way too and its script says exit,
-because firmware that is offered no file waits for one (OVMF for about a minute) before it turns to the disk.
+Every netboot goes the same way: firmware loads a loader over TFTP or HTTP. iPXE asks again by DHCP, is recognised and
+loads its script `<mac-with-dashes>.ipxe`; GRUB loads the machine's `grub.cfg`. A machine that shall boot its own disk
+goes that way too and its script says exit, because firmware that is offered no file waits for one (OVMF for about a
+minute) before it turns to the disk.
 """
 
-from enum import Enum
+from __future__ import annotations
 
 from msgspec import Struct, field
 
+from provisioner.firmware import BootClient, ClientKind, Platform
+from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
 from provisioner.model import Bootenv
-from provisioner.wire.dhcp import DhcpMessage
-from provisioner.wire.dhcp_options import (
-    CLIENT_ARCH,
-    CLIENT_UUID,
-    IPXE_OPTIONS,
-    USER_CLASS,
-    VENDOR_CLASS,
-    VENDOR_OPTIONS,
-)
+from provisioner.quirks import USUAL, Behaviour, NameEnd, NameIn, VendorOptions
+from provisioner.wire.dhcp_options import CLIENT_UUID, IPXE_OPTIONS, VENDOR_CLASS, VENDOR_OPTIONS
 
 # A reservation with this boot file never boots from the network.
 NEVER = "-"
@@ -31,118 +27,90 @@ _USE_THIS_FILE = b"\x06\x01\x08\xff"
 _DO_NOT_WAIT = b"\xb0\x01\x01"
 
 
-class ClientKind(Enum):
-    """What asks: a firmware's PXE or HTTP client, iPXE, or something that does not netboot (an OS)."""
-
-    PXE = "PXEClient"
-    HTTP = "HTTPClient"
-    IPXE = "iPXE"
-    OTHER = ""
-
-
-class Firmware(Struct, frozen=True):
-    """What one kind of firmware gets. Without a `file` it cannot be booted from the network yet."""
-
-    name: str
-    file: str = ""
-    vendor_options: bytes = b""
-
-
-# IANA "Processor Architecture Types". 9 is EBC by the letter and x64 in the firmware that sends it (RFC 4578 errata).
-FIRMWARE: dict[tuple[ClientKind, int], Firmware] = {
-    (ClientKind.PXE, 0): Firmware("BIOS", "ipxe/undionly.kpxe", _USE_THIS_FILE),
-    (ClientKind.PXE, 6): Firmware("UEFI ia32"),
-    (ClientKind.PXE, 7): Firmware("UEFI x64", "ipxe/snponly.efi", _USE_THIS_FILE),
-    (ClientKind.PXE, 9): Firmware("UEFI x64", "ipxe/snponly.efi", _USE_THIS_FILE),
-    (ClientKind.PXE, 10): Firmware("UEFI arm32"),
-    (ClientKind.PXE, 11): Firmware("UEFI arm64"),
-    (ClientKind.HTTP, 15): Firmware("UEFI ia32 HTTP"),
-    (ClientKind.HTTP, 16): Firmware("UEFI x64 HTTP"),
-    (ClientKind.HTTP, 19): Firmware("UEFI arm64 HTTP"),
-}
-
-# Binaries that are iPXE: given to iPXE they would only make it start itself again, for ever.
-IPXE_FILES = frozenset(
-    {firmware.file for firmware in FIRMWARE.values() if firmware.file} | {"ipxe/ipxe.efi", "ipxe/ipxe.pxe"}
-)
-
-
-class BootClient(Struct, frozen=True):
-    """Who asks, as far as booting goes. `arch` is the first of option 93."""
-
-    kind: ClientKind
-    arch: int
-    mac: str
-    uuid: bytes = b""
-
-    @property
-    def firmware(self) -> str:
-        """The firmware in words: `UEFI x64`, `iPXE on BIOS`; empty for a client that does not netboot."""
-        if self.kind is ClientKind.OTHER:
-            return ""
-        row = FIRMWARE.get((ClientKind.PXE, self.arch)) or FIRMWARE.get((self.kind, self.arch))
-        name = row.name if row else f"client architecture {self.arch}"
-        return f"iPXE on {name}" if self.kind is ClientKind.IPXE else name
-
-
 class Boot(Struct, frozen=True):
-    """What the reply says about booting: a file and options, or neither; `reason` says why."""
+    """What the reply says about booting: a file and options, or neither; `reason` says why.
+
+    `file` is a name for TFTP or a URL. `name_in` and `name_end` say how it is written, `loader` which row it is.
+    """
 
     file: str = ""
     reason: str = ""
     options: dict[int, bytes] = field(default_factory=dict)
+    loader: str = ""
+    name_in: NameIn = NameIn.ASKED
+    name_end: NameEnd = NameEnd.NUL
+    answer_request: bool = False
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the file is named by a whole URL."""
+        return "://" in self.file
+
+    @property
+    def in_header(self) -> bool:
+        """Whether the name goes into the header's fields `file` and `sname`."""
+        return self.name_in is not NameIn.OPTIONS
+
+    def in_options(self, asked: bool) -> bool:
+        """Whether it goes into options 66 and 67, for a client that did or did not list them."""
+        return self.name_in in (NameIn.OPTIONS, NameIn.BOTH) or (self.name_in is NameIn.ASKED and asked)
 
 
 NO_BOOT = Boot()
 
 
-def boot_client(message: DhcpMessage) -> BootClient:
-    """Who sent this message, as far as booting goes."""
-    options = message.options
-    vendor_class = options.get(VENDOR_CLASS, b"")
-    if _is_ipxe(options):
-        kind = ClientKind.IPXE
-    elif vendor_class.startswith(b"PXEClient"):
-        kind = ClientKind.PXE
-    elif vendor_class.startswith(b"HTTPClient"):
-        kind = ClientKind.HTTP
-    else:
-        return BootClient(ClientKind.OTHER, 0, message.mac)
-    return BootClient(kind, _arch(options, vendor_class), message.mac, options.get(CLIENT_UUID, b""))
+def choose_boot(
+    client: BootClient,
+    bootenv: Bootenv | None,
+    loader: str,
+    *,
+    override: str = "",
+    http: str = "",
+    behaviour: Behaviour = USUAL,
+    proxy: bool = False,
+) -> Boot:
+    """What the client loads first.
 
-
-def _is_ipxe(options: dict[int, bytes]) -> bool:
-    # iPXE sends its user class bare; RFC 3004 wants a length byte before it, and some relays add one.
-    return IPXE_OPTIONS in options or options.get(USER_CLASS) in (b"iPXE", b"\x04iPXE", b"gPXE")
-
-
-def _arch(options: dict[int, bytes], vendor_class: bytes) -> int:
-    value = options.get(CLIENT_ARCH, b"")
-    if len(value) >= 2:
-        return int.from_bytes(value[:2])
-    # Some Intel cards leave option 93 out (danderson/pixiecore#21); the class says it too: PXEClient:Arch:00007:UNDI:..
-    parts = vendor_class.split(b":")
-    return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
-
-
-def choose_boot(client: BootClient, bootenv: Bootenv | None, override: str = "") -> Boot:
-    """What the client loads first; `bootenv` None is an unknown machine, `override` a reservation's boot file."""
+    `bootenv` None is an unknown machine, `override` a reservation's boot file, `loader` the row whose turn it is ('' is
+    none for this firmware), `http` our URL as the client reaches it. `proxy`: another server gave the address.
+    """
     if client.kind is ClientKind.OTHER:
         return NO_BOOT
     if override == NEVER:
         return Boot(reason="its reservation says that it never boots from the network")
     if client.kind is ClientKind.IPXE:
-        return _for_ipxe(client, bootenv, override)
-    row = FIRMWARE.get((client.kind, client.arch))
-    if row is None or not (override or row.file):
-        name = row.name if row else f"client architecture {client.arch} ({client.kind.value})"
-        return Boot(reason=f"there is no boot file for {name}")
-    return Boot(override or row.file, _purpose(bootenv), _pxe_options(client, row))
+        return _for_ipxe(client, bootenv, override, http, behaviour, proxy)
+    if loader == NO_LOADER and not override:
+        return Boot(reason="its settings say that it loads nothing from the network (loader none)", loader=loader)
+    file = override or file_of(loader, client.platform)
+    if not file:
+        return Boot(reason=f"there is no boot loader for {client.firmware}")
+    name_in = behaviour.name_in
+    if client.kind is ClientKind.HTTP:
+        if "://" not in file:
+            if not http:
+                return Boot(reason="the firmware boots by HTTP, and this server does not listen for HTTP")
+            file = f"{http}/files/{file}"
+        # HTTPClient firmware reads option 67 first; the header field alone is too short for a long URL.
+        name_in = NameIn.BOTH if name_in is NameIn.ASKED else name_in
+    options = _options(client, behaviour, proxy)
+    told = "" if override else loader
+    return Boot(file, _purpose(bootenv), options, told, name_in, behaviour.name_end, behaviour.answer_request)
 
 
-def _for_ipxe(client: BootClient, bootenv: Bootenv | None, override: str) -> Boot:
-    file = override if override and override not in IPXE_FILES else script_name(client.mac)
-    return Boot(file, _purpose(bootenv), {IPXE_OPTIONS: _DO_NOT_WAIT})
+def _for_ipxe(
+    client: BootClient, bootenv: Bootenv | None, override: str, http: str, behaviour: Behaviour, proxy: bool
+) -> Boot:
+    if override and override not in IPXE_FILES:
+        file = override
+    elif client.can_http and http and behaviour.script == "http":
+        file = f"{http}/boot/{script_name(client.mac)}"
+    else:
+        file = script_name(client.mac)
+    # iPXE takes an offer without an address for a proxy's only when it bears this class.
+    options = {VENDOR_CLASS: ClientKind.PXE.value.encode()} if proxy else {}
+    options[IPXE_OPTIONS] = _DO_NOT_WAIT
+    return Boot(file, _purpose(bootenv), options, "", behaviour.name_in, behaviour.name_end, behaviour.answer_request)
 
 
 def _purpose(bootenv: Bootenv | None) -> str:
@@ -153,15 +121,31 @@ def _purpose(bootenv: Bootenv | None) -> str:
     return f"boot environment {bootenv.name}"
 
 
-def _pxe_options(client: BootClient, row: Firmware) -> dict[int, bytes]:
+def _options(client: BootClient, behaviour: Behaviour, proxy: bool) -> dict[int, bytes]:
+    """The class is echoed as the bare word: firmware takes an answer without it for no answer at all."""
     options = {VENDOR_CLASS: client.kind.value.encode()}
-    if client.uuid:
+    if client.uuid and behaviour.echo_uuid:
         options[CLIENT_UUID] = client.uuid
-    if row.vendor_options:
-        options[VENDOR_OPTIONS] = row.vendor_options
+    if client.kind is ClientKind.PXE and _wants_vendor_options(client, behaviour, proxy):
+        options[VENDOR_OPTIONS] = _USE_THIS_FILE
     return options
+
+
+def _wants_vendor_options(client: BootClient, behaviour: Behaviour, proxy: bool) -> bool:
+    if behaviour.vendor_options is VendorOptions.USUAL:
+        # UEFI that is told so by a proxy may ignore the answer (HPE Gen9: danderson/netboot#43); it asks on 4011 then.
+        return client.platform is Platform.BIOS or not proxy
+    return behaviour.vendor_options is VendorOptions.ALWAYS
 
 
 def script_name(mac: str) -> str:
     """The name under which iPXE asks for its script."""
     return f"{mac.replace(':', '-')}.ipxe"
+
+
+def as_url(boot: Boot, server: str) -> str:
+    """The boot file as a URL, for those who are told nothing else (DHCPv6 option 59); '' when there is none."""
+    if not boot.file or boot.is_url:
+        return boot.file
+    host = f"[{server}]" if ":" in server else server
+    return f"tftp://{host}/{boot.file}"

@@ -18,7 +18,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from provisioner.errors import FieldError, unknown
-from provisioner.model import GLOBAL_PROFILE, Content, Machine, Param, Profile, Stage
+from provisioner.model import GLOBAL_PROFILE, NO_STAGE, Content, Machine, Param, Profile, Stage
 
 T = TypeVar("T")
 ContentView = Mapping[str, Mapping[str, Any]]
@@ -101,8 +101,20 @@ class Params:
             return dict(sorted(found.items()))
         return found
 
+    def value(self, machine: Machine | None, name: str) -> Any:
+        """What `resolve` gives for one param; None when it has none. An unknown machine (None) has none of its own."""
+        shared = self._shared_by(machine) if machine is not None else self._shared_of((), NO_STAGE)
+        if machine is not None and name in machine.params:
+            layers = (Layer("machine", "machine", machine.params[name]), *shared.layers.get(name, ()))
+            return _settle(self.declared.get(name), layers).value
+        found = shared.resolved.get(name)
+        return found.value if found is not None else None
+
     def _shared_by(self, machine: Machine) -> _Shared:
-        key = (machine.profiles, machine.stage)
+        return self._shared_of(machine.profiles, machine.stage)
+
+    def _shared_of(self, profiles: tuple[str, ...], stage: str) -> _Shared:
+        key = (profiles, stage)
         known = self._shared.get(key)
         if known is None:
             if len(self._shared) >= _SHARED_LIMIT:

@@ -12,6 +12,9 @@ PXE_LIST = bytes([1, 3, 6, 12, 15, 28, 43, 51, 54, 60, 66, 67, 97])
 OVMF = {93: b"\0\x07", 94: b"\1\3\0", 60: b"PXEClient:Arch:00007:UNDI:003000", 97: bytes(17), 55: PXE_LIST}
 BIOS = {93: b"\0\0", 94: b"\1\2\1", 60: b"PXEClient:Arch:00000:UNDI:002001", 97: bytes(17), 55: PXE_LIST}
 IPXE = OVMF | {77: b"iPXE", 175: b"\xb1\x05\x01\x1a\xf4\x10\x00"}
+# Of an iPXE that says what it was built with: HTTP (19) among it.
+IPXE_HTTP = IPXE | {175: bytes.fromhex("b105011af41000eb03010000170101240101130101110101270101290101150101120101")}
+HTTP = OVMF | {93: b"\0\x10", 60: b"HTTPClient:Arch:00016:UNDI:003000"}
 
 
 def mac(number: int) -> str:

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
 from provisioner.links import Arrival
 from provisioner.model import BootArch, Bootenv, Lease, LeaseState, Machine, Reservation, Subnet
+from provisioner.params import Params
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import MessageType, decode
 from tests.conversations.dhcp import FOLDER, HERE, Clock, Player
@@ -76,7 +78,7 @@ class Server:
         self.bus = ListeningBus()
         self.database = WatchedDatabase(path)
         self.ledger = Ledger(self.database, self.bus, clock)
-        self.addresses = Addresses(self.ledger, self.bootenv_of)
+        self.addresses = Addresses(self.ledger, BootChoices(self.ledger, lambda: Params({}), self.bootenv_of))
 
     def bootenv_of(self, machine):
         return LOCAL if machine is not None and machine.bootenv == "local" else DISCOVERY

@@ -7,7 +7,7 @@ is told at once; nothing is sent before the transaction is on disk, so no crash 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +15,16 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from provisioner.conductor.boot_choices import BootChoices
+from provisioner.conductor.conflicts import Conflicts
 from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.firmware import boot_client
 from provisioner.leases import Decision, decide, runs
 from provisioner.links import Arrival
-from provisioner.model import Bootenv, Machine
-from provisioner.netboot import NO_BOOT, Boot, boot_client, choose_boot
+from provisioner.model import Machine
+from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
 from provisioner.wire.dhcp_options import HOST_NAME, REQUESTED_ADDRESS
 from provisioner.wire.error import WireError
@@ -50,12 +53,13 @@ class Answers(Struct, frozen=True):
 
 
 class Addresses:
-    """The one who gives out addresses. `bootenv_of` says what a machine boots, also an unknown one (None)."""
+    """The one who gives out addresses; `choices` says what each client loads first."""
 
-    def __init__(self, ledger: Ledger, bootenv_of: Callable[[Machine | None], Bootenv | None]) -> None:
+    def __init__(self, ledger: Ledger, choices: BootChoices) -> None:
         self._ledger = ledger
-        self._bootenv_of = bootenv_of
+        self._choices = choices
         self._book = LeaseBook(ledger)
+        self.conflicts = Conflicts(ledger, self._book)
         self._replies = DhcpReplies()
         self._generation = 0
 
@@ -95,7 +99,10 @@ class Addresses:
             if machine is not None:
                 _tell_request(tx, message, arrival, decision, machine.id, "")
             return None, decision.reason
-        boot, firmware = self._boot(message, decision, machine)
+        if self.conflicts.must_wait(message, arrival, decision, tx.now):
+            self._book.hold(decision.holds, tx.now)
+            return None, ""
+        boot, firmware = self._boot(message, arrival, decision, machine)
         reply = self._reply(message, arrival, decision, boot, machine) if decision.reply else None
         self._book.hold(decision.holds, tx.now)
         for lease in decision.changes:
@@ -109,14 +116,16 @@ class Addresses:
             self._follow_lease(tx, machine.id, decision)
         return reply, decision.reason
 
-    def _boot(self, message: DhcpMessage, decision: Decision, machine: Machine | None) -> tuple[Boot, str]:
+    def _boot(
+        self, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
+    ) -> tuple[Boot, str]:
         client = boot_client(message)
         if decision.reply not in (MessageType.OFFER, MessageType.ACK) or not client.firmware:
             return NO_BOOT, client.firmware
         # Of any reservation of this MAC: "never netboot" holds also while the reserved address cannot be had.
         reserved = (each.boot_file for each in self._book.reservations_of(message.mac) if each.boot_file)
         override = next(reserved, "") or self._replies.boot_file(decision)
-        return choose_boot(client, self._bootenv_of(machine), override), client.firmware
+        return self._choices.choose(client, machine, arrival.address, override), client.firmware
 
     def _reply(
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, machine: Machine | None

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
 from provisioner.model import BootArch, Bootenv, Subnet
+from provisioner.params import Params
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.store.database import Database
 
@@ -38,7 +40,7 @@ async def main(path: Path) -> None:
     tx = ledger.transaction()
     tx.put(SUBNET)
     await tx.commit()
-    addresses = Addresses(ledger, lambda machine: DISCOVERY)
+    addresses = Addresses(ledger, BootChoices(ledger, lambda: Params({}), lambda machine: DISCOVERY))
     addresses.follow()
     service = DhcpService(open_socket(), addresses)
     print("ready", flush=True)

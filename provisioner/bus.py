@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 
 from provisioner.events import Event
@@ -62,6 +62,12 @@ class Bus:
         """Hand an event to everyone who listens."""
         for subscription in self._subscriptions:
             subscription.push(event)
+
+    def publish_all(self, events: Iterable[Event]) -> None:
+        """Hand events to everyone who listens, in order; costs nothing when nobody does."""
+        if self._subscriptions:
+            for event in events:
+                self.publish(event)
 
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:

@@ -10,7 +10,7 @@ A transaction is begun, filled and committed without an `await` in between: that
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
@@ -41,6 +41,7 @@ from provisioner.store.database import Batch, Database, Write
 T = TypeVar("T")
 Key = Callable[[Any], Iterable[Hashable]]
 Observer = Callable[[Any, Any], None]
+Changes = dict[tuple[type, str], Any]
 
 _PRIMARY: dict[type, Callable[[Any], str]] = {
     Machine: lambda machine: machine.id,
@@ -107,7 +108,8 @@ class Ledger:
         self.clock = clock
         self._current: dict[type, dict[str, Any]] = {cls: {} for cls in _PRIMARY}
         self._durable: dict[type, dict[str, Any]] = {cls: {} for cls in _PRIMARY}
-        self._pending: Counter[tuple[type, str]] = Counter()
+        # What each commit changes that is under way, oldest first; they reach the disk in this order.
+        self._in_flight: deque[Changes] = deque()
         self._indexes: dict[type, list[Index]] = {cls: [] for cls in _PRIMARY}
         self._observers: dict[type, list[Observer]] = {cls: [] for cls in _PRIMARY}
         self._generation = 0
@@ -251,13 +253,16 @@ class Ledger:
         return Transaction(self, by, self.clock())
 
     def commit(
-        self, changes: dict[tuple[type, str], Any], actions: dict[str, tuple[RenderedFile, ...]], events: list[Event]
+        self, changes: Changes, actions: dict[str, tuple[RenderedFile, ...]], events: Callable[[int], list[Event]]
     ) -> asyncio.Future[None]:
-        """Apply changes to `current` now; the future ends when they are on disk and published, or StoreError."""
+        """Apply changes to `current` now; the future ends when they are on disk and published, or StoreError.
+
+        `events` makes the events, given the number of the first.
+        """
         for (cls, key), value in changes.items():
             self._apply(cls, key, value)
-            self._pending[cls, key] += 1
-        numbered = [replace(event, id=self._next_event + place) for place, event in enumerate(events)]
+        self._in_flight.append(changes)
+        numbered = events(self._next_event)
         self._next_event += len(numbered)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         followers: list[asyncio.Future[None]] = []
@@ -308,19 +313,18 @@ class Ledger:
         for observer in self._observers[cls]:
             observer(old, value)
 
-    def _settle(self, changes: dict[tuple[type, str], Any], events: list[Event]) -> None:
+    def _settle(self, changes: Changes, events: list[Event]) -> None:
+        self._in_flight.popleft()
         for (cls, key), value in changes.items():
             if value is None:
                 self._durable[cls].pop(key, None)
             else:
                 self._durable[cls][key] = value
-            self._pending[cls, key] -= 1
-            if not self._pending[cls, key]:
-                del self._pending[cls, key]
-            self.wake(cls, key)
-        for event in events:
-            self._durable_event = event.id
-            self.bus.publish(event)
+            if self._watchers:
+                self.wake(cls, key)
+        if events:
+            self._durable_event = events[-1].id
+            self.bus.publish_all(events)
 
     def _roll_back(self, generation: int) -> None:
         if generation != self._generation:
@@ -328,7 +332,8 @@ class Ledger:
         self._generation += 1
         # Nobody has seen the numbers after this one, and readers count on there being no gap.
         self._next_event = self._durable_event + 1
-        undone, self._pending = list(self._pending), Counter()
+        undone = dict.fromkeys(changed for changes in self._in_flight for changed in changes)
+        self._in_flight.clear()
         for cls, key in undone:
             self._apply(cls, key, self._durable[cls].get(key))
 
@@ -338,9 +343,10 @@ class Transaction:
 
     def __init__(self, ledger: Ledger, by: str, now: datetime) -> None:
         self._ledger = ledger
-        self._changes: dict[tuple[type, str], Any] = {}
+        self._changes: Changes = {}
         self._actions: dict[str, tuple[RenderedFile, ...]] = {}
-        self._events: list[Event] = []
+        # Kind, machine, MAC, key and data: an event is made when it gets its number.
+        self._told: list[tuple[str, str, str, str, dict[str, Any]]] = []
         self.by = by
         self.now = now
 
@@ -375,13 +381,20 @@ class Transaction:
         """Tell what happened; `kind` is one of events.KINDS."""
         if kind not in KINDS:
             raise ValueError(kind)
-        self._events.append(Event(time=self.now, kind=kind, machine=machine, mac=mac, key=key, by=self.by, data=data))
+        self._told.append((kind, machine, mac, key, data))
 
     def __iter__(self) -> Iterator[Event]:
-        return iter(self._events)
+        return iter(self._events(1))
+
+    def _events(self, first: int) -> list[Event]:
+        now, by = self.now, self.by
+        return [
+            Event(id=number, time=now, kind=kind, machine=machine, mac=mac, key=key, by=by, data=data)
+            for number, (kind, machine, mac, key, data) in enumerate(self._told, first)
+        ]
 
     def commit(self) -> asyncio.Future[None]:
         """Make it so. What is decided next builds on it at once; await the future before telling anybody."""
-        if not (self._changes or self._actions or self._events):
+        if not (self._changes or self._actions or self._told):
             return self._ledger.settled()
         return self._ledger.commit(self._changes, self._actions, self._events)

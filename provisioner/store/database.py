@@ -37,6 +37,7 @@ GROUP_LIMIT = 512
 # Rows removed in one go: a few milliseconds during which no change is written.
 PRUNE_LIMIT = 1000
 
+_ENCODE = msgspec.json.Encoder().encode
 _EVENT_COLUMNS = ("id", "time", "kind", "machine", "mac", "key", "by", "data")
 
 
@@ -321,13 +322,13 @@ def _write_all(conn: sqlite3.Connection, group: list[Batch]) -> int:
         if value is None:
             gone.setdefault(table, []).append(key)
         else:
-            documents.setdefault(table, []).append((key, msgspec.json.encode(value).decode()))
+            documents.setdefault(table, []).append((key, _ENCODE(value).decode()))
     for table, rows in documents.items():
         put(conn, table, "job" if table == "job_actions" else "key", rows)
     for table, keys in gone.items():
         delete(conn, table, "key", keys)
     _forget_work_of(conn, gone.get("jobs", []))
-    insert(conn, "events", _EVENT_COLUMNS, [_event_row(event) for batch in group for event in batch.events])
+    insert(conn, "events", _EVENT_COLUMNS, _event_rows(group))
     return len(group)
 
 
@@ -337,9 +338,17 @@ def _forget_work_of(conn: sqlite3.Connection, jobs: list[str]) -> None:
     conn.executemany("INSERT OR IGNORE INTO removed_jobs (job) VALUES (?)", [(job,) for job in jobs])
 
 
-def _event_row(event: Event) -> tuple[Any, ...]:
-    data = msgspec.json.encode(event.data).decode()
-    return (event.id, event.time.isoformat(), event.kind, event.machine, event.mac, event.key, event.by, data)
+def _event_rows(group: list[Batch]) -> list[tuple[Any, ...]]:
+    rows = []
+    time, text = None, ""
+    for batch in group:
+        for event in batch.events:
+            # All events of a transaction have the same time.
+            if event.time is not time:
+                time, text = event.time, event.time.isoformat()
+            data = _ENCODE(event.data).decode()
+            rows.append((event.id, text, event.kind, event.machine, event.mac, event.key, event.by, data))
+    return rows
 
 
 def _event_conditions(query: EventQuery) -> tuple[list[str], list[Any]]:

@@ -27,6 +27,7 @@ from provisioner.services import dhcp, tftp
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
+from provisioner.services.probes import Prober
 from provisioner.sockets import RawSockets, bind, inherited, notify, raw, tcp
 from provisioner.store.database import Database
 
@@ -137,9 +138,12 @@ class Server:
             interfaces = self.config["dhcp.interfaces"]
             frames = Frames(self._raw.frames) if self._raw is not None else None
             if frames is None:
-                log.warning("dhcp.no-raw-sockets", effect="replies are broadcast", cure="CAP_NET_RAW")
+                log.warning("dhcp.no-raw-sockets", effect="broadcast replies, no probes for conflicts", cure="CAP_NET_RAW")
             service = dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces, frames=frames)
             services.append(service.run())
+            if self._raw is not None:
+                identifier = int.from_bytes(os.urandom(2))
+                services.append(Prober(parts.addresses.conflicts, self._raw, service.resume, identifier).run())
         if "tftp" in self.sockets:
             services.append(tftp.TftpService(self.sockets["tftp"], self._tree(), parts.boot).run())
         return services

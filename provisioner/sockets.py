@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
 
 from provisioner.config import Listener
 from provisioner.errors import SettingError
@@ -60,7 +62,7 @@ def tcp(address: str, port: int) -> socket.socket:
 
 @dataclass(frozen=True)
 class RawSockets:
-    """What needs CAP_NET_RAW: `frames` sends anything to a hardware address, `arp` and `echo` ask who has an address."""
+    """What needs CAP_NET_RAW: `frames` sends to hardware addresses; by `arp` and `echo` we ask who has an address."""
 
     frames: socket.socket
     arp: socket.socket
@@ -127,3 +129,24 @@ def notify(environment: Mapping[str, str], message: str) -> None:
             sock.sendto(message.encode(), address)
         except OSError as error:
             os.write(2, f"cannot tell the service manager {message!r}: {error}\n".encode())
+
+
+def local_addresses(proc: Path = Path("/proc/net")) -> frozenset[str]:
+    """All addresses of this host, IPv4 and IPv6, as text."""
+    found = set()
+    last = ""
+    for line in _lines(proc / "fib_trie"):
+        word = line.split()
+        if word[:1] == ["|--"]:
+            last = word[1]
+        elif word[:3] == ["/32", "host", "LOCAL"]:
+            found.add(last)
+    found |= {str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in _lines(proc / "if_inet6")}
+    return frozenset(found)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:  # no such protocol in this kernel
+        return []

@@ -26,9 +26,14 @@ FLOORS = (
         "access",
         "identity",
         "links",
+        "dhcp_case",
         "leases",
+        "clients6",
+        "bindings6",
+        "leases6",
         "retention",
         "firmware",
+        "firmware6",
         "loaders",
         "quirks",
         "netboot",
@@ -59,11 +64,11 @@ ORDER = {
     " boot_choices dhcp_replies lease_book conflicts addresses",
     "services": "http filters listing files tftp_transfer tftp frames dhcp probes clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"
-    " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api openapi surface"
+    " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api_doctor api openapi surface"
     " ui_api ui_words ui_events ui_boots ui_content ui_inventory ui_work ui_machines ui_params ui_pages"
     " ui_answers ui_login ui_jobs ui_views ui_forms ui_fleet ui_clashes ui_logs ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing"
-    " fetching archive packets bulk clashes join users jobs machine_params machine_work machines networks objects power version"
+    " fetching archive packets doctor bulk clashes join users jobs machine_params machine_work machines networks objects power version"
     " serve secrets parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.

@@ -21,7 +21,8 @@ from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.firmware import boot_client
-from provisioner.leases import Decision, decide, runs
+from provisioner.dhcp_case import runs
+from provisioner.leases import Decision, decide
 from provisioner.links import Arrival
 from provisioner.model import Machine
 from provisioner.netboot import NO_BOOT, Boot

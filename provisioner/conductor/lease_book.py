@@ -7,17 +7,22 @@ takes with it costs its client a second DISCOVER at worst.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
+from itertools import chain, islice
+from typing import TypeVar
 
 from provisioner.conductor.ledger import Ledger
-from provisioner.leases import OFFER_HOLD, Offer
+from provisioner.dhcp_case import Offer
+from provisioner.leases import OFFER_HOLD
 from provisioner.links import Link, Network, Networks, address_text, number
-from provisioner.model import Lease, Reservation, Subnet
+from provisioner.model import Lease, Picker, Reservation, Subnet
 
 # Of offers at one time: a hall that powers on has some thousands; more are a flood of invented addresses.
 MOST_OFFERS = 100_000
+
+_Item = TypeVar("_Item", int, tuple[datetime, str])
 
 
 class LeaseBook:
@@ -105,7 +110,7 @@ class LeaseBook:
     # --- offers -----------------------------------------------------------------------------------------------
 
     def hold(self, offers: Sequence[Offer], now: datetime) -> None:
-        """Remember offers as they have been decided; one whose time is up is forgotten."""
+        """Remember offers as they have been decided; one whose time is up is forgotten. All last equally long."""
         if offers:
             self.lapse(now)
         for offer in offers:
@@ -183,6 +188,11 @@ class LeaseBook:
         self.lapse(now)
         return self._pools[network.subnet.name].most_expired(self, now, ours)
 
+    def upcoming(self, subnet: str, now: datetime, ours: str, count: int) -> list[str]:
+        """The addresses of this subnet's pool that are given out next, as far as no client wishes for others."""
+        pool = self._pools.get(subnet)
+        return list(islice(pool.upcoming(self, now, ours), count)) if pool is not None else []
+
     def unclaimed(self, address: str, ours: str) -> bool:
         """Whether nobody has this address on offer or reserved, and it is not ours."""
         return address not in self._offers and address != ours and self.reservation(address) is None
@@ -254,3 +264,37 @@ class _Pool:
                     self.used(lease)
             heappop(self._expiring)
         return ""
+
+    def upcoming(self, book: LeaseBook, now: datetime, ours: str) -> Iterator[str]:
+        """What the pickers would find one after the other, without taking anything."""
+        for picker in self._network.pickers:
+            if picker is Picker.NEXT_FREE:
+                yield from self._unused(book, ours)
+            elif picker is Picker.MOST_EXPIRED:
+                yield from self._expired(book, now, ours)
+
+    def _unused(self, book: LeaseBook, ours: str) -> Iterator[str]:
+        for value in chain(_in_order(self._returned), range(self._next, self._network.pool_last + 1)):
+            address = address_text(value)
+            if value not in self._network.barred and book.lease(address) is None and book.unclaimed(address, ours):
+                yield address
+
+    def _expired(self, book: LeaseBook, now: datetime, ours: str) -> Iterator[str]:
+        for expiry, address in _in_order(self._expiring):
+            if expiry > now:
+                return
+            lease = book.lease(address)
+            over = lease is not None and lease.expires_at <= now
+            if over and self._queued.get(address) == expiry and book.unclaimed(address, ours):
+                yield address
+
+
+def _in_order(heap: Sequence[_Item]) -> Iterator[_Item]:
+    """The items of a heap from the smallest on, without taking any out."""
+    front = [(heap[0], 0)] if heap else []
+    while front:
+        item, place = heappop(front)
+        yield item
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(heap):
+                heappush(front, (heap[child], child))

@@ -158,6 +158,10 @@ class DhcpService:
             self._indexes[name] = index
         return name
 
+    def resume(self, messages: list[tuple[DhcpMessage, Arrival]]) -> None:
+        """Answer messages that came earlier and had to wait."""
+        self._answer(messages)
+
     def _answer(self, messages: list[tuple[DhcpMessage, Arrival]]) -> None:
         try:
             answers = self._answering.answer(messages)

@@ -15,6 +15,9 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.model import BootArch, Bootenv, Subnet
 from provisioner.params import Params
 from provisioner.services.dhcp import DhcpService, open_socket
+from provisioner.services.frames import Frames
+from provisioner.services.probes import Prober
+from provisioner.sockets import raw
 from provisioner.store.database import Database
 
 SUBNET = Subnet(
@@ -42,9 +45,13 @@ async def main(path: Path) -> None:
     await tx.commit()
     addresses = Addresses(ledger, BootChoices(ledger, lambda: Params({}), lambda machine: DISCOVERY))
     addresses.follow()
-    service = DhcpService(open_socket(), addresses)
-    print("ready", flush=True)
-    await service.run()
+    sockets = raw()
+    assert sockets is not None
+    service = DhcpService(open_socket(), addresses, frames=Frames(sockets.frames))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service.run())
+        group.create_task(Prober(addresses.conflicts, sockets, service.resume, 1).run())
+        print("ready", flush=True)
 
 
 if __name__ == "__main__":

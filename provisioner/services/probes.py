@@ -1,0 +1,207 @@
+"""Asks on the network who uses an address, for `provisioner.conductor.conflicts`: by ARP, or by ICMP behind relays.
+
+Each address is asked for twice within a tenth of a second, and counts as free when a fifth has passed in silence:
+ROMs wait some seconds for an offer, hosts on one's own network answer within milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from fcntl import ioctl
+from typing import Protocol
+
+import structlog
+
+from provisioner.conductor.conflicts import Message, Question
+from provisioner.sockets import RawSockets
+from provisioner.wire.address_probes import (
+    arp_probe,
+    arp_template,
+    echo_request,
+    echo_template,
+    read_arp,
+    read_echo_reply,
+)
+
+log = structlog.get_logger(__name__)
+
+ASKED_AGAIN_AFTER_SECONDS, WAITED_SECONDS = 0.1, 0.2
+# How often stocks are looked after; less than the time for which an address counts as free.
+ROUND_SECONDS = 20.0
+
+_ETH_P_ARP = 0x0806
+_EVERYBODY = b"\xff" * 6
+_SIOCGIFHWADDR = 0x8927
+# struct ifreq: the name, then a sockaddr whose data begin after its family.
+_IFREQ_BYTES, _HARDWARE_AT = 40, 18
+# At once, so that a flood of ARP does not keep the loop from its work.
+_READ_LIMIT = 64
+_PACKET_BYTES = 2048
+
+
+class Asking(Protocol):
+    """Who wants to know (`provisioner.conductor.conflicts.Conflicts`)."""
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Somebody can ask now."""
+
+    def wanted(self) -> list[Question]:
+        """What to ask for now."""
+
+    def rest(self) -> None:
+        """Called once a round."""
+
+    def free(self, addresses: Sequence[str]) -> list[Message]:
+        """Nobody answered for these; returns the messages that waited."""
+
+    def in_use(self, address: str, mac: str) -> list[Message]:
+        """Somebody answered; returns the message that waited."""
+
+
+class Prober:
+    """Asks and listens. `resume` takes the messages that have waited; `identifier` marks our echo requests."""
+
+    def __init__(
+        self, asking: Asking, sockets: RawSockets, resume: Callable[[list[Message]], None], identifier: int
+    ) -> None:
+        self._asking = asking
+        self._sockets = sockets
+        self._resume = resume
+        self._identifier = identifier
+        self._open: dict[str, Question] = {}
+        self._woken = self._ready = self._listening = False
+
+    async def run(self) -> None:
+        """Ask until cancelled. Whoever waits then gets no answer from us and asks again."""
+        self._loop = asyncio.get_running_loop()
+        self._asking.begin(self._wake)
+        try:
+            while True:
+                await asyncio.sleep(ROUND_SECONDS)
+                self._asking.rest()
+                self._wake()
+        finally:
+            self._open.clear()
+            self._listen(False)
+
+    def _wake(self) -> None:
+        if self._woken:
+            return
+        self._woken = True
+        if self._ready:
+            self._loop.call_soon(self._ask)
+        else:
+            # Loading scapy takes 0.2 s, which is nothing to be done between two packets.
+            self._loop.run_in_executor(None, _build_templates).add_done_callback(self._built)
+
+    def _built(self, built: asyncio.Future[None]) -> None:
+        if not built.cancelled():
+            built.result()
+            self._ready = True
+            self._ask()
+
+    def _ask(self) -> None:
+        self._woken = False
+        questions = self._asking.wanted()
+        if not questions:
+            return
+        self._listen(True)
+        self._open.update((each.address, each) for each in questions)
+        self._send(questions)
+        self._loop.call_later(ASKED_AGAIN_AFTER_SECONDS, self._ask_again, questions)
+        self._loop.call_later(WAITED_SECONDS, self._end, questions)
+
+    def _ask_again(self, questions: list[Question]) -> None:
+        self._send([each for each in questions if self._open.get(each.address) is each])
+
+    def _end(self, questions: list[Question]) -> None:
+        silent = [each.address for each in questions if self._open.get(each.address) is each]
+        for address in silent:
+            del self._open[address]
+        if not self._open:
+            self._listen(False)
+        if silent:
+            self._go_on(self._asking.free(silent))
+
+    def _go_on(self, messages: list[Message]) -> None:
+        if messages:
+            self._resume(messages)
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def _send(self, questions: Sequence[Question]) -> None:
+        macs: dict[str, str] = {}
+        for number, each in enumerate(questions):
+            try:
+                if each.interface:
+                    if each.interface not in macs:
+                        macs[each.interface] = _hardware_address(self._sockets.frames, each.interface)
+                    probe = arp_probe(macs[each.interface], each.address)
+                    self._sockets.frames.sendto(probe, (each.interface, _ETH_P_ARP, 0, 0, _EVERYBODY))
+                else:
+                    self._sockets.echo.sendto(echo_request(self._identifier, number & 0xFFFF), (each.address, 0))
+            except OSError as error:
+                # Unreachable, or too much at once: then it was not asked for, and the client itself may do that.
+                log.debug("dhcp.probe-not-sent", address=each.address, interface=each.interface, error=str(error))
+
+    # --- listening --------------------------------------------------------------------------------------------
+
+    def _listen(self, on: bool) -> None:
+        """Read only while a question is open: other hosts' ARP is none of our business, and there is much of it."""
+        if on is self._listening:
+            return
+        self._listening = on
+        for sock, reader in ((self._sockets.arp, self._read_arp), (self._sockets.echo, self._read_echo)):
+            if on:
+                _drain(sock)
+                self._loop.add_reader(sock, reader)
+            else:
+                self._loop.remove_reader(sock)
+
+    def _read_arp(self) -> None:
+        for _ in range(_READ_LIMIT):
+            try:
+                packet, (interface, *_) = self._sockets.arp.recvfrom(_PACKET_BYTES)
+            except OSError:
+                # Nothing more, or the interface went down.
+                return
+            mac, address = read_arp(packet)
+            asked = self._open.get(address)
+            if asked is not None and asked.interface == interface:
+                self._answered(address, mac)
+
+    def _read_echo(self) -> None:
+        for _ in range(_READ_LIMIT):
+            try:
+                packet = self._sockets.echo.recv(_PACKET_BYTES)
+            except OSError:
+                return
+            address = read_echo_reply(packet, self._identifier)
+            asked = self._open.get(address)
+            if asked is not None and not asked.interface:
+                self._answered(address, "")
+
+    def _answered(self, address: str, mac: str) -> None:
+        del self._open[address]
+        self._go_on(self._asking.in_use(address, mac))
+
+
+def _build_templates() -> None:
+    arp_template()
+    echo_template()
+
+
+def _hardware_address(sock: socket.socket, interface: str) -> str:
+    """The MAC of an interface now; a bridge changes its own when ports come and go."""
+    answer = ioctl(sock, _SIOCGIFHWADDR, interface.encode().ljust(_IFREQ_BYTES, b"\0"))
+    return answer[_HARDWARE_AT : _HARDWARE_AT + 6].hex(":")
+
+
+def _drain(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.recv(1)
+    except OSError:
+        return

@@ -29,62 +29,23 @@ the other is refused: an address is never acknowledged twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.links import Arrival, Link, Network, client_link, server_id
+from provisioner.dhcp_case import AddressView, Case, Offer
+from provisioner.links import Arrival, Network, client_link, server_id
 from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
-from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
+from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
 
 # Longer than any firmware takes from OFFER to REQUEST, its retries included.
 OFFER_HOLD = timedelta(seconds=60)
 QUARANTINE = timedelta(minutes=10)
 # A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
 FOREVER = 0xFFFF_FFFF
-
-
-class Offer(Struct, frozen=True):
-    """An address held for a client until it requests it; one whose time is up has been taken back."""
-
-    address: str
-    mac: str
-    until: datetime
-
-
-class AddressView(Protocol):
-    """What is known of addresses at the moment of a decision."""
-
-    def link(self, address: str) -> Link | None:
-        """The link that the address is on, if an enabled subnet covers it."""
-
-    def lease(self, address: str) -> Lease | None:
-        """The last lease of the address, in any state."""
-
-    def leases_of(self, mac: str) -> Sequence[Lease]:
-        """The leases whose last holder is this MAC."""
-
-    def offer(self, address: str) -> Offer | None:
-        """The last offer of the address, if it is remembered still."""
-
-    def offers_of(self, mac: str) -> Sequence[Offer]:
-        """What is on offer to this MAC."""
-
-    def reservation(self, address: str) -> Reservation | None:
-        """For whom the address is reserved."""
-
-    def reservations_of(self, mac: str) -> Sequence[Reservation]:
-        """What is reserved for this MAC."""
-
-    def next_free(self, network: Network, now: datetime, ours: str) -> str:
-        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
-
-    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
-        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -125,14 +86,11 @@ def decide(message: DhcpMessage, arrival: Arrival, view: AddressView, now: datet
         return Decision(reason="no enabled subnet covers the client", detail=place)
     if link.proxy:
         return Decision(
-            reason="another server gives the addresses here", detail=f"subnet {link.here.subnet.name}", network=link.here
+            reason="another server gives the addresses here",
+            detail=f"subnet {link.here.subnet.name}",
+            network=link.here,
         )
-    return rule(_Case(message, arrival, view, now, link))
-
-
-def runs(lease: Lease, now: datetime) -> bool:
-    """Whether somebody holds the address by this lease."""
-    return lease.expires_at > now and lease.state in (LeaseState.OFFERED, LeaseState.ACKED)
+    return rule(Case(message, arrival, view, now, link))
 
 
 def renewal_times(subnet: Subnet, lease_seconds: int) -> tuple[int, int]:
@@ -143,145 +101,18 @@ def renewal_times(subnet: Subnet, lease_seconds: int) -> tuple[int, int]:
     return subnet.renew_seconds or min(lease_seconds // 2, rebind), rebind
 
 
-class _Case:
-    """One message on one of our links, and the questions that the rules ask about it."""
-
-    def __init__(self, message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime, link: Link) -> None:
-        self.message = message
-        self.arrival = arrival
-        self.view = view
-        self.now = now
-        self.link = link
-        self.mac = message.mac
-        self.reserved = view.reservations_of(message.mac)
-
-    def silence(self, reason: str, detail: str = "", holds: tuple[Offer, ...] = ()) -> Decision:
-        return Decision(reason=reason, detail=detail, network=self.link.here, holds=holds)
-
-    def taken_by(self, address: str) -> str | None:
-        """The MAC of whoever keeps the client from having this address; None when nobody does."""
-        offer = self.view.offer(address)
-        if offer is not None and offer.mac != self.mac and offer.until > self.now:
-            return offer.mac
-        lease = self.view.lease(address)
-        if lease is None or lease.state is LeaseState.EXPIRED or lease.expires_at <= self.now:
-            return None
-        return None if lease.mac == self.mac and lease.state is not LeaseState.QUARANTINED else lease.mac
-
-    def may_have(self, address: str, network: Network | None) -> bool:
-        """Whether the client can be given this address of the pool, though it has not been reserved for it."""
-        if network is None or not network.pools(address) or address == self.arrival.address:
-            return False
-        if not network.pickers and not self.had(address, network):
-            return False
-        reservation = self.view.reservation(address)
-        return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
-
-    def had(self, address: str, network: Network) -> bool:
-        """Whether a pool that takes no newcomers knows the client from before."""
-        lease = self.view.lease(address)
-        return lease is not None and lease.mac == self.mac and not network.subnet.only_reservations
-
-    def reservation(self) -> Reservation | None:
-        """The address reserved for the client that it can have now: the one it asks for, else one of the subnet that
-        it asks from, else one of another subnet on its link.
-        """
-        if not self.reserved:
-            return None
-        asked = self.message.ciaddr or self.message.address_option(REQUESTED_ADDRESS)
-        can_have = [each for each in self.on_link() if self.taken_by(each.address) is None]
-        here = self.link.here
-        ranked = sorted(can_have, key=lambda each: (each.address != asked, not here.covers(each.address)))
-        return ranked[0] if ranked else None
-
-    def on_link(self) -> Iterator[Reservation]:
-        return (each for each in self.reserved if self.link.covering(each.address) is not None)
-
-    def settings(self, address: str) -> Reservation | None:
-        """The reservation whose settings are for this client: of its address, else of its link, else of no link."""
-        if not self.reserved:
-            return None
-        by_address = (each for each in self.reserved if each.address == address)
-        anywhere = (each for each in self.reserved if not each.scoped)
-        for each in (by_address, self.on_link(), anywhere):
-            found = next(each, None)
-            if found is not None:
-                return found
-        return None
-
-    def running(self, address: str) -> Lease | None:
-        """The client's own lease on this address, if it still runs."""
-        lease = self.view.lease(address)
-        return lease if lease is not None and lease.mac == self.mac and runs(lease, self.now) else None
-
-    def offered(self) -> Iterator[Offer]:
-        """What is on offer to the client on its link."""
-        for offer in self.view.offers_of(self.mac):
-            if offer.until > self.now and self.link.covering(offer.address) is not None:
-                yield offer
-
-    def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
-        """Its offers taken back."""
-        return tuple(Offer(each.address, self.mac, self.now) for each in self.offered() if each.address != but)
-
-    def last_address(self) -> str:
-        """The address on offer to the client, or that it had last on this link, and may have."""
-        for offer in self.offered():
-            if self.may_have(offer.address, self.link.covering(offer.address)):
-                return offer.address
-        leases = self.view.leases_of(self.mac)
-        mine = [each for each in leases if self.may_have(each.address, self.link.covering(each.address))]
-        return max(mine, key=lambda each: each.expires_at).address if mine else ""
-
-    def pick(self) -> tuple[str, Picker | None]:
-        """An address for a newcomer, and how it was found: one picker after the other, on all subnets of the link."""
-        for picker in self.link.pickers:
-            for network in self.link.networks:
-                found = self.found_by(picker, network) if picker in network.pickers else ""
-                if found:
-                    return found, picker
-        return "", None
-
-    def found_by(self, picker: Picker, network: Network) -> str:
-        if picker is Picker.HINT:
-            hint = self.message.address_option(REQUESTED_ADDRESS)
-            return hint if hint and network.covers(hint) and self.may_have(hint, network) else ""
-        find = self.view.next_free if picker is Picker.NEXT_FREE else self.view.most_expired
-        return find(network, self.now, self.arrival.address)
-
-    def network_of(self, address: str) -> Network:
-        return self.link.covering(address) or self.link.here
-
-    def lease(self, address: str, seconds: int) -> Lease:
-        return Lease(
-            address=address,
-            mac=self.mac,
-            state=LeaseState.ACKED,
-            expires_at=self.now + timedelta(seconds=seconds),
-            seconds=seconds,
-            subnet=self.network_of(address).subnet.name,
-            hostname=self.message.text_option(HOST_NAME),
-            via=self.message.giaddr,
-            client_id=self.message.options.get(CLIENT_ID, b"").hex(),
-        )
-
-    def ended(self, lease: Lease) -> Lease:
-        return replace(lease, state=LeaseState.EXPIRED, expires_at=self.now)
-
-    def seconds(self, address: str, settings: Reservation | None) -> int:
-        subnet = self.network_of(address).subnet
-        reserved = settings is not None and settings.address == address
-        return subnet.reserved_lease_seconds if reserved else subnet.lease_seconds
+def _silence(case: Case, reason: str, detail: str = "", holds: tuple[Offer, ...] = ()) -> Decision:
+    return Decision(reason=reason, detail=detail, network=case.link.here, holds=holds)
 
 
-def _discover(case: _Case) -> Decision:
+def _discover(case: Case) -> Decision:
     reservation, picked = case.reservation(), None
     address = reservation.address if reservation else case.last_address()
     if not address:
         address, picked = case.pick()
     if not address:
         names = ", ".join(each.subnet.name for each in case.link.networks)
-        return case.silence("no free address", f"subnet {names}")
+        return _silence(case, "no free address", f"subnet {names}")
     settings = case.settings(address)
     return Decision(
         reply=MessageType.OFFER,
@@ -295,7 +126,7 @@ def _discover(case: _Case) -> Decision:
     )
 
 
-def _held(case: _Case, address: str) -> tuple[Offer, ...]:
+def _held(case: Case, address: str) -> tuple[Offer, ...]:
     """What to remember so that nobody else is offered the address for a while."""
     until = case.now + OFFER_HOLD
     running = case.running(address)
@@ -304,22 +135,22 @@ def _held(case: _Case, address: str) -> tuple[Offer, ...]:
     return (*case.withdrawn(but=address), Offer(address, case.mac, until))
 
 
-def _request(case: _Case) -> Decision:
+def _request(case: Case) -> Decision:
     message = case.message
     server = message.address_option(SERVER_ID)
     requested = message.address_option(REQUESTED_ADDRESS)
     if not server:
         address = message.ciaddr or requested
         if not address:
-            return case.silence("request without an address")
+            return _silence(case, "request without an address")
         return _confirm(case, address)
     if server != server_id(message, case.arrival):
-        return case.silence("the client chose another server", server, case.withdrawn())
+        return _silence(case, "the client chose another server", server, case.withdrawn())
     if not requested:
         # Some clients say in ciaddr what they were offered (RFC 2131 wants that only of those who have it).
         requested = message.ciaddr
     if not requested:
-        return case.silence("request without an address")
+        return _silence(case, "request without an address")
     offer = case.view.offer(requested)
     promised = offer is not None and offer.mac == case.mac and offer.until > case.now
     if promised and case.link.covering(requested) is not None and case.taken_by(requested) is None:
@@ -327,13 +158,11 @@ def _request(case: _Case) -> Decision:
     return _confirm(case, requested, selecting=True)
 
 
-def _confirm(case: _Case, address: str, selecting: bool = False) -> Decision:
+def _confirm(case: Case, address: str, selecting: bool = False) -> Decision:
     """Whether the client can have (or keep) the address it names."""
     network = case.link.covering(address)
     if network is None:
-        return _refuse(
-            case, address, "the address is on another network", f"subnet {case.link.here.subnet.name}"
-        )
+        return _refuse(case, address, "the address is on another network", f"subnet {case.link.here.subnet.name}")
     reserved = case.reservation()
     if reserved is not None and reserved.address != address:
         return _refuse(case, address, "another address is reserved for it", reserved.address)
@@ -351,7 +180,7 @@ def _confirm(case: _Case, address: str, selecting: bool = False) -> Decision:
     return _acknowledge(case, address, selecting)
 
 
-def _acknowledge(case: _Case, address: str, selecting: bool, promised: bool = False) -> Decision:
+def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = False) -> Decision:
     settings = case.settings(address)
     seconds = case.seconds(address, settings)
     # Only who was offered it just now has given up the others: a request may also be an old one that comes late.
@@ -368,14 +197,14 @@ def _acknowledge(case: _Case, address: str, selecting: bool, promised: bool = Fa
     )
 
 
-def _others_ended(case: _Case, address: str) -> Iterator[Lease]:
+def _others_ended(case: Case, address: str) -> Iterator[Lease]:
     """Its leases on other addresses of the link, which it has given up by taking this one."""
     for lease in case.view.leases_of(case.mac):
         if lease.address != address and case.link.covering(lease.address) and case.running(lease.address):
             yield case.ended(lease)
 
 
-def _refuse(case: _Case, address: str, reason: str, detail: str) -> Decision:
+def _refuse(case: Case, address: str, reason: str, detail: str) -> Decision:
     mine = case.running(address)
     return Decision(
         reply=MessageType.NAK,
@@ -388,42 +217,42 @@ def _refuse(case: _Case, address: str, reason: str, detail: str) -> Decision:
     )
 
 
-def _decline(case: _Case) -> Decision:
+def _decline(case: Case) -> Decision:
     address = case.message.address_option(REQUESTED_ADDRESS)
     lease = case.running(address) if address else None
     if lease is None:
-        return case.silence("declined an address that it does not have", address)
+        return _silence(case, "declined an address that it does not have", address)
     quarantined = replace(lease, state=LeaseState.QUARANTINED, expires_at=case.now + QUARANTINE)
     return Decision(address=address, network=case.network_of(address), changes=(quarantined,))
 
 
-def _release(case: _Case) -> Decision:
+def _release(case: Case) -> Decision:
     address = case.message.ciaddr
     lease = case.running(address) if address else None
     if lease is None:
-        return case.silence("released an address that it does not have", address)
+        return _silence(case, "released an address that it does not have", address)
     return Decision(address=address, network=case.network_of(address), changes=(case.ended(lease),))
 
 
-def _inform(case: _Case) -> Decision:
+def _inform(case: Case) -> Decision:
     address = case.message.ciaddr
     if not address:
-        return case.silence("inform without an address")
+        return _silence(case, "inform without an address")
     network = case.network_of(address)
     return Decision(reply=MessageType.ACK, network=network, reservation=case.settings(address))
 
 
-def _bootp(case: _Case) -> Decision:
+def _bootp(case: Case) -> Decision:
     """Plain BOOTP knows neither leases nor refusals: the address is the client's for as long as it is reserved."""
     reservation = case.reservation()
     if reservation is None:
         taken = next(((each.address, case.taken_by(each.address)) for each in case.on_link()), None)
         if taken is None:
-            return case.silence("plain BOOTP is served by reservation only")
-        return case.silence("the reserved address is in use by another", f"{taken[0]} by {taken[1]}")
+            return _silence(case, "plain BOOTP is served by reservation only")
+        return _silence(case, "the reserved address is in use by another", f"{taken[0]} by {taken[1]}")
     address = reservation.address
     if case.message.ciaddr and case.message.ciaddr != address:
-        return case.silence("another address is reserved for it", address)
+        return _silence(case, "another address is reserved for it", address)
     return Decision(
         reply=MessageType.ACK,
         address=address,
@@ -436,7 +265,7 @@ def _bootp(case: _Case) -> Decision:
     )
 
 
-_RULES: dict[MessageType, Callable[[_Case], Decision]] = {
+_RULES: dict[MessageType, Callable[[Case], Decision]] = {
     MessageType.DISCOVER: _discover,
     MessageType.REQUEST: _request,
     MessageType.DECLINE: _decline,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from provisioner.bus import Bus
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger
-from provisioner.leases import OFFER_HOLD, Offer
+from provisioner.dhcp_case import Offer
 from provisioner.links import number
 from provisioner.model import Lease, LeaseState, Reservation, Subnet
 from tests.dhcp_messages import mac
@@ -150,7 +150,7 @@ def test_configuration_has_a_generation():
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20), st.booleans()),
-        st.tuples(st.just("hold"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20)),
+        st.tuples(st.just("hold"), st.integers(9, 16), st.integers(1, 4), st.booleans()),
         st.tuples(st.just("delete"), st.integers(9, 16)),
         st.tuples(st.just("reserve"), st.integers(9, 16), st.integers(1, 4)),
         st.tuples(st.just("unreserve"), st.integers(9, 16)),
@@ -170,8 +170,8 @@ def test_the_book_answers_as_the_plain_view_does_after_any_changes(history):
         match what, values:
             case "put", (last_octet, client, seconds, eager):
                 pair.put(lease(last_octet, client, clock + seconds), eager)
-            case "hold", (last_octet, client, seconds):
-                pair.hold(last_octet, client, clock, clock + seconds)
+            case "hold", (last_octet, client, withdrawn):
+                pair.hold(last_octet, client, clock, clock + (0 if withdrawn else 10))
             case "delete", (last_octet,):
                 pair.delete(f"10.77.0.{last_octet}")
             case "reserve", (last_octet, client):

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.leases import FOREVER, OFFER_HOLD, QUARANTINE, Offer, decide, renewal_times, runs
+from provisioner.dhcp_case import Offer, runs
+from provisioner.leases import OFFER_HOLD, QUARANTINE, decide
 from provisioner.links import Arrival, Networks
 from provisioner.model import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType
-from tests.dhcp_messages import SERVER, decline, discover, inform, mac, message, reboot, release, renew, select
+from tests.dhcp_messages import decline, discover, inform, mac, message, reboot, release, renew, select
+from tests.dhcp_site import ACK, HERE, NAK, NOW, OFFER, OTHER, SUBNET, UNICAST, Site
 from tests.fakes.address_view import PlainView
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-HERE = Arrival(SERVER, "eth0")
-UNICAST = Arrival(SERVER, "eth0", broadcast=False)
-SUBNET = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.13", gateway="10.77.0.254")
-OTHER = Subnet(name="hall", cidr="10.9.0.0/24", pool_start="10.9.0.10", pool_end="10.9.0.19")
-OFFER, ACK, NAK = MessageType.OFFER, MessageType.ACK, MessageType.NAK
-
-
-class Site:
-    """A server's decisions over time."""
-
-    def __init__(self, *reservations: Reservation, subnets=(SUBNET, OTHER)):
-        self.view = PlainView(subnets, reservations)
-        self.now = NOW
-
-    def wait(self, seconds):
-        self.now += timedelta(seconds=seconds)
-
-    def hear(self, message, arrival=HERE):
-        return self.view.save(decide(message, arrival, self.view, self.now), self.now)
-
-    def lease(self, client, hint=""):
-        """The address that a client gets by DISCOVER and REQUEST."""
-        offer = self.hear(discover(client, hint))
-        assert self.hear(select(client, offer.address)).reply is ACK
-        return offer.address
-
-    def state(self, address):
-        return self.view.leases[address].state
-
 
 # --- DISCOVER -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from provisioner.leases import Decision, Offer
+from provisioner.dhcp_case import Offer
+from provisioner.leases import Decision
 from provisioner.links import Link, Network, Networks, address_text
 from provisioner.model import Lease, Reservation, Subnet
 

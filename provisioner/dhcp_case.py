@@ -1,0 +1,193 @@
+"""One DHCP message on one of our links, and what its client can have there: the questions that the rules ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from provisioner.links import Arrival, Link, Network
+from provisioner.model import Lease, LeaseState, Picker, Reservation
+from provisioner.wire.dhcp import DhcpMessage
+from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, REQUESTED_ADDRESS
+
+
+class Offer(Struct, frozen=True):
+    """An address held for a client until it requests it; one whose time is up has been taken back."""
+
+    address: str
+    mac: str
+    until: datetime
+
+
+class AddressView(Protocol):
+    """What is known of addresses at the moment of a decision."""
+
+    def link(self, address: str) -> Link | None:
+        """The link that the address is on, if an enabled subnet covers it."""
+
+    def lease(self, address: str) -> Lease | None:
+        """The last lease of the address, in any state."""
+
+    def leases_of(self, mac: str) -> Sequence[Lease]:
+        """The leases whose last holder is this MAC."""
+
+    def offer(self, address: str) -> Offer | None:
+        """The last offer of the address, if it is remembered still."""
+
+    def offers_of(self, mac: str) -> Sequence[Offer]:
+        """What is on offer to this MAC."""
+
+    def reservation(self, address: str) -> Reservation | None:
+        """For whom the address is reserved."""
+
+    def reservations_of(self, mac: str) -> Sequence[Reservation]:
+        """What is reserved for this MAC."""
+
+    def next_free(self, network: Network, now: datetime, ours: str) -> str:
+        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
+
+    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
+        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
+
+
+def runs(lease: Lease, now: datetime) -> bool:
+    """Whether somebody holds the address by this lease."""
+    return lease.expires_at > now and lease.state in (LeaseState.OFFERED, LeaseState.ACKED)
+
+
+class Case:
+    """One message on one of our links, and the questions that the rules ask about it."""
+
+    def __init__(self, message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime, link: Link) -> None:
+        self.message = message
+        self.arrival = arrival
+        self.view = view
+        self.now = now
+        self.link = link
+        self.mac = message.mac
+        self.reserved = view.reservations_of(message.mac)
+
+    def taken_by(self, address: str) -> str | None:
+        """The MAC of whoever keeps the client from having this address; None when nobody does."""
+        offer = self.view.offer(address)
+        if offer is not None and offer.mac != self.mac and offer.until > self.now:
+            return offer.mac
+        lease = self.view.lease(address)
+        if lease is None or lease.state is LeaseState.EXPIRED or lease.expires_at <= self.now:
+            return None
+        return None if lease.mac == self.mac and lease.state is not LeaseState.QUARANTINED else lease.mac
+
+    def may_have(self, address: str, network: Network | None) -> bool:
+        """Whether the client can be given this address of the pool, though it has not been reserved for it."""
+        if network is None or not network.pools(address) or address == self.arrival.address:
+            return False
+        if not network.pickers and not self.had(address, network):
+            return False
+        reservation = self.view.reservation(address)
+        return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
+
+    def had(self, address: str, network: Network) -> bool:
+        """Whether a pool that takes no newcomers knows the client from before."""
+        lease = self.view.lease(address)
+        return lease is not None and lease.mac == self.mac and not network.subnet.only_reservations
+
+    def reservation(self) -> Reservation | None:
+        """The address reserved for the client that it can have now: the one it asks for, else one of the subnet that
+        it asks from, else one of another subnet on its link.
+        """
+        if not self.reserved:
+            return None
+        asked = self.message.ciaddr or self.message.address_option(REQUESTED_ADDRESS)
+        can_have = [each for each in self.on_link() if self.taken_by(each.address) is None]
+        here = self.link.here
+        ranked = sorted(can_have, key=lambda each: (each.address != asked, not here.covers(each.address)))
+        return ranked[0] if ranked else None
+
+    def on_link(self) -> Iterator[Reservation]:
+        """What is reserved for the client on its link, whether it can be had or not."""
+        return (each for each in self.reserved if self.link.covering(each.address) is not None)
+
+    def settings(self, address: str) -> Reservation | None:
+        """The reservation whose settings are for this client: of its address, else of its link, else of no link."""
+        if not self.reserved:
+            return None
+        by_address = (each for each in self.reserved if each.address == address)
+        anywhere = (each for each in self.reserved if not each.scoped)
+        for each in (by_address, self.on_link(), anywhere):
+            found = next(each, None)
+            if found is not None:
+                return found
+        return None
+
+    def running(self, address: str) -> Lease | None:
+        """The client's own lease on this address, if it still runs."""
+        lease = self.view.lease(address)
+        return lease if lease is not None and lease.mac == self.mac and runs(lease, self.now) else None
+
+    def offered(self) -> Iterator[Offer]:
+        """What is on offer to the client on its link."""
+        for offer in self.view.offers_of(self.mac):
+            if offer.until > self.now and self.link.covering(offer.address) is not None:
+                yield offer
+
+    def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
+        """Its offers taken back."""
+        return tuple(Offer(each.address, self.mac, self.now) for each in self.offered() if each.address != but)
+
+    def last_address(self) -> str:
+        """The address on offer to the client, or that it had last on this link, and may have."""
+        for offer in self.offered():
+            if self.may_have(offer.address, self.link.covering(offer.address)):
+                return offer.address
+        leases = self.view.leases_of(self.mac)
+        mine = [each for each in leases if self.may_have(each.address, self.link.covering(each.address))]
+        return max(mine, key=lambda each: each.expires_at).address if mine else ""
+
+    def pick(self) -> tuple[str, Picker | None]:
+        """An address for a newcomer, and how it was found: one picker after the other, on all subnets of the link."""
+        for picker in self.link.pickers:
+            for network in self.link.networks:
+                found = self.found_by(picker, network) if picker in network.pickers else ""
+                if found:
+                    return found, picker
+        return "", None
+
+    def found_by(self, picker: Picker, network: Network) -> str:
+        """What this picker finds in this subnet, or empty."""
+        if picker is Picker.HINT:
+            hint = self.message.address_option(REQUESTED_ADDRESS)
+            return hint if hint and network.covers(hint) and self.may_have(hint, network) else ""
+        find = self.view.next_free if picker is Picker.NEXT_FREE else self.view.most_expired
+        return find(network, self.now, self.arrival.address)
+
+    def network_of(self, address: str) -> Network:
+        """The subnet of the link that the address lies in, else the one that the request came from."""
+        return self.link.covering(address) or self.link.here
+
+    def lease(self, address: str, seconds: int) -> Lease:
+        """The address as the client's from now on."""
+        return Lease(
+            address=address,
+            mac=self.mac,
+            state=LeaseState.ACKED,
+            expires_at=self.now + timedelta(seconds=seconds),
+            seconds=seconds,
+            subnet=self.network_of(address).subnet.name,
+            hostname=self.message.text_option(HOST_NAME),
+            via=self.message.giaddr,
+            client_id=self.message.options.get(CLIENT_ID, b"").hex(),
+        )
+
+    def ended(self, lease: Lease) -> Lease:
+        """The lease as it is when it ends now."""
+        return replace(lease, state=LeaseState.EXPIRED, expires_at=self.now)
+
+    def seconds(self, address: str, settings: Reservation | None) -> int:
+        """For how long the client gets the address."""
+        subnet = self.network_of(address).subnet
+        reserved = settings is not None and settings.address == address
+        return subnet.reserved_lease_seconds if reserved else subnet.lease_seconds

@@ -36,6 +36,7 @@ QUIRKS_PARAM = "boot/quirks"
 FAILURES_BEFORE_NEXT = 2
 # Who has not been heard of for so long begins anew; of more machines at once the longest silent are forgotten.
 MOST_REMEMBERED = 65_536
+NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
 # Files come and go seldom, and looking for one costs more than all the rest.
 _LOOK_AGAIN = timedelta(seconds=5)
 
@@ -67,19 +68,24 @@ class _Settings(Struct, frozen=True):
 class _Attempt:
     """How it went with the loaders of one MAC: whose turn it is, and whether what was given was heard of again."""
 
-    __slots__ = ("failures", "given", "turn", "xid")
+    __slots__ = ("failures", "given", "names", "turn", "xid")
 
     def __init__(self) -> None:
-        self.turn = ""
-        self.given = False
         self.xid = 0
+        self.begin(())
+
+    def begin(self, names: tuple[str, ...]) -> None:
+        """From the first of these loaders on."""
+        self.names = names
+        self.turn = names[0] if names else ""
+        self.given = False
         self.failures = 0
 
 
 class BootChoices:
     """Chooses. `params_of` gives the params of the content in force, `bootenv_of` what a machine boots (None: unknown).
 
-    `is_there` tells whether a file of the static root exists.
+    `is_there` tells whether a file of the static root exists; `most` machines are remembered.
     """
 
     def __init__(
@@ -90,12 +96,14 @@ class BootChoices:
         *,
         is_there: Callable[[str], bool] = lambda name: True,
         web: Web = Web(),
+        most: int = MOST_REMEMBERED,
     ) -> None:
         self._ledger = ledger
         self._params_of = params_of
         self._bootenv_of = bootenv_of
         self._is_there = is_there
         self._web = web
+        self._most = most
         self._settings: dict[str, _Settings] = {}
         self._quirks: dict[int, tuple[Any, tuple[Quirk, ...]]] = {}
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
@@ -120,6 +128,8 @@ class BootChoices:
             loader, override = override, ""
         elif override != NEVER:
             loader = self._whose_turn(client, machine, settings, manner)
+            if not loader and settings.secure and client.kind is ClientKind.HTTP and not override:
+                return Boot(reason=NOT_SECURE_BY_HTTP)
         return choose_boot(
             client,
             self._bootenv_of(machine),
@@ -145,7 +155,7 @@ class BootChoices:
         known = self._settings.get(key)
         if known is not None and known.revision == revision and known.params is params:
             return known
-        if len(self._settings) >= MOST_REMEMBERED or (known is not None and known.params is not params):
+        if len(self._settings) >= self._most or (known is not None and known.params is not params):
             self._settings.clear()
             self._quirks.clear()
         made = self._settings[key] = _Settings(
@@ -177,7 +187,12 @@ class BootChoices:
         names = settings.loaders or (
             (NO_LOADER,)
             if manner.loader == NO_LOADER
-            else order(client.platform, secure=settings.secure, first=manner.loader)
+            else order(
+                client.platform,
+                secure=settings.secure,
+                http=client.kind is ClientKind.HTTP,
+                first=manner.loader,
+            )
         )
         if names == (NO_LOADER,):
             return NO_LOADER
@@ -189,8 +204,8 @@ class BootChoices:
             attempt = self._remember(client.mac)
         else:
             self._attempts.move_to_end(client.mac)
-        if attempt.turn not in names:
-            attempt.turn, attempt.failures, attempt.given = names[0], 0, False
+        if attempt.names != names:
+            attempt.begin(names)
         if not client.begins:
             attempt.given = True
         elif client.xid != attempt.xid:
@@ -214,7 +229,7 @@ class BootChoices:
         return found
 
     def _remember(self, mac: str) -> _Attempt:
-        if len(self._attempts) >= MOST_REMEMBERED:
+        if len(self._attempts) >= self._most:
             self._attempts.popitem(last=False)
         attempt = self._attempts[mac] = _Attempt()
         return attempt

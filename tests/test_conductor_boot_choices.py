@@ -1,0 +1,260 @@
+"""Which loader each client is given: params, quirks, Secure Boot, and what failed before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from provisioner.conductor.boot_choices import BootChoices, Web
+from provisioner.firmware import boot_client
+from provisioner.model import BootArch, Bootenv, Machine, Profile
+from provisioner.params import Params
+from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac, select
+from tests.parts import START, opened
+
+SERVER = "10.77.0.1"
+DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
+SNPONLY, NATIVE, SHIM, GRUB = "ipxe/snponly.efi", "ipxe/ipxe.efi", "shim/shimx64.efi", "grub/grubx64.efi"
+
+
+def machine(**fields):
+    return Machine(id="m1", name="n1", macs=(mac(1),), created_at=START, updated_at=START, **fields)
+
+
+class World:
+    """Choices over a real ledger, with params and files as a test wants them."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.content = {"params": {}, "profiles": {}}
+        self.missing = set()
+        self.params = Params(self.content)
+        self.xid = 0
+        self.choices = BootChoices(
+            parts.ledger,
+            lambda: self.params,
+            lambda machine: DISCOVERY,
+            is_there=lambda name: name not in self.missing,
+            web=Web("0.0.0.0", 8091),
+        )
+
+    def globally(self, **params):
+        names = {name.replace("_", "/"): value for name, value in params.items()}
+        self.content["profiles"] = {"global": Profile(name="global", params=names)}
+        self.params = Params(self.content)
+
+    def choose(self, options=OVMF, machine=None, override="", client=1, **fields):
+        message = discover(client, options=options, xid=self.xid)
+        return self.choices.choose(boot_client(message), machine, SERVER, override, **fields)
+
+    def attempt(self, options=OVMF, machine=None, client=1):
+        """One boot up to the ACK; the file that was given."""
+        self.xid += 1
+        offered = self.choose(options, machine, client=client)
+        request = select(client, "10.77.0.9", options=options, xid=self.xid)
+        given = self.choices.choose(boot_client(request), machine, SERVER)
+        assert offered.file == given.file
+        return given.file
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield World(parts)
+
+
+async def test_a_client_that_does_not_netboot_is_given_nothing(world):
+    assert world.choose({60: b"MSFT 5.0"}).file == ""
+
+
+async def test_the_server_is_named_as_the_client_reaches_it(world):
+    assert world.choose(HTTP).file == f"http://10.77.0.1:8091/files/{SNPONLY}"
+    assert world.choose(IPXE_HTTP).file == "http://10.77.0.1:8091/boot/52-54-00-00-00-01.ipxe"
+
+
+@pytest.mark.parametrize(
+    ("web", "server", "url"),
+    [
+        (Web("", 80), "10.0.0.1", "http://10.0.0.1:80"),
+        (Web("::", 80), "fd00::1", "http://[fd00::1]:80"),
+        (Web("10.0.0.7", 80), "10.0.0.1", "http://10.0.0.7:80"),
+        (Web(), "10.0.0.1", ""),
+    ],
+)
+def test_a_listener_on_one_address_is_named_by_it(web, server, url):
+    assert web.url(server) == url
+
+
+# --- params ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_machine_can_name_its_loader(world):
+    assert world.choose(machine=machine(params={"boot/loader": "ipxe"})).file == NATIVE
+
+
+async def test_all_machines_can_be_given_a_loader_unknown_ones_too(world):
+    world.globally(boot_loader="grub")
+    assert world.choose().file == GRUB
+    assert world.choose(machine=machine()).file == GRUB
+
+
+async def test_a_changed_machine_counts_at_once(world):
+    one = machine()
+    assert world.choose(machine=one).file == SNPONLY
+    changed = replace(one, revision=1, params={"boot/loader": "grub"})
+    assert world.choose(machine=changed).file == GRUB
+
+
+async def test_a_loader_that_is_not_for_the_firmware_leaves_it_without_one(world):
+    chosen = world.choose(BIOS, machine(params={"boot/loader": "shim"}))
+    assert (chosen.file, chosen.reason) == ("", "there is no boot loader for BIOS")
+
+
+async def test_the_loader_none_offers_nothing(world):
+    assert world.choose(machine=machine(params={"boot/loader": "none"})).file == ""
+
+
+async def test_peers_5_a_row_of_quirks_names_the_loader_to_begin_with(world):
+    world.globally(boot_quirks=[{"match": {"oui": ["52:54:00"]}, "loader": "ipxe"}])
+    assert world.choose().file == NATIVE
+
+
+async def test_a_row_of_quirks_can_offer_nothing(world):
+    world.globally(boot_quirks=[{"match": {"arch": [0]}, "loader": "none"}])
+    assert world.choose(BIOS).file == ""
+    assert world.choose().file == SNPONLY
+
+
+async def test_rows_of_quirks_that_cannot_be_read_change_nothing(world):
+    world.globally(boot_quirks=[{"match": {"colour": "red"}}])
+    assert world.choose().file == SNPONLY
+
+
+async def test_a_machine_with_secure_boot_gets_the_signed_loader(world):
+    secure = machine(inventory={"boot": {"secure_boot": True}})
+    assert world.choose(machine=secure).file == SHIM
+    assert world.choose(machine=replace(secure, revision=1, inventory={"boot": {"secure_boot": False}})).file == SNPONLY
+    assert world.choose(machine=replace(secure, revision=2, inventory={"boot": "junk"})).file == SNPONLY
+
+
+async def test_with_secure_boot_http_firmware_is_sent_on_to_pxe(world):
+    secure = machine(inventory={"boot": {"secure_boot": True}})
+    assert world.choose(HTTP, secure).file == "" and "boot by PXE" in world.choose(HTTP, secure).reason
+    named = replace(secure, revision=1, params={"boot/loader": "shim"})
+    assert world.choose(HTTP, named).file == f"http://10.77.0.1:8091/files/{SHIM}"
+
+
+async def test_a_reservation_names_a_file_or_a_loader_or_forbids(world):
+    assert world.choose(override="my/own.efi").file == "my/own.efi"
+    assert world.choose(override="shim").file == SHIM
+    assert world.choose(override="-").file == ""
+
+
+# --- files that are not there ---------------------------------------------------------------------------------
+
+
+async def test_a_loader_whose_file_is_not_there_is_passed_over(world):
+    world.missing = {SNPONLY, NATIVE}
+    assert world.choose().file == SHIM
+
+
+async def test_without_any_file_the_first_is_named_so_that_the_timeline_shows_what_is_missed(world):
+    world.missing = {SNPONLY, NATIVE, SHIM, GRUB}
+    assert world.choose().file == SNPONLY
+
+
+async def test_a_file_that_comes_is_seen_within_seconds(world):
+    world.missing = {SNPONLY}
+    assert world.choose().file == NATIVE
+    world.missing = set()
+    assert world.choose().file == NATIVE
+    world.parts.clock.now += timedelta(seconds=6)
+    assert world.choose().file == SNPONLY
+
+
+# --- what failed before ---------------------------------------------------------------------------------------
+
+
+async def test_peers_5_after_two_failed_attempts_the_next_loader_has_its_turn(world):
+    given = [world.attempt() for _ in range(9)]
+    assert given == [SNPONLY] * 2 + [NATIVE] * 2 + [SHIM] * 2 + [GRUB] * 2 + [SNPONLY]
+
+
+async def test_peers_2_bios_that_loops_is_given_the_other_ipxe(world):
+    assert [world.attempt(BIOS) for _ in range(3)] == ["ipxe/undionly.kpxe"] * 2 + ["ipxe/ipxe.pxe"]
+
+
+async def test_the_timeline_tells_why_the_loader_changed(world):
+    for _ in range(3):
+        world.attempt()
+    await world.parts.ledger.settled()
+    [(key, data)] = await world.parts.events("boot.loader")
+    assert key == "ipxe"
+    assert data == {"failed": "snponly", "firmware": "UEFI x64", "times": 2}
+
+
+async def test_ipxe_that_comes_shows_that_the_loader_works(world):
+    for _ in range(5):
+        assert world.attempt() == SNPONLY
+        world.choose(IPXE)
+
+
+async def test_a_script_that_is_fetched_shows_that_the_loader_works(world):
+    for _ in range(5):
+        assert world.attempt() == SNPONLY
+        world.choices.loaded(mac(1))
+
+
+async def test_a_loader_that_worked_after_others_failed_is_kept(world):
+    for _ in range(3):
+        world.attempt()
+    world.choose(IPXE)
+    for _ in range(4):
+        assert world.attempt() == NATIVE
+        world.choose(IPXE)
+
+
+async def test_a_discover_that_is_only_repeated_is_no_failed_attempt(world):
+    world.attempt()
+    for _ in range(9):
+        assert world.choose().file == SNPONLY
+
+
+async def test_an_offer_that_was_never_taken_is_no_failed_attempt(world):
+    for _ in range(9):
+        world.xid += 1
+        assert world.choose().file == SNPONLY
+
+
+async def test_every_machine_has_its_own_turns(world):
+    for _ in range(3):
+        world.attempt(client=1)
+    assert world.attempt(client=2) == SNPONLY
+
+
+async def test_a_single_loader_that_is_named_is_kept_to(world):
+    named = machine(params={"boot/loader": "snponly"})
+    assert {world.attempt(machine=named) for _ in range(7)} == {SNPONLY}
+
+
+async def test_a_list_of_loaders_is_tried_in_its_order(world):
+    named = machine(params={"boot/loader": ["grub", "ipxe"]})
+    assert [world.attempt(machine=named) for _ in range(5)] == [GRUB, GRUB, NATIVE, NATIVE, GRUB]
+
+
+async def test_a_loader_that_is_no_longer_among_them_gives_way(world):
+    for _ in range(3):
+        world.attempt()
+    named = machine(params={"boot/loader": "grub"})
+    assert world.attempt(machine=named) == GRUB
+
+
+async def test_the_longest_silent_machine_is_forgotten(world):
+    world.choices = BootChoices(world.parts.ledger, lambda: world.params, lambda machine: DISCOVERY, most=2)
+    for _ in range(3):
+        world.attempt(client=1)
+    world.attempt(client=2)
+    world.attempt(client=3)
+    assert world.attempt(client=1) == SNPONLY

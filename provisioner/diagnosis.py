@@ -6,7 +6,7 @@ is one finding that counts them. The words are for the person who has to walk to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -413,9 +413,3 @@ def _pools(facts: Facts) -> Iterator[Finding]:
                 title=f"The pool of subnet {pool.subnet} is nearly used up: {pool.used} of {pool.size}",
                 advice="Widen it or shorten lease_seconds before it is empty",
             )
-
-
-def about(findings: Iterable[Finding], macs: Iterable[str]) -> list[Finding]:
-    """The findings that concern any of these clients."""
-    wanted = set(macs)
-    return [each for each in findings if wanted.intersection(each.macs)]

@@ -13,7 +13,6 @@ from provisioner.diagnosis import (
     PoolUse,
     Severity,
     Unheard,
-    about,
     diagnose,
 )
 from provisioner.events import Event
@@ -197,14 +196,6 @@ def test_the_worst_comes_first_then_what_was_seen_last():
         unheard=(Unheard("no enabled subnet covers the client", 1, "10.8.0.1", "eth0"),),
     )
     assert found_codes == ["file-missing", "file-missing", "late-link", "network-not-covered"]
-
-
-def test_findings_about_one_machine():
-    findings = found(
-        event(0, "tftp.error", key="a", message="there is no file 'a'"),
-        event(0, "tftp.error", OTHER, key="b", message="there is no file 'b'"),
-    )
-    assert [finding.subject for finding in about(findings, [OTHER])] == ["b"]
 
 
 def test_many_clients_are_named_up_to_a_readable_number():

@@ -55,14 +55,14 @@ FLOORS = (
 )
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {
-    "wire": "error capture ipv4 address_probes dhcp dhcp_options tftp tftp_sender",
+    "wire": "error capture ipv4 address_probes dhcp dhcp_options dhcp6 dhcp6_options dhcp6_text tftp tftp_sender",
     "content": "located templating references faults stack whole",
     "store": "folders schema rows database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes boot_context boot_scripts boot"
-    " boot_choices dhcp_replies lease_book conflicts addresses",
-    "services": "http filters listing files tftp_transfer tftp frames dhcp probes clock operations callers preconditions resources"
+    " boot_choices dhcp_replies lease_book conflicts addresses doctor",
+    "services": "http filters listing files tftp_transfer tftp frames dhcp probes interfaces6 dhcp6 clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"
     " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api_doctor api openapi surface"
     " ui_api ui_words ui_events ui_boots ui_content ui_inventory ui_work ui_machines ui_params ui_pages"

@@ -44,6 +44,7 @@ GROUPS: dict[str, Group] = {
     "tokens": Group("what programs use instead of a password", "users:TOKENS"),
     "events": Group("see what has happened, and what happens", "events:COMMAND"),
     "packets": Group("see what a client said by DHCP and what it was told, or save it as a capture", "packets:COMMAND"),
+    "doctor": Group("what is wrong with the boot network, in words", "doctor:COMMAND"),
     "workflows": Group("see workflows: ordered stages", "objects:WORKFLOWS"),
     "stages": Group("see stages: ordered tasks and the boot environment they need", "objects:STAGES"),
     "tasks": Group("see tasks: templates that become files and scripts", "objects:TASKS"),

@@ -1,0 +1,112 @@
+"""Gathers what the rules of `provisioner.diagnosis` look at: the timelines of a day, what was dropped, the pools."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from provisioner.conductor.ledger import Ledger
+from provisioner.diagnosis import Facts, Finding, ForeignServer, PoolUse, Unheard, diagnose
+from provisioner.model import Lease, LeaseState, Machine, Subnet
+from provisioner.sockets import local_addresses
+from provisioner.store.database import EventQuery
+
+# How far back timelines are read, and how many events at most: enough for a hall of 5,000 machines powered on.
+PERIOD = timedelta(hours=24)
+MOST_EVENTS = 50_000
+_KINDS = (
+    "dhcp.discover",
+    "dhcp.offer",
+    "dhcp.request",
+    "dhcp.ack",
+    "dhcp.nak",
+    "dhcp.decline",
+    "dhcp.conflict",
+    "tftp.read",
+    "tftp.error",
+    "http.read",
+    "http.error",
+    "boot.render",
+    "boot.local",
+    "boot.held",
+    "boot.error",
+    "agent.register",
+    "agent.hello",
+)
+
+Probe = Callable[[], Awaitable[Iterable[ForeignServer]]]
+
+
+class Examination(Struct, frozen=True):
+    """What was found, and out of what: the events since then. `probed_at` is when other servers were called last."""
+
+    items: list[Finding]
+    examined_at: datetime
+    since: datetime
+    events: int
+    probed_at: datetime | None = None
+
+
+class Doctor:
+    """Examines the boot network. `unheard` tells what was dropped, `probe` calls for other DHCP servers."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        unheard: Callable[[], Iterable[Unheard]],
+        probe: Probe,
+        addresses: Callable[[], frozenset[str]] = local_addresses,
+    ) -> None:
+        self._ledger = ledger
+        self._unheard = unheard
+        self._probe = probe
+        self._addresses = addresses
+        self._foreign: tuple[ForeignServer, ...] = ()
+        self._probed_at: datetime | None = None
+
+    async def probe(self) -> None:
+        """Call for DHCP servers on all networks we serve, and keep who answered; takes some seconds."""
+        foreign = tuple(await self._probe())
+        self._foreign, self._probed_at = foreign, self._ledger.clock()
+
+    async def examine(self, machine: Machine | None = None) -> Examination:
+        """What is wrong as far as can be seen now; of one machine, only what its own timeline shows."""
+        now = self._ledger.clock()
+        since = now - PERIOD
+        query = EventQuery(kinds=_KINDS, since=since, limit=MOST_EVENTS, newest_first=True)
+        if machine is not None:
+            query = replace(query, machine=machine.id, macs=machine.macs)
+        events = tuple(reversed(await self._ledger.database.events(query)))
+        facts = Facts(
+            now=now,
+            events=events,
+            addresses=self._addresses(),
+            unheard=tuple(self._unheard()) if machine is None else (),
+            foreign=self._foreign if machine is None else (),
+            pools=tuple(self._pools(now)) if machine is None else (),
+        )
+        # A part of a timeline tells less, never something else: rules begin with what they know to be a beginning.
+        if len(events) == MOST_EVENTS:
+            since = events[0].time
+        return Examination(diagnose(facts), now, since, len(events), self._probed_at)
+
+    def _pools(self, now: datetime) -> Iterable[PoolUse]:
+        used = Counter(
+            lease.subnet
+            for lease in self._ledger.read_all(Lease)
+            if lease.state is not LeaseState.EXPIRED and lease.expires_at > now
+        )
+        for subnet in self._ledger.read_all(Subnet):
+            size = _pool_size(subnet)
+            yield PoolUse(subnet.name, min(used[subnet.name], size), size, subnet.enabled, proxy=subnet.proxy)
+
+
+def _pool_size(subnet: Subnet) -> int:
+    if not (subnet.pool_start and subnet.pool_end):
+        return 0
+    return int(ip_address(subnet.pool_end)) - int(ip_address(subnet.pool_start)) + 1

@@ -1,0 +1,88 @@
+"""The doctor gathers its facts from the timelines, the pools, what was dropped and who answered a probe."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from provisioner.conductor.doctor import Doctor
+from provisioner.diagnosis import ForeignServer, Unheard
+from provisioner.model import Lease, LeaseState, Subnet
+from tests.parts import MAC, START, opened
+
+RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    async with opened(tmp_path) as parts:
+        yield parts
+
+
+def doctor(parts, unheard=(), foreign=()):
+    async def probe():
+        return foreign
+
+    return Doctor(parts.ledger, lambda: unheard, probe, lambda: frozenset({"10.0.0.1"}))
+
+
+async def save(parts, *objects, **event):
+    tx = parts.ledger.transaction()
+    for each in objects:
+        tx.put(each)
+    if event:
+        tx.event(event.pop("kind"), mac=MAC, key=event.pop("key", ""), **event)
+    await tx.commit()
+
+
+async def codes(who):
+    return [each.code for each in (await who.examine()).items]
+
+
+async def test_a_quiet_server_has_nothing_wrong(parts):
+    assert await codes(doctor(parts)) == []
+
+
+async def test_timelines_are_read(parts):
+    await save(parts, kind="tftp.error", key="pxelinux.0", message="there is no file 'pxelinux.0'")
+    found = await doctor(parts).examine()
+    assert [(each.code, each.macs) for each in found.items] == [("file-missing", (MAC,))]
+    assert found.events == 1
+
+
+async def test_what_is_older_than_a_day_is_history(parts):
+    await save(parts, kind="tftp.error", key="a", message="there is no file 'a'")
+    parts.clock.now = START + timedelta(hours=25)
+    assert await codes(doctor(parts)) == []
+
+
+async def test_what_was_dropped_is_heard(parts):
+    unheard = (Unheard("no enabled subnet covers the client", 3, "10.9.0.1", "eth0", "10.9.0.1"),)
+    assert await codes(doctor(parts, unheard)) == ["relay-mismatch"]
+
+
+async def test_who_answers_a_probe_is_kept(parts):
+    who = doctor(parts, foreign=(ForeignServer("10.0.0.250", "eth0"),))
+    assert await codes(who) == []
+    await who.probe()
+    found = await who.examine()
+    assert [each.subject for each in found.items] == ["10.0.0.250"]
+    assert found.probed_at == START
+
+
+async def test_running_leases_fill_a_pool(parts):
+    leases = [
+        Lease(
+            address=f"10.0.0.{10 + number}",
+            mac=f"52:54:00:00:01:{number:02x}",
+            state=LeaseState.ACKED,
+            expires_at=START + timedelta(hours=1),
+            subnet="rack",
+        )
+        for number in range(9)
+    ]
+    await save(parts, RACK, *leases)
+    assert await codes(doctor(parts)) == ["pool-nearly-full"]
+    parts.clock.now = START + timedelta(hours=2)
+    assert await codes(doctor(parts)) == []

@@ -12,7 +12,7 @@ from provisioner.leases import Decision
 from provisioner.links import Arrival, network
 from provisioner.model import Reservation, Subnet
 from provisioner.netboot import Boot
-from provisioner.wire.dhcp import BOOTREPLY, MessageType, decode
+from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType, decode
 from tests.dhcp_messages import SERVER, discover, mac, reboot, renew
 
 HERE = Arrival(SERVER, "eth0")
@@ -105,3 +105,36 @@ def test_a_refusal_says_why_and_gives_nothing():
     reply = build(request=reboot(1, "192.168.1.1"), decision=refusal, boot=Boot())
     assert (reply.yiaddr, reply.siaddr, reply.file) == ("", "", "")
     assert reply.options == {53: b"\6", 54: b"\x0a\x4d\0\1", 56: b"the address is on another network"}
+
+
+# --- BOOTP ----------------------------------------------------------------------------------------------------
+
+BOOTP = replace(OFFER, reply=MessageType.ACK, bootp=True, lease_seconds=0)
+
+
+def test_bootp_gets_none_of_the_options_that_are_dhcps_own():
+    subnet = replace(SUBNET, options={"tftp-server-name": "x", "67": "file", "42": "10.77.0.3"})
+    reply = build(request=DhcpMessage(mac=mac(1)), decision=replace(BOOTP, network=network(subnet)), hostname="node1")
+    assert (reply.message_type, reply.file, reply.siaddr) == (None, BOOT.file, SERVER)
+    assert list(reply.options) == [1, 3, 12, 15, 28, 42]
+
+
+def test_bootp_gets_no_more_options_than_its_vendor_field_holds():
+    subnet = replace(SUBNET, options={"root-path": "r" * 30, "path-mtu-plateau-table": "68"}, domain="d" * 25)
+    data = DhcpReplies().build(
+        DhcpMessage(mac=mac(1)), HERE, replace(BOOTP, network=network(subnet)), Boot("f" * 200), "node1"
+    )
+    assert len(data) == 300 and data.index(b"\xff") < 300
+    reply = decode(data)
+    assert 17 not in reply.options and {1, 3, 12, 15, 28} <= set(reply.options)
+    assert reply.file == ""
+
+
+# --- what is sent back as it came -----------------------------------------------------------------------------
+
+
+def test_the_relays_information_is_the_last_option_and_a_selected_subnet_is_confirmed():
+    given = {61: b"\1abc", 118: b"\x0a\x4d\0\0", 82: b"\1\1x", 55: b"\1"}
+    reply = build(request=discover(1, giaddr="10.77.0.1", options=given), boot=Boot())
+    assert list(reply.options)[-3:] == [61, 118, 82]
+    assert all(reply.options[code] == given[code] for code in (61, 118, 82))

@@ -20,12 +20,12 @@ from provisioner.conductor.conflicts import Conflicts
 from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.firmware import boot_client
 from provisioner.dhcp_case import runs
+from provisioner.firmware import boot_client
 from provisioner.leases import Decision, decide
 from provisioner.links import Arrival
 from provisioner.model import Machine
-from provisioner.netboot import NO_BOOT, Boot
+from provisioner.netboot import NEVER, NO_BOOT, Boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
 from provisioner.wire.dhcp_options import HOST_NAME, REQUESTED_ADDRESS
 from provisioner.wire.error import WireError
@@ -120,12 +120,13 @@ class Addresses:
     def _boot(
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
     ) -> tuple[Boot, str]:
+        override = decision.reservation.boot_file if decision.reservation is not None else ""
+        override = override or self._replies.boot_file(decision)
+        if decision.bootp:
+            return (Boot(override, reason="as configured") if override not in ("", NEVER) else NO_BOOT), "BOOTP"
         client = boot_client(message)
         if decision.reply not in (MessageType.OFFER, MessageType.ACK) or not client.firmware:
             return NO_BOOT, client.firmware
-        # Of any reservation of this MAC: "never netboot" holds also while the reserved address cannot be had.
-        reserved = (each.boot_file for each in self._book.reservations_of(message.mac) if each.boot_file)
-        override = next(reserved, "") or self._replies.boot_file(decision)
         return self._choices.choose(client, machine, arrival.address, override), client.firmware
 
     def _reply(

@@ -42,6 +42,7 @@ from provisioner.wire.dhcp_options import (
     ROUTERS,
     SERVER_ID,
     SUBNET_MASK,
+    SUBNET_SELECTION,
     TFTP_SERVER_NAME,
     encode_configured,
 )
@@ -52,6 +53,15 @@ log = structlog.get_logger(__name__)
 MOST_BLOCKS = 4096
 # Of the header field `file`; a longer name goes into option 67 alone.
 _LONGEST_FILE = 127
+
+# RFC 951: 64 bytes, of which the cookie and the end take five.
+VENDOR_ROOM = 64 - 5
+_BOOTP_FIRST = (SUBNET_MASK, ROUTERS, DNS_SERVERS, HOST_NAME, DOMAIN_NAME)
+# RFC 1534, section 2: what RFC 1533 calls DHCP extensions, and what other standards made for DHCP clients.
+_DHCP_ONLY = frozenset({*range(50, 62), BOOT_FILE_NAME, TFTP_SERVER_NAME})
+
+# RFC 6842, 3011 and 3046; the relay's comes last.
+_ECHOED = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
 
 _BlockKey = tuple[object, ...]
 
@@ -79,6 +89,8 @@ class DhcpReplies:
         """The reply that `decision` calls for. Raises WireError when it does not fit what the client takes."""
         if decision.reply is MessageType.NAK:
             return self._refusal(request, arrival, decision)
+        if decision.bootp:
+            return self._bootp(request, arrival, decision, boot, hostname)
         own = self._own_options(request, arrival, decision, boot, hostname)
         booting = bool(boot.file)
         next_server = boot_server(arrival, decision) if booting else ""
@@ -97,6 +109,35 @@ class DhcpReplies:
             options=own,
         )
         return encode(message, self._block(request, arrival, decision, frozenset(own)), message_limit(request))
+
+    def _bootp(self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str) -> bytes:
+        """A reply without the options that are DHCP's own (RFC 1534), and only as many as BOOTP has room for."""
+        assert decision.network is not None
+        values = _network_options(decision.network) | self._configured_options(decision)
+        if hostname:
+            values[HOST_NAME] = hostname.encode("ascii", "replace")
+        echoed = {code: value for code, value in _echoed(request).items() if code != CLIENT_ID}
+        room = VENDOR_ROOM
+        options = {}
+        for code in (*_BOOTP_FIRST, *values):
+            if code in values and code not in options and code not in _DHCP_ONLY and len(values[code]) + 2 <= room:
+                options[code] = values[code]
+                room -= len(values[code]) + 2
+        next_server = boot_server(arrival, decision)
+        message = DhcpMessage(
+            op=BOOTREPLY,
+            htype=request.htype,
+            xid=request.xid,
+            flags=request.flags,
+            ciaddr=request.ciaddr,
+            yiaddr=decision.address,
+            siaddr=next_server if boot.file else "",
+            giaddr=request.giaddr,
+            mac=request.mac,
+            file=boot.file if len(boot.file) <= _LONGEST_FILE else "",
+            options=options | echoed,
+        )
+        return encode(message, limit=message_limit(request))
 
     def _refusal(self, request: DhcpMessage, arrival: Arrival, decision: Decision) -> bytes:
         options = {
@@ -193,7 +234,7 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
 
 
 def _echoed(request: DhcpMessage) -> dict[int, bytes]:
-    return {code: request.options[code] for code in (CLIENT_ID, RELAY_INFORMATION) if code in request.options}
+    return {code: request.options[code] for code in _ECHOED if code in request.options}
 
 
 def _network_options(network: Network) -> dict[int, bytes]:

@@ -253,11 +253,16 @@ class Ledger:
         return Transaction(self, by, self.clock())
 
     def commit(
-        self, changes: Changes, actions: dict[str, tuple[RenderedFile, ...]], events: Callable[[int], list[Event]]
+        self,
+        changes: Changes,
+        actions: dict[str, tuple[RenderedFile, ...]],
+        events: Callable[[int], list[Event]],
+        *,
+        lazy: bool = False,
     ) -> asyncio.Future[None]:
         """Apply changes to `current` now; the future ends when they are on disk and published, or StoreError.
 
-        `events` makes the events, given the number of the first.
+        `events` makes the events, given the number of the first. For a `lazy` one nobody waits in earnest.
         """
         for (cls, key), value in changes.items():
             self._apply(cls, key, value)
@@ -286,7 +291,7 @@ class Ledger:
 
         writes = [Write(cls.kind, key, value) for (cls, key), value in changes.items()]  # type: ignore[attr-defined]
         writes += [Write("job_actions", job, files) for job, files in actions.items()]
-        self.database.submit(Batch(generation, writes, numbered, settled))
+        self.database.submit(Batch(generation, writes, numbered, settled), lazy=lazy)
         return future
 
     def settled(self) -> asyncio.Future[None]:
@@ -299,6 +304,7 @@ class Ledger:
             future.set_result(None)
         else:
             self._followers.append(future)
+            self.database.hurry()
         return future
 
     def _apply(self, cls: type, key: str, value: Any) -> None:
@@ -393,8 +399,11 @@ class Transaction:
             for number, (kind, machine, mac, key, data) in enumerate(self._told, first)
         ]
 
-    def commit(self) -> asyncio.Future[None]:
-        """Make it so. What is decided next builds on it at once; await the future before telling anybody."""
+    def commit(self, *, lazy: bool = False) -> asyncio.Future[None]:
+        """Make it so. What is decided next builds on it at once; await the future before telling anybody.
+
+        `lazy`: nobody waits for it, so it may take a moment and share the next commit.
+        """
         if not (self._changes or self._actions or self._told):
             return self._ledger.settled()
-        return self._ledger.commit(self._changes, self._actions, self._events)
+        return self._ledger.commit(self._changes, self._actions, self._events, lazy=lazy)

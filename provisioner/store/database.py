@@ -34,6 +34,8 @@ from provisioner.store.schema import DOCUMENT_TABLES, migrate
 
 # A group larger than this makes its first writer wait noticeably for its last.
 GROUP_LIMIT = 512
+# A batch that nobody waits for may wait so long for others: each commit costs as much as writing ten rows.
+LAZY_SECONDS = 0.05
 # Rows removed in one go: a few milliseconds during which no change is written.
 PRUNE_LIMIT = 1000
 
@@ -90,7 +92,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._queue: SimpleQueue[Batch | Chore | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Batch] | Chore | None] = SimpleQueue()
+        self._lazy: list[Batch] = []
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._thread: Thread | None = None
         self._failed_generation = -1
@@ -121,6 +124,7 @@ class Database:
     async def close(self) -> None:
         """Write what was handed over, then close."""
         if self._thread is not None:
+            self.hurry()
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -150,9 +154,22 @@ class Database:
             raise _translated(f"cannot read the database {self.path}", self.path, error) from error
         return int(row[0])
 
-    def submit(self, batch: Batch) -> None:
-        """Hand over a batch; `batch.settled` tells when it is on disk or has failed."""
-        self._queue.put(batch)
+    def submit(self, batch: Batch, *, lazy: bool = False) -> None:
+        """Hand over a batch; `batch.settled` tells when it is on disk or has failed.
+
+        A `lazy` one goes with the next that is not, or when it has waited for LAZY_SECONDS. The order is kept.
+        """
+        self._lazy.append(batch)
+        if not lazy:
+            self.hurry()
+        elif len(self._lazy) == 1:
+            self._loop.call_later(LAZY_SECONDS, self.hurry)
+
+    def hurry(self) -> None:
+        """Write the lazy batches now: somebody waits for them after all."""
+        if self._lazy:
+            self._queue.put(self._lazy)
+            self._lazy = []
 
     async def prune_events(self, before: datetime) -> int:
         """Remove up to PRUNE_LIMIT of the events from before that time, and tell how many those were.
@@ -202,15 +219,14 @@ class Database:
             else:
                 item = self._write_group(item)
 
-    def _write_group(self, first: Batch) -> Batch | Chore | None:
-        """Write this batch with those that wait behind it; returns what comes after them."""
-        group: list[Batch] = [first]
+    def _write_group(self, group: list[Batch]) -> list[Batch] | Chore | None:
+        """Write these batches with those that wait behind them; returns what comes after them."""
         while not self._queue.empty() and len(group) < GROUP_LIMIT:
             following = self._queue.get()
-            if not isinstance(following, Batch):
+            if not isinstance(following, list):
                 self._settle_group(group)
                 return following
-            group.append(following)
+            group += following
         self._settle_group(group)
         return self._queue.get()
 

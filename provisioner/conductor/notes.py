@@ -12,6 +12,7 @@ import asyncio
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.events import KINDS, Event
@@ -55,7 +56,12 @@ class Notes:
 
     def _commit(self) -> None:
         events, self._waiting = self._waiting, []
-        self._ledger.commit({}, {}, events).add_done_callback(lambda future: self._committed(future, len(events)))
+
+        def numbered(first: int) -> list[Event]:
+            return [replace(event, id=number) for number, event in enumerate(events, first)]
+
+        saved = self._ledger.commit({}, {}, numbered)
+        saved.add_done_callback(lambda future: self._committed(future, len(events)))
 
     def _committed(self, future: asyncio.Future[None], count: int) -> None:
         error = None if future.cancelled() else future.exception()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -27,8 +27,8 @@ class SlowLedger:
     def clock(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
-    def commit(self, changes: object, actions: object, events: Sequence[Event]) -> asyncio.Future[None]:
-        self.groups.append(list(events))
+    def commit(self, changes: object, actions: object, events: Callable[[int], list[Event]]) -> asyncio.Future[None]:
+        self.groups.append(events(1))
         self.futures.append(asyncio.get_running_loop().create_future())
         return self.futures[-1]
 

@@ -150,6 +150,20 @@ def test_the_holder_of_an_address_reserved_for_another_is_refused_at_renewal():
     site.view.reservations.append(Reservation(address=taken, mac=mac(7)))
     refusal = site.hear(renew(1, taken), UNICAST)
     assert (refusal.reply, refusal.reason, refusal.detail) == (NAK, "the address is reserved for another", mac(7))
+    assert site.lease(7) == "10.77.0.11"
+    assert site.lease(1) == "10.77.0.12"
+    assert site.hear(renew(7, "10.77.0.11"), UNICAST).detail == taken
+    assert site.lease(7) == taken
+
+
+def test_a_refusal_that_is_lost_leaves_its_client_the_address_until_the_lease_ends():
+    site = Site()
+    taken = site.lease(1)
+    site.view.reservations.append(Reservation(address=taken, mac=mac(7)))
+    site.hear(renew(1, taken), UNICAST)
+    site.wait(3599)
+    assert site.lease(7) != taken
+    site.wait(1)
     assert site.lease(7) == taken
 
 
@@ -296,6 +310,7 @@ def test_when_the_pool_has_shrunk_its_former_addresses_are_refused():
     smaller = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.20", pool_end="10.77.0.29")
     site.view.networks = Networks([smaller])
     assert site.hear(renew(1, address), UNICAST).reason == "the address is not in the pool"
+    assert site.lease(1) == "10.77.0.20"
     assert site.state(address) is LeaseState.EXPIRED
 
 

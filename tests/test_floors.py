@@ -36,6 +36,7 @@ FLOORS = (
         "firmware6",
         "loaders",
         "quirks",
+        "script_names",
         "netboot",
         "tickets",
         "downloads",
@@ -62,7 +63,7 @@ ORDER = {
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes boot_context boot_scripts boot"
     " boot_choices dhcp_replies lease_book conflicts addresses doctor",
-    "services": "http filters listing files tftp_transfer tftp frames dhcp probes interfaces6 dhcp6 clock operations callers preconditions resources"
+    "services": "http reach script_port filters listing files tftp_transfer tftp frames dhcp probes interfaces6 dhcp6 clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"
     " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api_doctor api openapi surface"
     " ui_api ui_words ui_events ui_boots ui_content ui_inventory ui_work ui_machines ui_params ui_pages"

@@ -18,6 +18,7 @@ from aiohttp import web
 from agent.build import archive, sources
 from provisioner.access import SERVER
 from provisioner.assembly import Applications, Parts, put_together
+from provisioner.conductor.boot_context import Reached
 from provisioner.config import Config
 from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import Subnet
@@ -28,6 +29,7 @@ from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
 from provisioner.services.probes import Prober
+from provisioner.services.script_port import ScriptSite
 from provisioner.sockets import RawSockets, bind, inherited, notify, raw, tcp
 from provisioner.store.database import Database
 
@@ -169,8 +171,13 @@ class Server:
     async def _start_web(self, name: str, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True)
         await runner.setup()
-        await web.SockSite(runner, self.sockets[name]).start()
+        sock = self.sockets[name]
+        site = ScriptSite(runner, sock, self._give_script) if name == "http" else web.SockSite(runner, sock)
+        await site.start()
         return runner
+
+    def _give_script(self, mac: str, reached: Reached, client: str) -> bytes:
+        return self.parts.boot.script(mac, reached, "http", client)
 
     async def _healthy(self, request: web.Request) -> web.Response:
         return web.Response(text="alive\n")

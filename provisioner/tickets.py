@@ -1,7 +1,7 @@
 """Registration tickets: signed, and kept nowhere until they are used.
 
-A ticket is 36 bytes as URL-safe base64 (48 letters, no padding): version, MAC, time of issue in milliseconds, nonce, and
-the first 15 bytes of an HMAC-SHA-256 over these. The newest key signs, all keys recognise, so that a key can be
+A ticket is 36 bytes as URL-safe base64 (48 letters, no padding): version, MAC, time of issue in milliseconds, nonce,
+and the first 15 bytes of an HMAC-SHA-256 over these. The newest key signs, all keys recognise, so that a key can be
 replaced while machines boot. Whether a ticket was used is for whoever keeps that to know.
 """
 

@@ -1,9 +1,10 @@
 """Boot scripts, rendered once and kept for as long as nothing that is in them changes; only tickets are put in anew.
 
-A script depends on the machine, the content in force, the address by which the client reached us and the boot loader's
-language. Machines and content are values that are replaced when they change, so a script is right for as long as they
-are the very same objects. Tickets are found by rendering twice, with two words in the place of the ticket: where the two
-texts differ in more than these words, a template works with the ticket, and such a script is rendered for each request.
+A script depends on the machine, the content in force, the address by which the client reached us and the language of
+the boot loader. Machines and content are values that are replaced when they change, so a script is right for as long as
+they are the very same objects. Tickets are found by rendering twice, with two words in the place of the ticket: where
+the two texts differ in more than these words, a template works with the ticket, and such a script is rendered for each
+request.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _ONE, _OTHER = "z" * LETTERS, "y" * LETTERS
 class Dialect(Struct, frozen=True):
     """A boot loader's language: the templates of its scripts.
 
-    `boot` starts a kernel, `local` the machine's own disk, `held` tells a newcomer why it must wait for an operator, and
-    `wait` lets a machine wait for its turn to download.
+    `boot` starts a kernel, `local` the machine's own disk, `held` tells a newcomer why it must wait for an operator,
+    and `wait` lets a machine wait for its turn to download.
     """
 
     boot: str
@@ -38,6 +39,8 @@ class Dialect(Struct, frozen=True):
 
 
 IPXE = Dialect("boot/ipxe", "boot/local", "boot/held", "boot/wait")
+GRUB = Dialect("boot/grub", "boot/grub-local", "boot/grub-held", "boot/grub-wait")
+GRUB_START = "boot/grub-start"
 
 
 class Script(Struct, frozen=True):

@@ -1,0 +1,222 @@
+"""The way of boot scripts past the HTTP library: a storm asks for thousands, each of which costs a third this way.
+
+A connection begins here. For as long as all that comes in are plain requests for boot scripts they are answered from
+here; at the first byte of anything else the connection goes over to aiohttp, with that byte, and stays there. So
+everything that is answered here is answered there as well (`GET /boot/{mac}.ipxe`), only slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+from typing import Any, cast
+
+from aiohttp import web
+
+from provisioner.conductor.boot_context import Reached
+from provisioner.errors import ProvisionerError
+from provisioner.services.http import problem
+from provisioner.services.reach import client_of, reached_by
+
+# MAC, reached, address of the client; raises ProvisionerError.
+GiveScript = Callable[[str, Reached, str], bytes]
+
+# Machines that are switched on together connect together.
+_BACKLOG = 4096
+# More than any boot loader's request; what is larger is not for us.
+LARGEST_REQUEST = 4096
+# Who says nothing from one look to the next is gone.
+SWEEP_SECONDS = 75.0
+# Clients reach us by a few addresses, and by whatever they like to claim.
+_MOST_HOSTS = 256
+_REQUEST = re.compile(
+    rb"GET /boot/([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe HTTP/1\.1\r\n"
+    rb"((?:[A-Za-z-]{1,40}:[^\r\n\0]*\r\n){1,30})\r\n"
+)
+_HOST = re.compile(rb"(?:^|\n)host:[ \t]*([!-~]*)[ \t]*\r", re.IGNORECASE)
+# Whoever sends a body, wants the connection closed or changed, or asks for a part is served by aiohttp.
+_NOT_PLAIN = re.compile(
+    rb"(?:^|\n)(?:content-length:|transfer-encoding:|connection:(?![ \t]*keep-alive)|expect:|upgrade:|range:"
+    rb"|host:.*\nhost:)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class ScriptPort:
+    """Makes the protocol of each new connection; `web` makes the one that it goes over to."""
+
+    def __init__(
+        self, web: Callable[[], asyncio.Protocol], give: GiveScript, sweep_seconds: float = SWEEP_SECONDS
+    ) -> None:
+        self.web = web
+        self.give = give
+        self._sweep_seconds = sweep_seconds
+        # One for all: what was read is used up before the next connection reads.
+        self.buffer = memoryview(bytearray(LARGEST_REQUEST))
+        self.connections: set[_Connection] = set()
+        self._hosts: dict[tuple[bytes, Any], Reached] = {}
+        self._date = (0, b"")
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> asyncio.BufferedProtocol:
+        """The protocol for a new connection."""
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+        return _Connection(self)
+
+    def close(self) -> None:
+        """End the connections that are still here."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for connection in list(self.connections):
+            connection.close()
+
+    def _sweep(self) -> None:
+        for connection in list(self.connections):
+            connection.end_if_idle()
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(self._sweep_seconds, self._sweep) if self.connections else None
+
+    def reached(self, host: bytes, local: Any) -> Reached:
+        """By which address of ours a client came."""
+        known = self._hosts.get((host, local))
+        if known is None:
+            if len(self._hosts) >= _MOST_HOSTS:
+                self._hosts.clear()
+            known = self._hosts[host, local] = reached_by(host.decode("ascii"), local)
+        return known
+
+    def head(self, now: float) -> bytes:
+        """The head of an answer up to its length; `now` in seconds since 1970."""
+        second = int(now)
+        if self._date[0] != second:
+            date = formatdate(second, usegmt=True).encode()
+            self._date = (
+                second,
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nDate: "
+                + date
+                + b"\r\nContent-Length: ",
+            )
+        return self._date[1]
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection, for as long as it asks for boot scripts only."""
+
+    def __init__(self, port: ScriptPort) -> None:
+        self._port = port
+        self._rest = b""
+        self._paused = False
+        self._heard = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._local = transport.get_extra_info("sockname")
+        self._client = client_of(transport.get_extra_info("peername"))
+        self._port.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.connections.discard(self)
+
+    def close(self) -> None:
+        """End it; nothing is under way, for answers are written whole."""
+        self._transport.abort()
+
+    def end_if_idle(self) -> None:
+        """End it unless something was heard since this was asked last."""
+        if not self._heard:
+            self.close()
+        self._heard = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._port.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._heard = True
+        self._answer(self._rest + bytes(self._port.buffer[:nbytes]))
+
+    def pause_writing(self) -> None:
+        # It asks faster than it reads.
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
+        if self._rest:
+            self._answer(self._rest)
+
+    def _answer(self, data: bytes) -> None:
+        place = 0
+        while place < len(data) and not self._paused:
+            found = _REQUEST.match(data, place)
+            if found is None or _NOT_PLAIN.search(found[2]):
+                self._hand_over(data[place:])
+                return
+            self._give(found[1].decode().replace("-", ":"), found[2])
+            place = found.end()
+        self._rest = data[place:]
+
+    def _give(self, mac: str, headers: bytes) -> None:
+        host = _HOST.search(headers)
+        reached = self._port.reached(host[1] if host else b"", self._local)
+        try:
+            made = self._port.give(mac, reached, self._client)
+        except ProvisionerError as error:
+            self._refuse(error)
+            return
+        head = self._port.head(time())
+        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(made), made))
+
+    def _refuse(self, error: ProvisionerError) -> None:
+        answer = problem(error)
+        body = cast(bytes, answer.body)
+        phrase = HTTPStatus(answer.status).phrase
+        head = (
+            f"HTTP/1.1 {answer.status} {phrase}\r\nContent-Type: {answer.content_type}\r\nContent-Length: {len(body)}"
+        )
+        self._transport.write(head.encode() + b"\r\n\r\n" + body)
+
+    def _hand_over(self, data: bytes) -> None:
+        self._port.connections.discard(self)
+        protocol = self._port.web()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(data)
+
+
+class ScriptSite(web.BaseSite):
+    """Serves an application on a bound socket; connections begin at a script port."""
+
+    def __init__(self, runner: web.BaseRunner[Any], sock: socket.socket, give: GiveScript) -> None:
+        super().__init__(runner, backlog=_BACKLOG)
+        self._sock = sock
+        self._give = give
+        self._port: ScriptPort | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        return f"http://{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
+
+    async def start(self) -> None:
+        """Take connections."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None
+        self._port = ScriptPort(server, self._give)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._port, sock=self._sock, backlog=self._backlog
+        )
+
+    async def stop(self) -> None:
+        """Take no more, and end those that have not gone over to the application."""
+        await super().stop()
+        if self._port is not None:
+            self._port.close()

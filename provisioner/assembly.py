@@ -13,6 +13,7 @@ from aiohttp import web
 
 from agent.render import Renderer
 from agent.version import VERSION as AGENT_VERSION
+from provisioner.arp_table import neighbour
 from provisioner.boot_files import BootFiles
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
@@ -25,9 +26,11 @@ from provisioner.conductor.boot_context import BootContext
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
+from provisioner.conductor.clock_steps import boot_seconds
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
+from provisioner.conductor.neighbours import Neighbours
 from provisioner.conductor.networks import Networks
 from provisioner.conductor.notes import Notes
 from provisioner.conductor.operations import Operations
@@ -134,13 +137,23 @@ def put_together(
     operations = Operations(ledger)
     notes = Notes(ledger)
     boot_context = BootContext(ledger, catalog, renderer, config["boot.unknown_bootenv"])
-    boot = Boot(ledger, catalog, tokens, clashes, boot_context, notes)
     choices = BootChoices(
         ledger,
         lambda: catalog.values.params,
-        boot.bootenv_of,
+        boot_context.bootenv_of,
         is_there=boot_files.has,
         web=Web(config["listen.http"].host, config["listen.http"].port if http_port is None else http_port),
+    )
+    neighbours = Neighbours(neighbour, clock)
+    boot = Boot(
+        ledger,
+        catalog,
+        tokens,
+        clashes,
+        boot_context,
+        notes,
+        loaded=choices.loaded,
+        neighbour=neighbours.mac_of,
     )
     return Parts(
         database=database,
@@ -165,7 +178,7 @@ def put_together(
         notes=notes,
         boot=boot,
         choices=choices,
-        addresses=Addresses(ledger, choices),
+        addresses=Addresses(ledger, choices, boot_seconds),
     )
 
 

@@ -14,6 +14,7 @@ from provisioner.firmware import BootClient, ClientKind, Platform
 from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
 from provisioner.model import Bootenv
 from provisioner.quirks import USUAL, Behaviour, NameEnd, NameIn, VendorOptions
+from provisioner.script_names import script_name
 from provisioner.wire.dhcp_options import CLIENT_UUID, IPXE_OPTIONS, VENDOR_CLASS, VENDOR_OPTIONS
 
 # A reservation with this boot file never boots from the network.
@@ -136,11 +137,6 @@ def _wants_vendor_options(client: BootClient, behaviour: Behaviour, proxy: bool)
         # UEFI that is told so by a proxy may ignore the answer (HPE Gen9: danderson/netboot#43); it asks on 4011 then.
         return client.platform is Platform.BIOS or not proxy
     return behaviour.vendor_options is VendorOptions.ALWAYS
-
-
-def script_name(mac: str) -> str:
-    """The name under which iPXE asks for its script."""
-    return f"{mac.replace(':', '-')}.ipxe"
 
 
 def as_url(boot: Boot, server: str) -> str:

@@ -106,6 +106,12 @@ _OBJECTS: tuple[Content, ...] = (
     Template(
         name="boot/held", contents="#!ipxe\necho {{ mac }} looks like {{ machines | join }}: {{ reason }}\nsleep 60\n"
     ),
+    Template(
+        name="boot/grub",
+        contents="grub {{ mac }} {{ kernel_url.removeprefix(server.url) }} {{ boot_params }}\n",
+    ),
+    Template(name="boot/grub-local", contents="grub {{ machine.name }} local\n"),
+    Template(name="boot/grub-start", contents="start {{ mac_dashed }}\n"),
     Template(name="boot/local", contents="#!ipxe\necho {{ machine.name if machine else mac }}\nexit 1\n"),
     task("one"),
     task("two"),

@@ -159,3 +159,45 @@ async def test_a_boot_environment_without_a_kernel_for_it_is_an_ordinary_reboot(
     machine = (await parts.register(arch="arm64")).machine.id
     await parts.change(machine, params=KEXEC)
     assert parts.boot.kexec(machine, REACHED, "10.0.0.50") is None
+
+
+# --- GRUB -----------------------------------------------------------------------------------------------------
+
+
+def named(parts, path, client="10.0.0.50"):
+    return parts.boot.named(path, REACHED, "tftp", client)
+
+
+async def test_a_name_that_is_no_scripts_is_left_to_others(parts):
+    assert named(parts, "ipxe/snponly.efi") is None
+
+
+async def test_ipxe_and_grub_get_the_same_kernel_each_in_its_language(parts):
+    assert named(parts, f"{MAC.replace(':', '-')}.ipxe").startswith(b"#!ipxe\nkernel")
+    text = named(parts, f"grub/{MAC}.cfg").decode()
+    assert f"grub {MAC} /files/discovery/vmlinuz" in text
+    assert ticket_in(text)
+
+
+async def test_grubs_ticket_registers_the_machine_as_well(parts):
+    assert (await parts.register(ticket=ticket_in(named(parts, f"grub/{MAC}.cfg").decode()))).created
+
+
+async def test_a_machine_that_belongs_on_its_disk_is_told_so_by_grub(parts):
+    await parts.ready(bootenv="local", name="n1")
+    assert named(parts, f"grub/{MAC}.cfg") == b"grub n1 local\n"
+
+
+async def test_grubs_first_file_names_the_mac_of_the_address_it_came_from(parts):
+    assert named(parts, "grub/grub.cfg") == b"start \n"
+    tx = parts.ledger.transaction()
+    tx.put(Lease(address="10.0.0.50", mac=MAC, state=LeaseState.ACKED, expires_at=START))
+    await tx.commit()
+    assert named(parts, "grub/grub.cfg") == f"start {MAC.replace(':', '-')}\n".encode()
+
+
+async def test_what_every_loader_asks_for_in_vain_is_not_told(parts):
+    await parts.boot.served("tftp", "shim/revocations_sku.efi", "10.0.0.50", 0, 0.1, "there is no such file")
+    await parts.boot.served("tftp", "shim/grubx64.efi", "10.0.0.50", 0, 0.1, "there is no such file")
+    await parts.notes.settled()
+    assert [key for key, _ in await parts.events("tftp.error")] == ["shim/grubx64.efi"]

@@ -49,20 +49,20 @@ FLOORS = (
         "recording",
         "diagnosis",
     ),
-    ("config", "shipped", "packs", "boot_files", "vault", "store", "bus", "power", "sockets"),
+    ("config", "shipped", "packs", "boot_files", "arp_table", "vault", "store", "bus", "power", "sockets"),
     ("conductor",),
     ("services",),
     ("assembly", "server", "cli", "__main__"),
 )
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {
-    "wire": "error capture ipv4 address_probes dhcp dhcp_options dhcp6 dhcp6_options dhcp6_text tftp tftp_sender",
+    "wire": "error http_parts capture ipv4 address_probes dhcp dhcp_options dhcp6 dhcp6_options dhcp6_text tftp tftp_sender",
     "content": "located templating references faults stack whole",
     "store": "folders schema rows database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes boot_context boot_scripts boot"
-    " boot_choices dhcp_replies lease_book conflicts addresses doctor",
+    " boot_choices neighbours dhcp_replies lease_book clock_steps conflicts addresses doctor",
     "services": "http reach script_port filters listing files tftp_transfer tftp frames dhcp probes interfaces6 dhcp6 clock operations callers preconditions resources"
     " idempotency machine_documents effective work join api_access api_machines api_machine_verbs api_bulk"
     " api_clashes api_params api_jobs api_content api_networks api_events api_archive api_packets api_doctor api openapi surface"

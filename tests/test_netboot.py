@@ -7,9 +7,9 @@ import pytest
 from provisioner.firmware import ARCHS, ClientKind, boot_client
 from provisioner.loaders import IPXE_FILES, LOADERS, order
 from provisioner.model import BootArch, Bootenv
-from provisioner.netboot import NO_BOOT, Boot, as_url, choose_boot, script_name
+from provisioner.netboot import NO_BOOT, Boot, as_url, choose_boot
 from provisioner.quirks import Behaviour, NameEnd, NameIn, VendorOptions
-from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac
+from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover
 
 DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="discovery/vmlinuz")})
 LOCAL = Bootenv(name="local")
@@ -69,10 +69,6 @@ def test_a_quirk_keeps_ipxe_on_tftp():
 
 def test_ipxe_is_told_not_to_wait_for_a_proxy():
     assert boot(IPXE).options == {175: b"\xb0\1\1"}
-
-
-def test_the_script_is_named_by_the_mac_with_dashes():
-    assert script_name(mac(1)) == SCRIPT
 
 
 @pytest.mark.parametrize("options", [{}, {60: b"MSFT 5.0"}, {60: b"udhcp 1.35.0"}, {55: b"\x42\x43"}])

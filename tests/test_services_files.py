@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Denied, NotFound
+from provisioner.script_names import read_script_name
 from provisioner.services.files import Tree
 
 
@@ -23,8 +24,9 @@ class FakeBoot:
         self.told: list[tuple[Any, ...]] = []
         self.has_told = Event()
 
-    def script(self, mac: str, reached: Reached, protocol: str, client: str) -> bytes:
-        return f"{mac} {reached.url} {protocol} {client}".encode()
+    def named(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
+        name = read_script_name(path)
+        return f"{name.mac} {reached.url} {protocol} {client}".encode() if name is not None else None
 
     def file(self, path: str, reached: Reached, client: str) -> bytes | None:
         return b"rendered" if path == "machines/seed" else None
@@ -52,6 +54,16 @@ def tree(boot: FakeBoot, tmp_path: Path) -> Tree:
 async def test_a_script_is_rendered_for_the_mac_in_its_name(tree: Tree) -> None:
     made = await tree.open("52-54-00-00-00-01.ipxe", "10.0.0.9", "10.0.0.1")
     assert made == b"52:54:00:00:00:01 http://10.0.0.1:8091 tftp 10.0.0.9"
+
+
+async def test_grub_is_served_by_tftp_and_http_alike(tree: Tree, boot: FakeBoot) -> None:
+    assert (await tree.open("grub/grub.cfg", "10.0.0.9", "10.0.0.1")).startswith(b" http://10.0.0.1:8091 tftp")
+    app = web.Application()
+    app.add_routes(tree.routes())
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get("/grub/52:54:00:00:00:01.cfg")
+        assert (await response.text()).startswith("52:54:00:00:00:01 http://127.0.0.1:")
+        assert (await client.get("/boot/grub/grub.cfg")).status == 200
 
 
 async def test_a_rendered_file_comes_before_a_static_one(tree: Tree) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from agent.errors import RenderError
 from provisioner.conductor.boot_context import BootContext, Kernel, Reached
-from provisioner.conductor.boot_scripts import IPXE, Dialect, Scripts
+from provisioner.conductor.boot_scripts import GRUB, GRUB_START, IPXE, Dialect, Scripts
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
@@ -16,6 +17,7 @@ from provisioner.conductor.notes import Notes
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Invalid
 from provisioner.model import Bootenv, Clash, Lease, Machine
+from provisioner.script_names import Language, may_be_missing, read_script_name
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,11 @@ KEXEC_PARAM = "agent/kexec"
 
 
 class Boot:
-    """Gives out boot scripts and files. Nothing here changes state, so nobody waits for the disk."""
+    """Gives out boot scripts and files. Nothing here changes state, so nobody waits for the disk.
+
+    `loaded` hears of every MAC whose loader came for its script; `neighbour` tells the MAC of an address that another
+    server gave, or ''.
+    """
 
     def __init__(
         self,
@@ -33,6 +39,9 @@ class Boot:
         clashes: Clashes,
         context: BootContext,
         notes: Notes,
+        *,
+        loaded: Callable[[str], None] = lambda mac: None,
+        neighbour: Callable[[str], str] = lambda address: "",
     ) -> None:
         self._ledger = ledger
         self._catalog = catalog
@@ -40,22 +49,41 @@ class Boot:
         self._clashes = clashes
         self._context = context
         self._notes = notes
+        self._loaded = loaded
+        self._neighbour = neighbour
         self._scripts = Scripts(catalog, context)
 
     def mac_of(self, address: str) -> str:
-        """The MAC that holds a lease on this address, or ''."""
+        """The MAC that holds a lease on this address, or is its neighbour's, or ''."""
         lease = self._ledger.get(Lease, address)
-        return lease.mac if lease is not None else ""
+        return lease.mac if lease is not None else self._neighbour(address)
 
     def bootenv_of(self, machine: Machine | None) -> Bootenv:
         """What this machine boots; an unknown one boots the configured environment for strangers."""
         return self._context.bootenv_of(machine)
+
+    def named(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
+        """The script that a boot loader asks for by this name, None when it is no script's name. Raises Invalid."""
+        name = read_script_name(path)
+        if name is None:
+            return None
+        if name.language is Language.GRUB_START:
+            return self._grub_start(client)
+        return self.script(name.mac, reached, protocol, client, GRUB if name.language is Language.GRUB else IPXE)
+
+    def _grub_start(self, client: str) -> bytes:
+        mac = self.mac_of(client)
+        try:
+            return self._context.render(GRUB_START, {"mac": mac, "mac_dashed": mac.replace(":", "-")}).encode()
+        except RenderError as error:
+            raise _unrenderable(mac or client, error) from error
 
     def script(self, mac: str, reached: Reached, protocol: str, client: str, dialect: Dialect = IPXE) -> bytes:
         """The boot script for a MAC. One that boots an environment carries a registration ticket, good for once.
 
         Raises Invalid when it cannot be rendered, which the timeline tells too.
         """
+        self._loaded(mac)
         clash = self._clashes.held(mac)
         if clash is not None:
             return self._held_script(clash, mac, reached, protocol, client, dialect)
@@ -141,6 +169,8 @@ class Boot:
         self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
     ) -> None:
         """Tell the timeline of whoever has this address that a file was fetched, or why not; `details` as they are."""
+        if error and may_be_missing(path):
+            return
         mac = self.mac_of(client)
         machine = self._ledger.machine_by_mac(mac) if mac else None
         kind = f"{protocol}.error" if error else f"{protocol}.read"

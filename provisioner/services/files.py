@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,6 @@ from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Denied, NotFound, ProvisionerError
 
-_SCRIPT = re.compile(r"(?:boot/)?([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe")
 _NOT_FOUND = "there is no file {!r}"
 
 
@@ -38,9 +36,9 @@ class Tree:
         return self.static(path.removeprefix("files/")).open("rb")
 
     def _rendered(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
-        script = _SCRIPT.fullmatch(path)
-        if script:
-            return self._boot.script(script[1].replace("-", ":"), reached, protocol, client)
+        script = self._boot.named(path, reached, protocol, client)
+        if script is not None:
+            return script
         return self._boot.file(path.removeprefix("boot/"), reached, client)
 
     def static(self, path: str) -> Path:
@@ -66,6 +64,7 @@ class Tree:
             web.get("/agent.pyz", self.get_agent),
             web.get("/files/{path:.+}", self.get_file),
             web.get("/boot/{path:.+}", self.get_rendered),
+            web.get("/grub/{path:.+}", self.get_grub),
         ]
 
     async def get_agent(self, request: web.Request) -> web.Response:
@@ -75,9 +74,15 @@ class Tree:
 
     async def get_rendered(self, request: web.Request) -> web.Response:
         """A boot script or another file rendered for who asks."""
+        return await self._give_rendered(request, request.match_info["path"])
+
+    async def get_grub(self, request: web.Request) -> web.Response:
+        """What GRUB asks for: the signed one looks here, whatever path it was loaded from."""
+        return await self._give_rendered(request, f"grub/{request.match_info['path']}")
+
+    async def _give_rendered(self, request: web.Request, path: str) -> web.Response:
         host = request.host.rpartition(":")[0] or request.host
         reached = Reached(host, f"{request.scheme}://{request.host}")
-        path = request.match_info["path"]
         made = self._rendered(path, reached, "http", request.remote or "")
         if made is None:
             raise NotFound(_NOT_FOUND.format(path), object=path)

@@ -192,13 +192,14 @@ def option_name(code: int) -> str:
 
 def option_code(name: str) -> int:
     """The code for a code or name; raises Invalid for one that nobody knows."""
-    text = name.strip().lower().removeprefix("option-")
+    text = name.strip().lower()
+    if text in _CODES:
+        return _CODES[text]
+    text = text.removeprefix("option-")
     if text.isascii() and text.isdecimal() and 0 < int(text) <= 0xFFFF:
         return int(text)
-    if text not in _CODES:
-        names = ", ".join(each for each, code in sorted(_CODES.items()) if code not in COMPUTED)
-        raise Invalid(f"unknown DHCPv6 option {name!r}; give its code (1 to 65535) or one of: {names}")
-    return _CODES[text]
+    names = ", ".join(each for each, code in sorted(_CODES.items()) if code not in COMPUTED)
+    raise Invalid(f"unknown DHCPv6 option {name!r}; give its code (1 to 65535) or one of: {names}")
 
 
 def parse_option(code: int, text: str) -> bytes:

@@ -85,6 +85,7 @@ KINDS: dict[str, str] = {
     "access.unjoin": "join token taken back",
     "server.start": "server started",
     "server.stop": "server stopped",
+    "server.clock": "saw its clock set",
 }
 
 

@@ -1,0 +1,139 @@
+"""What becomes of leases when the server's clock is set."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from provisioner.bus import Bus
+from provisioner.conductor.clock_steps import STEP, ClockSteps, boot_seconds
+from provisioner.conductor.ledger import Ledger
+from provisioner.errors import StoreError
+from provisioner.model import Lease, LeaseState
+from tests.dhcp_messages import mac
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = 86400
+
+
+class Store:
+    """Accepts everything at once, or refuses it."""
+
+    def __init__(self):
+        self.broken = False
+        self.batches = []
+
+    def submit(self, batch, *, lazy=False):
+        self.batches.append(batch)
+        batch.settled(StoreError("disk full") if self.broken else None)
+
+    def hurry(self):
+        pass
+
+
+class Clocks:
+    """A ledger with a clock that can be set, and one that only counts."""
+
+    def __init__(self):
+        self.wall, self.steady = NOW, 100.0
+        self.store = Store()
+        self.ledger = Ledger(self.store, Bus(), lambda: self.wall)
+        self.steps = ClockSteps(self.ledger, lambda: self.steady)
+        self.steps.follow()
+
+    def pass_by(self, seconds):
+        self.wall += timedelta(seconds=seconds)
+        self.steady += seconds
+
+    def set(self, seconds):
+        self.wall += timedelta(seconds=seconds)
+        self.steps.follow()
+
+    def lease(self, left=1800, seconds=3600, state=LeaseState.ACKED):
+        tx = self.ledger.transaction()
+        ends = self.wall + timedelta(seconds=left)
+        tx.put(Lease(address="10.0.0.9", mac=mac(1), state=state, expires_at=ends, seconds=seconds))
+        tx.commit()
+
+    @property
+    def left(self):
+        return (self.ledger.get(Lease, "10.0.0.9").expires_at - self.wall).total_seconds()
+
+
+async def test_while_time_only_passes_nothing_is_changed():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.pass_by(DAY)
+    clocks.steps.follow()
+    assert (clocks.left, len(clocks.store.batches)) == (1800 - DAY, 1)
+
+
+@pytest.mark.parametrize("seconds", [STEP.total_seconds(), 60, DAY, 20 * 365 * DAY])
+async def test_when_the_clock_is_set_forward_leases_run_on_for_what_they_had_left(seconds):
+    clocks = Clocks()
+    clocks.lease()
+    clocks.pass_by(600)
+    clocks.set(seconds)
+    assert clocks.left == 1200
+
+
+async def test_a_lease_that_had_ended_is_not_revived():
+    clocks = Clocks()
+    clocks.lease(left=-1)
+    clocks.set(DAY)
+    assert clocks.left == -1 - DAY
+
+
+@pytest.mark.parametrize("left", [1800, -1])
+async def test_when_the_clock_is_set_back_no_lease_is_left_longer_than_it_was_given_for(left):
+    clocks = Clocks()
+    clocks.lease(left=left)
+    clocks.set(-DAY)
+    assert clocks.left == 3600
+
+
+async def test_a_lease_from_before_a_wrong_clock_is_not_left_for_years_when_that_is_set_right():
+    clocks = Clocks()
+    clocks.lease(left=20 * 365 * DAY)
+    clocks.set(20 * 365 * DAY)
+    assert clocks.left == 3600
+
+
+async def test_a_quarantine_is_no_longer_than_one():
+    clocks = Clocks()
+    clocks.lease(left=500, state=LeaseState.QUARANTINED)
+    clocks.set(-DAY)
+    assert clocks.left == 600
+
+
+async def test_small_steps_add_up_until_they_count():
+    clocks = Clocks()
+    clocks.lease()
+    for _ in range(4):
+        clocks.set(0.25)
+    assert clocks.left == 1800
+
+
+async def test_the_step_is_told():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.set(60)
+    [event] = clocks.store.batches[-1].events
+    assert (event.kind, event.data) == ("server.clock", {"seconds": 60.0, "leases": 1})
+
+
+async def test_what_could_not_be_saved_is_done_anew():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.broken = True
+    clocks.set(DAY)
+    await asyncio.sleep(0)
+    clocks.store.broken = False
+    clocks.steps.follow()
+    assert clocks.left == 1800
+
+
+def test_the_hosts_clock_only_counts_on():
+    assert 0 < boot_seconds() <= boot_seconds()

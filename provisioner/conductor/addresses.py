@@ -7,7 +7,7 @@ is told at once; nothing is sent before the transaction is on disk, so no crash 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.conductor.boot_choices import BootChoices
+from provisioner.conductor.clock_steps import ClockSteps
 from provisioner.conductor.conflicts import Conflicts
 from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
@@ -54,10 +55,14 @@ class Answers(Struct, frozen=True):
 
 
 class Addresses:
-    """The one who gives out addresses; `choices` says what each client loads first."""
+    """The one who gives out addresses; `choices` says what each client loads first.
 
-    def __init__(self, ledger: Ledger, choices: BootChoices) -> None:
+    `steady` counts seconds and is never set: by it a step of the ledger's clock is seen before it can end a lease.
+    """
+
+    def __init__(self, ledger: Ledger, choices: BootChoices, steady: Callable[[], float] | None = None) -> None:
         self._ledger = ledger
+        self._steps = ClockSteps(ledger, steady) if steady is not None else None
         self._choices = choices
         self._book = LeaseBook(ledger)
         self.conflicts = Conflicts(ledger, self._book)
@@ -73,6 +78,8 @@ class Addresses:
         if self._generation != self._book.generation:
             self._generation = self._book.generation
             self._replies.forget()
+        if self._steps is not None:
+            self._steps.follow()
         tx = self._ledger.transaction(by="dhcp")
         replies: list[Reply] = []
         ignored: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +120,22 @@ def _subnet(text: str) -> Subnet:
     cidr, _, rest = text.partition(",")
     wanted: dict[str, Any] = {}
     try:
-        network = IPv4Network(cidr)
+        network = ip_network(cidr)
         for part in filter(None, rest.split(",")):
             name, equals, value = part.partition("=")
             if not equals:
                 start, _, end = part.partition("-")
-                wanted |= {"pool_start": str(IPv4Address(start)), "pool_end": str(IPv4Address(end))}
+                wanted |= {"pool_start": str(ip_address(start)), "pool_end": str(ip_address(end))}
             elif name == "gateway":
-                wanted["gateway"] = str(IPv4Address(value))
+                wanted["gateway"] = str(ip_address(value))
             elif name == "dns":
-                wanted["dns_servers"] = tuple(str(IPv4Address(each)) for each in value.split("+"))
+                wanted["dns_servers"] = tuple(str(ip_address(each)) for each in value.split("+"))
             else:
                 raise ValueError(f"unknown part {name!r}")
     except ValueError as error:
         raise ValueError(f"{text!r} is not CIDR,FIRST-LAST[,gateway=ADDRESS][,dns=ADDRESS+ADDRESS]: {error}") from None
-    return Subnet(name=str(network).replace("/", "-"), cidr=str(network), **wanted)
+    name = str(network).replace("::", "-").replace(":", "-").replace("/", "-")
+    return Subnet(name=name, cidr=str(network), **wanted)
 
 
 SETTINGS: tuple[Setting, ...] = (

@@ -462,7 +462,10 @@ class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Subnets with the same `shared_network` are on one link: a client there may get an address of any of them. `pickers`
     are tried in this order. With `only_reservations` the pool is for nobody. In a `proxy` subnet another server gives
     the addresses, and we say only what to boot. A lease is renewed after `renew_seconds` and with any server after
-    `rebind_seconds`; 0 is half of its time and seven eighths of it.
+    `rebind_seconds`; 0 is half of its time and seven eighths of it (four
+    fifths in IPv6). A subnet is of IPv4 or of IPv6, by its `cidr`, and so is all that stands in it. With
+    `router_advertisements` we tell the link of an IPv6 subnet that addresses come by DHCPv6; without, a router there
+    has to.
     """
 
     kind: ClassVar[str] = "subnets"
@@ -484,6 +487,7 @@ class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     only_reservations: bool = False
     proxy: bool = False
     probe: Probe = Probe.AUTO
+    router_advertisements: bool = False
     options: dict[str, str] = field(default_factory=dict)
     description: str = ""
 

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from provisioner.conductor.networks import checked_subnet
 from provisioner.errors import Conflict, Invalid, NotFound
 from provisioner.model import Picker, Reservation, Subnet
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
@@ -29,7 +30,7 @@ async def test_a_good_subnet_is_saved_and_told(parts):
     [
         ({"cidr": "10.0.0.0/33"}, "cidr"),
         ({"cidr": "10.0.0.7/24"}, "cidr"),
-        ({"cidr": "fd00::/64"}, "cidr"),
+        ({"cidr": "fd00::/64"}, "pool_start"),
         ({"cidr": ""}, "cidr"),
         ({"pool_end": ""}, "pool_end"),
         ({"pool_start": ""}, "pool_end"),
@@ -145,3 +146,44 @@ async def test_a_subnet_with_reserved_addresses_stays_and_they_are_named(parts):
     await parts.networks.delete_reservation("10.0.0.9", OPERATOR)
     await parts.networks.delete_subnet("n", OPERATOR)
     assert list(parts.ledger.all(Subnet)) == []
+
+
+SIX = Subnet(name="six", cidr="fd00:1::/64", pool_start="fd00:1::100", pool_end="fd00:1::ffff:ffff")
+
+
+async def test_a_network_of_ipv6_stands_beside_those_of_ipv4(parts):
+    await parts.networks.put_subnet(SUBNET, OPERATOR)
+    await parts.networks.put_subnet(SIX, OPERATOR)
+    kept = await parts.networks.put_reservation(Reservation(address="FD00:1::0005", mac=MAC), OPERATOR)
+    assert kept.address == "fd00:1::5"
+    with pytest.raises(Conflict, match="in use by reservations fd00:1::5"):
+        await parts.networks.delete_subnet("six", OPERATOR)
+    with pytest.raises(Conflict, match="overlaps subnet 'six'"):
+        await parts.networks.put_subnet(replace(SIX, name="other", cidr="fd00:1::/48"), OPERATOR)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"cidr": "fd00:1::5/64"}, "cidr"),
+        ({"cidr": "fe80::/64"}, "cidr"),
+        ({"cidr": "ff00::/8"}, "cidr"),
+        ({"pool_start": "fd00:1::"}, "pool_start"),
+        ({"pool_end": "fd00:2::5"}, "pool_end"),
+        ({"pool_end": "fd00:1::50"}, "pool_end"),
+        ({"gateway": "10.0.0.1"}, "gateway"),
+        ({"dns_servers": ("10.0.0.1",)}, "dns_servers"),
+        ({"next_server": "fd00::1%eth0"}, "next_server"),
+        ({"proxy": True}, "proxy"),
+        ({"options": {"routers": "10.0.0.1"}}, "options.routers"),
+        ({"cidr": "10.5.0.0/24", "pool_start": "", "pool_end": "", "router_advertisements": True}, "router_advertisements"),
+    ],
+)  # fmt: skip
+def test_a_network_of_ipv6_names_the_field_that_is_wrong(fields, field):
+    with pytest.raises(Invalid) as caught:
+        checked_subnet(replace(SIX, **fields))
+    assert [each.path for each in caught.value.fields] == [field]
+
+
+def test_a_network_of_ipv6_takes_options_of_dhcpv6():
+    assert checked_subnet(replace(SIX, options={"sntp-servers": "fd00::1"})).options

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
 from provisioner.model import Picker, Reservation, Subnet
-from provisioner.wire.dhcp_options import encode_configured
+from provisioner.wire import dhcp6_text, dhcp_options
 
 _SHORTEST_LEASE_SECONDS = 60
 # 32 bits; all ones mean for ever (RFC 2131, section 3.3).
@@ -29,11 +29,11 @@ class Networks:
     async def put_subnet(self, subnet: Subnet, by: Principal, *, new: bool = False) -> Subnet:
         """Save a subnet; raises Invalid naming each wrong field, Conflict when it overlaps another."""
         subnet = checked_subnet(subnet)
-        network = IPv4Network(subnet.cidr)
+        network = ip_network(subnet.cidr)
         for other in self._ledger.all(Subnet):
             if other.name == subnet.name and new:
                 raise Conflict(f"there is a subnet {subnet.name!r} already", object=subnet.name, code="name-taken")
-            if other.name != subnet.name and IPv4Network(other.cidr).overlaps(network):
+            if other.name != subnet.name and _overlaps(ip_network(other.cidr), network):
                 raise Conflict(f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})", object=other.name)
         tx = self._ledger.transaction(by=str(by))
         tx.put(subnet)
@@ -55,8 +55,8 @@ class Networks:
 
     def _refuse_reserved(self, subnet: Subnet) -> None:
         """Raise Conflict while addresses in there are reserved: who has them would not get them any more."""
-        network = IPv4Network(subnet.cidr)
-        reserved = [each.address for each in self._ledger.all(Reservation) if IPv4Address(each.address) in network]
+        network = ip_network(subnet.cidr)
+        reserved = [each.address for each in self._ledger.all(Reservation) if ip_address(each.address) in network]
         if reserved:
             more = f" and {len(reserved) - 10} more" if len(reserved) > 10 else ""
             raise Conflict(
@@ -73,8 +73,8 @@ class Networks:
         if old is not None and (new or old.mac != reservation.mac):
             raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
         if reservation.next_server:
-            _address(reservation.next_server, "next_server")
-        _check_options(reservation.options)
+            _address(reservation.next_server, "next_server", address.version)
+        _check_options(reservation.options, address.version)
         tx = self._ledger.transaction(by=str(by))
         tx.put(reservation)
         tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
@@ -95,25 +95,23 @@ class Networks:
 
 def checked_subnet(subnet: Subnet) -> Subnet:
     """The subnet if it makes sense; raises Invalid naming the field."""
-    try:
-        network = IPv4Network(subnet.cidr)
-    except (AddressValueError, NetmaskValueError, ValueError) as error:
-        raise _invalid("cidr", f"{subnet.cidr!r} is not an IPv4 network such as 192.168.1.0/24: {error}") from error
+    network = _network(subnet)
+    version = network.version
     if bool(subnet.pool_start) != bool(subnet.pool_end):
         raise _invalid("pool_end", "a pool has a start and an end, or neither")
     if subnet.pool_start:
-        start, end = _address(subnet.pool_start, "pool_start"), _address(subnet.pool_end, "pool_end")
+        start, end = (_address(getattr(subnet, name), name, version) for name in ("pool_start", "pool_end"))
         for name, address in (("pool_start", start), ("pool_end", end)):
-            if address not in network or address in (network.network_address, network.broadcast_address):
+            if address not in network or address in _NO_HOSTS[version](network):
                 raise _invalid(name, f"{address} is not a host address inside {network}")
-        if start > end:
+        if int(start) > int(end):
             raise _invalid("pool_end", f"{end} comes before pool_start {start}")
-    if subnet.gateway and _address(subnet.gateway, "gateway") not in network:
+    if subnet.gateway and _address(subnet.gateway, "gateway", version) not in network:
         raise _invalid("gateway", f"{subnet.gateway} is not inside {network}")
     for server in subnet.dns_servers:
-        _address(server, "dns_servers")
+        _address(server, "dns_servers", version)
     if subnet.next_server:
-        _address(subnet.next_server, "next_server")
+        _address(subnet.next_server, "next_server", version)
     for name in ("lease_seconds", "reserved_lease_seconds"):
         if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
@@ -123,8 +121,35 @@ def checked_subnet(subnet: Subnet) -> Subnet:
     _check_pickers(subnet.pickers)
     if len(subnet.shared_network) > _LONGEST_NAME or subnet.shared_network != subnet.shared_network.strip():
         raise _invalid("shared_network", f"at most {_LONGEST_NAME} letters, without blanks around them")
-    _check_options(subnet.options)
+    _check_options(subnet.options, version)
     return subnet
+
+
+def _network(subnet: Subnet) -> IPv4Network | IPv6Network:
+    """The subnet's network, with what only one of the two families can have checked."""
+    try:
+        network = ip_network(subnet.cidr)
+    except ValueError as error:
+        wanted = "an IPv4 network such as 192.168.1.0/24 or an IPv6 network such as fd00:1::/64"
+        raise _invalid("cidr", f"{subnet.cidr!r} is not {wanted}: {error}") from error
+    if network.version == 4 and subnet.router_advertisements:
+        raise _invalid("router_advertisements", f"{network} is not an IPv6 network, which alone has such")
+    if network.version == 6 and subnet.proxy:
+        raise _invalid("proxy", f"{network} is an IPv6 network: beside another DHCPv6 server there is no proxy")
+    if network.version == 6 and (network.is_link_local or network.is_multicast or network.is_loopback):
+        raise _invalid("cidr", f"{network} has no addresses that could be given out")
+    return network
+
+
+def _overlaps(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+# Addresses of a network that no host can have: in IPv6 the first is every router's (RFC 4291 section 2.6.1).
+_NO_HOSTS: dict[int, Callable[[IPv4Network | IPv6Network], tuple[IPv4Address | IPv6Address, ...]]] = {
+    4: lambda network: (network.network_address, network.broadcast_address),
+    6: lambda network: (network.network_address,),
+}
 
 
 def _check_renewal(subnet: Subnet) -> None:
@@ -150,7 +175,8 @@ def _check_pickers(pickers: tuple[Picker, ...]) -> None:
         raise _invalid("pickers", f"{Picker.NONE} ends the search: it can only be the last")
 
 
-def _check_options(options: Mapping[str, str]) -> None:
+def _check_options(options: Mapping[str, str], version: int) -> None:
+    encode_configured = dhcp_options.encode_configured if version == 4 else dhcp6_text.encode_configured
     wrong = []
     for name, text in options.items():
         try:
@@ -161,11 +187,16 @@ def _check_options(options: Mapping[str, str]) -> None:
         raise Invalid(f"{wrong[0].path}: {wrong[0].message}", fields=tuple(wrong))
 
 
-def _address(text: str, name: str) -> IPv4Address:
+def _address(text: str, name: str, version: int = 0) -> IPv4Address | IPv6Address:
+    """The address; of this version, if one is given."""
+    wanted = f"an IPv{version} address" if version else "an IP address"
     try:
-        return IPv4Address(text)
-    except AddressValueError as error:
-        raise _invalid(name, f"{text!r} is not an IPv4 address") from error
+        address = ip_address(text)
+    except ValueError as error:
+        raise _invalid(name, f"{text!r} is not {wanted}") from error
+    if version not in (0, address.version) or (isinstance(address, IPv6Address) and address.scope_id):
+        raise _invalid(name, f"{text!r} is not {wanted}")
+    return address
 
 
 def _invalid(name: str, message: str) -> Invalid:

@@ -6,6 +6,7 @@ each stands in for the others.
 """
 
 from enum import Enum
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -110,13 +111,7 @@ class BootClient(Struct, frozen=True):
     @property
     def firmware(self) -> str:
         """The firmware in words: `UEFI x64`, `iPXE on BIOS`; empty for a client that does not netboot."""
-        if self.kind is ClientKind.OTHER:
-            return ""
-        row = ARCHS.get(self.arch)
-        name = row.name if row is not None else f"client architecture {self.arch}"
-        if self.kind is ClientKind.IPXE:
-            return f"iPXE on {name}"
-        return f"{name} HTTP" if self.kind is ClientKind.HTTP and row is not None and not row.http else name
+        return _in_words(self.kind, self.arch) if self.kind is not ClientKind.OTHER else ""
 
     @property
     def platform(self) -> Platform | None:
@@ -125,23 +120,41 @@ class BootClient(Struct, frozen=True):
         return row.platform if row is not None else None
 
 
+@lru_cache(maxsize=1024)
+def _in_words(kind: ClientKind, arch: int) -> str:
+    row = ARCHS.get(arch)
+    name = row.name if row is not None else f"client architecture {arch}"
+    if kind is ClientKind.IPXE:
+        return f"iPXE on {name}"
+    return f"{name} HTTP" if kind is ClientKind.HTTP and row is not None and not row.http else name
+
+
 def boot_client(message: DhcpMessage) -> BootClient:
     """Who sent this message, as far as booting goes."""
     options = message.options
-    vendor_class = _class_text(options.get(VENDOR_CLASS, b""))
-    kind = _kind(options, vendor_class)
+    kind, arch, vendor_class, can_http = _classified(
+        options.get(VENDOR_CLASS), options.get(CLIENT_ARCH), options.get(USER_CLASS), options.get(IPXE_OPTIONS)
+    )
     if kind is ClientKind.OTHER:
         return BootClient(kind, 0, message.mac)
+    begins = message.message_type is MessageType.DISCOVER
     return BootClient(
-        kind,
-        _arch(options, vendor_class),
-        message.mac,
-        options.get(CLIENT_UUID, b""),
-        vendor_class,
-        kind is ClientKind.IPXE and has_ipxe_feature(options.get(IPXE_OPTIONS, b""), _IPXE_HTTP),
-        message.xid,
-        message.message_type is MessageType.DISCOVER,
+        kind, arch, message.mac, options.get(CLIENT_UUID, b""), vendor_class, can_http, message.xid, begins
     )
+
+
+# A hall of machines says the same few things over and over.
+@lru_cache(maxsize=1024)
+def _classified(
+    vendor: bytes | None, arch: bytes | None, user: bytes | None, ipxe: bytes | None
+) -> tuple[ClientKind, int, str, bool]:
+    """Kind, architecture, class as text, and whether it is an iPXE that loads by HTTP."""
+    given = ((VENDOR_CLASS, vendor), (CLIENT_ARCH, arch), (USER_CLASS, user), (IPXE_OPTIONS, ipxe))
+    options = {code: value for code, value in given if value is not None}
+    vendor_class = _class_text(vendor or b"")
+    kind = _kind(options, vendor_class)
+    can_http = kind is ClientKind.IPXE and has_ipxe_feature(ipxe or b"", _IPXE_HTTP)
+    return kind, _arch(options, vendor_class), vendor_class, can_http
 
 
 def _class_text(value: bytes) -> str:

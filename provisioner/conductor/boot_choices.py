@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from provisioner.model import Bootenv, Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot, choose_boot
 from provisioner.params import Params
 from provisioner.quirks import Behaviour, Quirk, behaviour, read_quirks
+from provisioner.wire.dhcp_options import CLIENT_UUID
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,8 @@ FAILURES_BEFORE_NEXT = 2
 # Who has not been heard of for so long begins anew; of more machines at once the longest silent are forgotten.
 MOST_REMEMBERED = 65_536
 NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
+# Kinds of clients told apart, and what each is told: a site has a few dozen, a fuzzer any number.
+MOST_WAYS = 1024
 # Files come and go seldom, and looking for one costs more than all the rest.
 _LOOK_AGAIN = timedelta(seconds=5)
 
@@ -63,6 +66,53 @@ class _Settings(Struct, frozen=True):
     loaders: tuple[str, ...]
     quirks: tuple[Quirk, ...]
     secure: bool
+    ways: _Ways
+
+
+class _Way:
+    """How clients that are alike are answered: what was worked out for one of them is good for all.
+
+    `names` are the loaders that are there as of the look number `looked`; `boots` what is told, by all else that it
+    depends on, with the boot environment, so that its id stays its own.
+    """
+
+    __slots__ = ("behaviour", "boots", "looked", "names")
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.names: tuple[str, ...] = ()
+        self.looked = -1
+        self.boots: dict[tuple[Any, ...], tuple[Bootenv | None, Boot]] = {}
+
+
+class _Ways:
+    """The ways under one set of rows. `oui` and `uuid` are how much of a MAC and of option 97 the rows look at."""
+
+    def __init__(self, quirks: Sequence[Quirk]) -> None:
+        self._quirks = quirks
+        self._oui = max((len(oui) for quirk in quirks for oui in quirk.match.oui), default=0)
+        # The option's first byte is its type, and each other two letters.
+        longest = max((len(uuid) for quirk in quirks for uuid in quirk.match.uuid), default=0)
+        self._uuid = (longest + 1) // 2 + 1 if longest else 0
+        self._ways: dict[tuple[Any, ...], _Way] = {}
+
+    def of(self, client: BootClient) -> _Way:
+        """The way for clients like this one."""
+        kind = client.kind
+        alike = (
+            kind is ClientKind.IPXE,
+            kind is ClientKind.HTTP,
+            client.arch,
+            client.vendor_class,
+            client.mac[: self._oui],
+            client.uuid[: self._uuid],
+        )
+        way = self._ways.get(alike)
+        if way is None:
+            if len(self._ways) >= MOST_WAYS:
+                self._ways.clear()
+            way = self._ways[alike] = _Way(behaviour(client, self._quirks))
+        return way
 
 
 class _Attempt:
@@ -109,6 +159,8 @@ class BootChoices:
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
         self._looked: dict[str, bool] = {}
         self._looked_at: datetime | None = None
+        self._looks = 0
+        self._ways: dict[tuple[tuple[str, ...], int, bool], _Ways] = {}
 
     def choose(
         self, client: BootClient, machine: Machine | None, server: str, override: str = "", *, proxy: bool = False
@@ -120,25 +172,37 @@ class BootChoices:
         if client.kind is ClientKind.OTHER:
             return NO_BOOT
         settings = self._settings_of(machine)
-        manner = behaviour(client, settings.quirks)
+        way = settings.ways.of(client)
         loader = ""
         if client.kind is ClientKind.IPXE:
             self.loaded(client.mac)
         elif override in LOADERS:
             loader, override = override, ""
         elif override != NEVER:
-            loader = self._whose_turn(client, machine, settings, manner)
+            loader = self._whose_turn(client, machine, settings, way)
             if not loader and settings.secure and client.kind is ClientKind.HTTP and not override:
                 return Boot(reason=NOT_SECURE_BY_HTTP)
-        return choose_boot(
-            client,
-            self._bootenv_of(machine),
-            loader,
-            override=override,
-            http=self._web.url(server),
-            behaviour=manner,
-            proxy=proxy,
-        )
+        return self._boot(client, self._bootenv_of(machine), way, (loader, override, server, proxy))
+
+    def _boot(self, client: BootClient, bootenv: Bootenv | None, way: _Way, told: tuple[str, str, str, bool]) -> Boot:
+        """What the client is told; for firmware that is the same for all who are alike, but for its UUID."""
+        loader, override, server, proxy = told
+        key = (*told, bool(client.uuid), id(bootenv))
+        known = way.boots.get(key)
+        if known is not None:
+            boot = known[1]
+            if CLIENT_UUID not in boot.options:
+                return boot
+            options = {**boot.options, CLIENT_UUID: client.uuid}
+            return Boot(boot.file, boot.reason, options, boot.loader, boot.name_in, boot.name_end, boot.answer_request)
+        http = self._web.url(server)
+        boot = choose_boot(client, bootenv, loader, override=override, http=http, behaviour=way.behaviour, proxy=proxy)
+        # The script that iPXE is told is its machine's own.
+        if client.kind is not ClientKind.IPXE:
+            if len(way.boots) >= MOST_WAYS:
+                way.boots.clear()
+            way.boots[key] = (bootenv, boot)
+        return boot
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
@@ -158,13 +222,12 @@ class BootChoices:
         if len(self._settings) >= self._most or (known is not None and known.params is not params):
             self._settings.clear()
             self._quirks.clear()
-        made = self._settings[key] = _Settings(
-            revision,
-            params,
-            _names(params.value(machine, LOADER_PARAM)),
-            self._read_quirks(params.value(machine, QUIRKS_PARAM)),
-            machine is not None and _secure(machine),
-        )
+            self._ways.clear()
+        loaders = _names(params.value(machine, LOADER_PARAM))
+        quirks = self._read_quirks(params.value(machine, QUIRKS_PARAM))
+        secure = machine is not None and _secure(machine)
+        ways = self._ways.setdefault((loaders, id(quirks), secure), _Ways(quirks))
+        made = self._settings[key] = _Settings(revision, params, loaders, quirks, secure, ways)
         return made
 
     def _read_quirks(self, rows: Any) -> tuple[Quirk, ...]:
@@ -183,20 +246,14 @@ class BootChoices:
 
     # --- whose turn it is -------------------------------------------------------------------------------------
 
-    def _whose_turn(self, client: BootClient, machine: Machine | None, settings: _Settings, manner: Behaviour) -> str:
-        names = settings.loaders or (
-            (NO_LOADER,)
-            if manner.loader == NO_LOADER
-            else order(
-                client.platform,
-                secure=settings.secure,
-                http=client.kind is ClientKind.HTTP,
-                first=manner.loader,
-            )
-        )
+    def _whose_turn(self, client: BootClient, machine: Machine | None, settings: _Settings, way: _Way) -> str:
+        self._look_again()
+        if way.looked != self._looks:
+            way.names = self._names_for(client, settings, way.behaviour)
+            way.looked = self._looks
+        names = way.names
         if names == (NO_LOADER,):
             return NO_LOADER
-        names = self._usable(names, client)
         if not names:
             return ""
         attempt = self._attempts.get(client.mac)
@@ -213,16 +270,32 @@ class BootChoices:
         attempt.xid = client.xid
         return attempt.turn
 
+    def _names_for(self, client: BootClient, settings: _Settings, manner: Behaviour) -> tuple[str, ...]:
+        names = settings.loaders or (
+            (NO_LOADER,)
+            if manner.loader == NO_LOADER
+            else order(
+                client.platform,
+                secure=settings.secure,
+                http=client.kind is ClientKind.HTTP,
+                first=manner.loader,
+            )
+        )
+        return names if names == (NO_LOADER,) else self._usable(names, client)
+
     def _usable(self, names: tuple[str, ...], client: BootClient) -> tuple[str, ...]:
         """Those with a file for this platform that is there; when none is there, the first, so that it is missed."""
         fitting = tuple(name for name in names if file_of(name, client.platform))
         return tuple(name for name in fitting if self._has(file_of(name, client.platform))) or fitting[:1]
 
-    def _has(self, file: str) -> bool:
+    def _look_again(self) -> None:
         now = self._ledger.clock()
         if self._looked_at is None or not timedelta() <= now - self._looked_at < _LOOK_AGAIN:
             self._looked.clear()
             self._looked_at = now
+            self._looks += 1
+
+    def _has(self, file: str) -> bool:
         found = self._looked.get(file)
         if found is None:
             found = self._looked[file] = self._is_there(file)
@@ -258,7 +331,7 @@ class BootChoices:
             firmware=client.firmware,
             times=FAILURES_BEFORE_NEXT,
         )
-        tx.commit().add_done_callback(_settled)
+        tx.commit(lazy=True).add_done_callback(_settled)
 
 
 def _settled(saved: Future[None]) -> None:

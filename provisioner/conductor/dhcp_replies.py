@@ -23,6 +23,7 @@ from provisioner.wire.dhcp import (
     MessageType,
     encode,
     encode_options,
+    encode_reply,
     message_limit,
 )
 from provisioner.wire.dhcp_options import (
@@ -92,23 +93,18 @@ class DhcpReplies:
         if decision.bootp:
             return self._bootp(request, arrival, decision, boot, hostname)
         own = self._own_options(request, arrival, decision, boot, hostname)
-        booting = bool(boot.file)
-        next_server = boot_server(arrival, decision) if booting else ""
-        message = DhcpMessage(
-            op=BOOTREPLY,
-            htype=request.htype,
-            xid=request.xid,
-            flags=request.flags,
+        next_server = boot_server(arrival, decision) if boot.file else ""
+        in_header = boot.in_header
+        return encode_reply(
+            request,
+            self._block(request, arrival, decision, tuple(own)) + encode_options(own),
+            message_limit(request),
             ciaddr=request.ciaddr if decision.reply is MessageType.ACK else "",
             yiaddr=decision.address,
             siaddr=next_server,
-            giaddr=request.giaddr,
-            mac=request.mac,
-            sname=next_server,
-            file=boot.file if len(boot.file) <= _LONGEST_FILE else "",
-            options=own,
+            sname=next_server if in_header and not boot.is_url else "",
+            file=boot.file if in_header and len(boot.file) <= _LONGEST_FILE else "",
         )
-        return encode(message, self._block(request, arrival, decision, frozenset(own)), message_limit(request))
 
     def _bootp(self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str) -> bytes:
         """A reply without the options that are DHCP's own (RFC 1534), and only as many as BOOTP has room for."""
@@ -166,15 +162,17 @@ class DhcpReplies:
         if hostname and (asked is None or HOST_NAME in asked):
             own[HOST_NAME] = hostname.encode("ascii", "replace")
         if boot.file:
-            # With NUL at the end: PXE ROMs with that bug are many, clients that mind are not (RFC 2132, section 2).
-            if (asked is not None and BOOT_FILE_NAME in asked) or len(boot.file) > _LONGEST_FILE:
-                own[BOOT_FILE_NAME] = boot.file.encode() + b"\0"
-            if asked is not None and TFTP_SERVER_NAME in asked:
-                own[TFTP_SERVER_NAME] = boot_server(arrival, decision).encode() + b"\0"
-        own.update(_echoed(request))
+            # NUL at the end is usual: PXE ROMs with that bug are many, clients that mind few (RFC 2132, section 2).
+            end = boot.name_end.written
+            if boot.in_options(asked is not None and BOOT_FILE_NAME in asked) or len(boot.file) > _LONGEST_FILE:
+                own[BOOT_FILE_NAME] = boot.file.encode() + end
+            if boot.in_options(asked is not None and TFTP_SERVER_NAME in asked) and not boot.is_url:
+                own[TFTP_SERVER_NAME] = boot_server(arrival, decision).encode() + end
+        if CLIENT_ID in request.options or RELAY_INFORMATION in request.options:
+            own.update(_echoed(request))
         return own
 
-    def _block(self, request: DhcpMessage, arrival: Arrival, decision: Decision, without: frozenset[int]) -> bytes:
+    def _block(self, request: DhcpMessage, arrival: Arrival, decision: Decision, without: tuple[int, ...]) -> bytes:
         """What this client shares with others, encoded; `without` the options that it gets on its own."""
         assert decision.network is not None
         reservation = decision.reservation
@@ -195,7 +193,9 @@ class DhcpReplies:
             block = self._blocks[key] = encode_options(self._shared(request, ours, decision, without))
         return block
 
-    def _shared(self, request: DhcpMessage, ours: str, decision: Decision, without: frozenset[int]) -> dict[int, bytes]:
+    def _shared(
+        self, request: DhcpMessage, ours: str, decision: Decision, without: tuple[int, ...]
+    ) -> dict[int, bytes]:
         assert decision.reply is not None and decision.network is not None
         options = {MESSAGE_TYPE: bytes([decision.reply]), SERVER_ID: inet_aton(ours)}
         values = _network_options(decision.network) | self._configured_options(decision)

@@ -69,7 +69,8 @@ class Case:
         self.now = now
         self.link = link
         self.mac = message.mac
-        self.reserved = view.reservations_of(message.mac)
+        # One MAC may have addresses of both families reserved.
+        self.reserved = [each for each in view.reservations_of(message.mac) if ":" not in each.address]
 
     def taken_by(self, address: str) -> str | None:
         """The MAC of whoever keeps the client from having this address; None when nobody does."""

@@ -1,11 +1,13 @@
 """Subnets and reservations: what is checked before it counts."""
 
+from datetime import timedelta
+
 import pytest
 from msgspec.structs import replace
 
 from provisioner.conductor.networks import checked_subnet
 from provisioner.errors import Conflict, Invalid, NotFound
-from provisioner.model import Picker, Reservation, Subnet
+from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
 SUBNET = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.20", gateway="10.0.0.1")
@@ -127,6 +129,37 @@ async def test_an_address_is_reserved_for_one_mac(parts):
         with pytest.raises(Conflict, match=f"10.0.0.5 is reserved for {MAC} already") as caught:
             await parts.networks.put_reservation(again, OPERATOR, new=new)
         assert caught.value.code == "address-taken"
+
+
+async def test_a_mac_has_one_scoped_reservation_in_a_subnet_and_one_that_is_not_scoped(parts):
+    for name, second in (("n", 0), ("m", 1)):
+        await parts.networks.put_subnet(Subnet(name=name, cidr=f"10.0.{second}.0/24"), OPERATOR)
+    good = (
+        RESERVATION, replace(RESERVATION, address="10.0.1.5"), replace(RESERVATION, address="10.9.0.5"),
+        replace(RESERVATION, address="10.9.0.6"), replace(RESERVATION, address="10.0.0.7", scoped=False),
+    )  # fmt: skip
+    for each in good:
+        await parts.networks.put_reservation(each, OPERATOR, new=True)
+    with pytest.raises(Conflict, match=f"{MAC} has a reservation in subnet 'n' already: 10.0.0.5") as caught:
+        await parts.networks.put_reservation(replace(RESERVATION, address="10.0.0.6"), OPERATOR)
+    assert caught.value.code == "mac-taken"
+    with pytest.raises(Conflict, match="reservation that is not scoped already: 10.0.0.7"):
+        await parts.networks.put_reservation(replace(RESERVATION, address="10.0.0.8", scoped=False), OPERATOR)
+    six = replace(RESERVATION, address="fd00::5", scoped=False)
+    await parts.networks.put_reservation(six, OPERATOR)
+
+
+async def test_a_lease_is_freed_and_that_is_told(parts):
+    then = parts.clock() + timedelta(hours=1)
+    lease = Lease(address="10.0.0.5", mac=MAC, state=LeaseState.ACKED, expires_at=then)
+    tx = parts.ledger.transaction()
+    tx.put(lease)
+    await tx.commit()
+    assert await parts.networks.free_lease("10.0.0.5", OPERATOR) == lease
+    assert parts.ledger.read(Lease, "10.0.0.5") is None
+    assert await parts.events("object.delete") == [("leases/10.0.0.5", {"state": "acked"})]
+    with pytest.raises(NotFound, match="there is no lease of '10.0.0.5'"):
+        await parts.networks.free_lease("10.0.0.5", OPERATOR)
 
 
 async def test_a_removed_reservation_is_gone(parts):

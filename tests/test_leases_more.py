@@ -163,6 +163,11 @@ def test_a_scoped_reservation_goes_before_one_that_is_not():
     assert site.hear(discover(7)).reservation == near
 
 
+def test_a_reservation_of_an_ipv6_address_is_none_of_dhcpv4s_business():
+    site = Site(Reservation(address="fd00::5", mac=mac(7), scoped=False))
+    assert site.hear(discover(7)).reservation is None
+
+
 # --- BOOTP ----------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ class LeaseBook:
 
     def _reservation_changed(self, old: Reservation | None, new: Reservation | None) -> None:
         self.generation += 1
-        if new is None and old is not None:
+        if new is None and old is not None and ":" not in old.address:
             self._give_back(old.address)
 
     def _subnet_changed(self, old: Subnet | None, new: Subnet | None) -> None:

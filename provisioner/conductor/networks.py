@@ -11,7 +11,7 @@ from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
-from provisioner.model import Picker, Reservation, Subnet
+from provisioner.model import Lease, Picker, Reservation, Subnet
 from provisioner.wire import dhcp6_text, dhcp_options
 
 _SHORTEST_LEASE_SECONDS = 60
@@ -72,6 +72,7 @@ class Networks:
         old = self._ledger.get(Reservation, reservation.address)
         if old is not None and (new or old.mac != reservation.mac):
             raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
+        self._refuse_second(reservation)
         if reservation.next_server:
             _address(reservation.next_server, "next_server", address.version)
         _check_options(reservation.options, address.version)
@@ -80,6 +81,38 @@ class Networks:
         tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
         await tx.commit()
         return reservation
+
+    def _refuse_second(self, reservation: Reservation) -> None:
+        """Raise Conflict when the MAC has a reservation already that would be meant as well."""
+        address = ip_address(reservation.address)
+        here = self._subnet_of(address)
+        for other in self._ledger.reservations_by_mac(reservation.mac):
+            its = ip_address(other.address)
+            if its == address or its.version != address.version or other.scoped is not reservation.scoped:
+                continue
+            if reservation.scoped and (not here or self._subnet_of(its) != here):
+                continue
+            where = f"in subnet {here!r}" if reservation.scoped else "that is not scoped"
+            raise Conflict(
+                f"{reservation.mac} has a reservation {where} already: {other.address}",
+                object=f"reservations/{other.address}",
+                code="mac-taken",
+            )
+
+    def _subnet_of(self, address: IPv4Address | IPv6Address) -> str:
+        covering = (each.name for each in self._ledger.all(Subnet) if address in ip_network(each.cidr))
+        return next(covering, "")
+
+    async def free_lease(self, address: str, by: Principal) -> Lease:
+        """Let an address go, also one in quarantine. Its client is not told: who renews in time has it again."""
+        lease = self._ledger.get(Lease, address)
+        if lease is None:
+            raise NotFound(f"there is no lease of {address!r}", object=f"leases/{address}")
+        tx = self._ledger.transaction(by=str(by))
+        tx.delete(Lease, address)
+        tx.event("object.delete", mac=lease.mac, key=f"leases/{address}", state=lease.state.value)
+        await tx.commit()
+        return lease
 
     async def delete_reservation(self, address: str, by: Principal) -> Reservation:
         """Let an address go."""

@@ -16,7 +16,7 @@ _TAG = "addresses"
 
 
 class NetworkRoutes:
-    """The routes of what DHCP works with; leases are only read."""
+    """The routes of what DHCP works with; leases are made by it alone, and can be taken away."""
 
     def __init__(self, ledger: Ledger, networks: Networks) -> None:
         self._ledger = ledger
@@ -24,7 +24,8 @@ class NetworkRoutes:
 
     def operations(self) -> list[Operation]:
         """What can be done with subnets, reservations and leases."""
-        resources = (self._subnets(), self._reservations(), self._resource(Lease, "address"))
+        leases = self._resource(Lease, "address", delete=self._networks.free_lease)
+        resources = (self._subnets(), self._reservations(), leases)
         return [each for resource in resources for each in Routes(resource).operations()]
 
     def _resource(self, cls: Any, key: str, **more: Any) -> Resource:

@@ -18,6 +18,7 @@ from provisioner.boot_files import BootFiles
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
 from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.archive import Archive
 from provisioner.conductor.assets import JobAssets
 from provisioner.conductor.boot import Boot
@@ -38,6 +39,7 @@ from provisioner.conductor.registration import Registrations
 from provisioner.conductor.replies import Replies
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turns
 from provisioner.conductor.values import holds_sealed, sealed_packs, unopenable
 from provisioner.config import Config
 from provisioner.content.stack import Pack
@@ -93,9 +95,11 @@ class Parts:
     bulk: Bulk
     networks: Networks
     notes: Notes
+    turns: Turns
     boot: Boot
     choices: BootChoices
     addresses: Addresses
+    addresses6: Addresses6
 
 
 def put_together(
@@ -105,10 +109,12 @@ def put_together(
     drivers: PowerDrivers,
     clock: Callable[[], datetime],
     http_port: int | None = None,
+    http6_port: int = 0,
 ) -> Parts:
     """All parts over an opened database, with the content in force; raises SettingError or ContentError.
 
     `http_port` is the port that machines reach us at by HTTP, 0 for none; without it, the one of the settings.
+    `http6_port` is that of the listener for IPv6, 0 when there is none of its own.
     """
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
@@ -142,9 +148,15 @@ def put_together(
         lambda: catalog.values.params,
         boot_context.bootenv_of,
         is_there=boot_files.has,
-        web=Web(config["listen.http"].host, config["listen.http"].port if http_port is None else http_port),
+        web=Web(
+            config["listen.http"].host,
+            config["listen.http"].port if http_port is None else http_port,
+            config["listen.http6"].host,
+            http6_port,
+        ),
     )
     neighbours = Neighbours(neighbour, clock)
+    turns = Turns(ledger, config["boot.heavy_downloads"], neighbours.mac_of)
     boot = Boot(
         ledger,
         catalog,
@@ -152,6 +164,7 @@ def put_together(
         clashes,
         boot_context,
         notes,
+        turns,
         loaded=choices.loaded,
         neighbour=neighbours.mac_of,
     )
@@ -176,9 +189,11 @@ def put_together(
         bulk=Bulk(ledger, machines, jobs, actions, operations),
         networks=Networks(ledger),
         notes=notes,
+        turns=turns,
         boot=boot,
         choices=choices,
-        addresses=Addresses(ledger, choices, boot_seconds),
+        addresses=Addresses(ledger, choices, boot_seconds, heard=neighbours.heard),
+        addresses6=Addresses6(ledger, choices, _server_duid(vault)),
     )
 
 
@@ -199,6 +214,11 @@ def _vault(config: Config, ledger: Ledger) -> Vault:
             object="secrets.key_file",
         )
     return vault
+
+
+def _server_duid(vault: Vault) -> bytes:
+    """By what DHCPv6 clients know us: a DUID-UUID (RFC 6355) that lasts as long as the key file does."""
+    return b"\0\4" + vault.derived("DHCPv6 server identifier")[-1][:16]
 
 
 def _content_builders(packs: Sequence[Pack], vault: Vault) -> tuple[Build, Build]:

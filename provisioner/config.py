@@ -19,6 +19,7 @@ from provisioner.model import Subnet
 
 PREFIX = "PROVISIONER_"
 OFF = "off"
+AUTO = "auto"
 _HIGHEST_PORT = 65535
 LONGEST_DAYS = 36_500
 # Variables that are no settings: the file of settings, and what the command line's clients read.
@@ -27,11 +28,12 @@ _NO_SETTINGS = ("CONFIG", "SERVER", "TOKEN", "PASSWORD")
 
 @dataclass(frozen=True)
 class Listener:
-    """Where a service listens; `off` when it does not."""
+    """Where a service listens; `off` when it does not, `auto` when that follows from where its twin for IPv4 does."""
 
     host: str
     port: int
     off: bool = False
+    auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,18 @@ def _listener(text: str) -> Listener:
     except ValueError:
         raise ValueError(f"{host!r} is not an IP address; 0.0.0.0 is every address of this host") from None
     return Listener(host.strip("[]"), int(port))
+
+
+def _listener6(text: str) -> Listener:
+    if text == AUTO:
+        return Listener("::", 0, auto=True)
+    try:
+        found = _listener(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; `{AUTO}` is wherever its twin for IPv4 listens") from None
+    if not found.off and ":" not in found.host:
+        raise ValueError(f"{found.host!r} is not an IPv6 address; `[::]` is every address of this host")
+    return found
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -145,10 +159,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("listen.http", "0.0.0.0:8091", "boot files, agents and the API by token, for machines", _listener),
     Setting("listen.ui", "127.0.0.1:8092", "web UI, login and the whole API, for operators", _listener),
     Setting("listen.dhcp", "0.0.0.0:67", "DHCP; answers only on networks that a subnet covers", _listener),
+    Setting("listen.proxy", "0.0.0.0:4011", "where PXE clients ask for boot files; off with `listen.dhcp`", _listener),
     Setting("listen.tftp", "0.0.0.0:69", "TFTP, read-only", _listener),
+    Setting("listen.http6", "auto", "the same as `listen.http` for IPv6; auto: beside 0.0.0.0", _listener6),
+    Setting("listen.dhcp6", "auto", "DHCPv6; auto: [::]:547 beside 0.0.0.0:67", _listener6),
+    Setting("listen.tftp6", "auto", "TFTP for IPv6; auto: beside 0.0.0.0", _listener6),
     Setting("dhcp.interfaces", "", "answer DHCP on these interfaces only, by blanks; empty: on all", _words),
     Setting("dhcp.subnets", "", "subnets to make: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),
     Setting("boot.unknown_bootenv", "discovery", "what machines boot that nobody knows; `local`: their own disk", str),
+    Setting("boot.heavy_downloads", "100", "how many machines may download at once; 0: no limit", _whole(0, 100_000)),
     Setting("machines.default_workflow", "discover", "the workflow of newly registered machines; empty: none", str),
     Setting("jobs.keep_days", "0", "remove jobs that ended so many days ago; 0: never", _whole(0, LONGEST_DAYS)),
     Setting("jobs.keep_per_machine", "0", "keep so many of each machine's newest jobs; 0: all", _whole(0, 1_000_000)),

@@ -24,22 +24,30 @@ from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
-from provisioner.services import dhcp, tftp
+from provisioner.services import dhcp, dhcp6, tftp
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
 from provisioner.services.probes import Prober
+from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.script_port import ScriptSite
-from provisioner.sockets import RawSockets, bind, inherited, notify, raw, tcp
+from provisioner.sockets import RawSockets, beside, bind, icmp6, inherited, notify, raw, tcp, tcp6, udp6
 from provisioner.store.database import Database
 
 log = structlog.get_logger(__name__)
 
 _OPENERS: dict[str, Callable[[str, int], socket.socket]] = {
     "dhcp": dhcp.open_socket,
+    "proxy": dhcp.open_socket,
     "tftp": tftp.open_socket,
     "http": tcp,
     "ui": tcp,
+}
+# The services that have a socket of their own for IPv6, and their twins for IPv4.
+_OPENERS6: dict[str, tuple[str, Callable[[str, int], socket.socket]]] = {
+    "dhcp6": ("dhcp", dhcp6.open_socket),
+    "tftp6": ("tftp", udp6),
+    "http6": ("http", tcp6),
 }
 # Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
 _SHUTDOWN_SECONDS = 1.0
@@ -55,10 +63,12 @@ class Server:
         parts: Parts,
         version: str,
         raw_sockets: RawSockets | None = None,
+        advertising: socket.socket | None = None,
     ) -> None:
         self.config = config
         self.sockets = sockets
         self._raw = raw_sockets
+        self._advertising = advertising
         self.parts = parts
         self._version = version
         self._stop = asyncio.Event()
@@ -125,6 +135,8 @@ class Server:
         await parts.operations.end_left_over()
         await parts.jobs.resume_actions()
         parts.addresses.follow()
+        parts.addresses6.follow()
+        parts.turns.follow()
         tx = parts.ledger.transaction(by="server")
         tx.event("server.start", version=self._version)
         await tx.commit()
@@ -140,9 +152,14 @@ class Server:
             interfaces = self.config["dhcp.interfaces"]
             frames = Frames(self._raw.frames) if self._raw is not None else None
             if frames is None:
-                log.warning("dhcp.no-raw-sockets", effect="broadcast replies, no probes for conflicts", cure="CAP_NET_RAW")
+                log.warning(
+                    "dhcp.no-raw-sockets", effect="broadcast replies, no probes for conflicts", cure="CAP_NET_RAW"
+                )
             service = dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces, frames=frames)
             services.append(service.run())
+        if "proxy" in self.sockets:
+            interfaces = self.config["dhcp.interfaces"]
+            services.append(ProxyDhcpService(self.sockets["proxy"], parts.addresses.proxy, interfaces=interfaces).run())
             if self._raw is not None:
                 identifier = int.from_bytes(os.urandom(2))
                 services.append(Prober(parts.addresses.conflicts, self._raw, service.resume, identifier).run())
@@ -203,31 +220,66 @@ def build(
         for sock in sockets.values():
             undo.callback(sock.close)
         _refuse_strangers(sockets)
+        handed_over = frozenset(sockets)
         for name, opener in _OPENERS.items():
             listener = config[f"listen.{name}"]
+            # Who answers no DHCP is not asked for boot files on port 4011 either.
+            if name == "proxy" and "dhcp" not in sockets:
+                continue
             if name not in sockets and not listener.off:
                 sockets[name] = bind(name, listener, opener)
                 undo.callback(sockets[name].close)
+        for name, sock in _bound_on_ipv6(config, sockets, handed_over).items():
+            sockets[name] = sock
+            undo.callback(sock.close)
         raw_sockets = raw() if "dhcp" in sockets else None
         if raw_sockets is not None:
             undo.callback(raw_sockets.close)
+        advertising = icmp6() if "dhcp6" in sockets else None
+        if advertising is not None:
+            undo.callback(advertising.close)
         _become(config["run_as"])
         database = Database(config["data_dir"] / "provisioner.db")
         database.open()
         undo.callback(database.discard)
         packs = [*load_shipped(), *map(load, config["content"])]
-        http_port = int(sockets["http"].getsockname()[1]) if "http" in sockets else 0
+        http_port, http6_port = (
+            int(sockets[name].getsockname()[1]) if name in sockets else 0 for name in ("http", "http6")
+        )
         parts = put_together(
-            config, database, packs, drivers or PowerDrivers(installed_drivers()), clock, http_port=http_port
+            config, database, packs, drivers or PowerDrivers(installed_drivers()), clock, http_port=http_port, http6_port=http6_port
         )
         undo.pop_all()
-    return Server(config, sockets, parts, version, raw_sockets)
+    return Server(config, sockets, parts, version, raw_sockets, advertising)
+
+
+def _bound_on_ipv6(
+    config: Config, sockets: Mapping[str, socket.socket], handed_over: Collection[str]
+) -> dict[str, socket.socket]:
+    """The sockets for IPv6 that are still to be bound: where the settings say, or beside those that we have bound."""
+    made = {}
+    for name, (twin, opener) in _OPENERS6.items():
+        listener = config[f"listen.{name}"]
+        if name in sockets or listener.off:
+            continue
+        if not listener.auto:
+            made[name] = bind(name, listener, opener)
+        elif twin in sockets and twin not in handed_over:
+            port = int(sockets[twin].getsockname()[1])
+            # DHCPv6 has a port of its own; on any other no client finds us.
+            if name == "dhcp6":
+                port = SERVER_PORT6 if port == SERVER_PORT else 0
+            sock = beside(name, config[f"listen.{twin}"], port, opener) if port else None
+            if sock is not None:
+                made[name] = sock
+    return made
 
 
 def _refuse_strangers(sockets: Mapping[str, socket.socket]) -> None:
     for name in sockets:
-        if name not in _OPENERS:
-            raise SettingError(f"inherited a socket of unknown name: {unknown('socket', name, _OPENERS)}", object=name)
+        known = (*_OPENERS, *_OPENERS6)
+        if name not in known:
+            raise SettingError(f"inherited a socket of unknown name: {unknown('socket', name, known)}", object=name)
 
 
 def _become(user: str) -> None:

@@ -36,6 +36,7 @@ from provisioner.conductor.registration import Hello, Registered, Registration, 
 from provisioner.conductor.replies import Replies
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turns
 from provisioner.conductor.values import sealed_packs
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import build
@@ -112,6 +113,10 @@ _OBJECTS: tuple[Content, ...] = (
     ),
     Template(name="boot/grub-local", contents="grub {{ machine.name }} local\n"),
     Template(name="boot/grub-start", contents="start {{ mac_dashed }}\n"),
+    Template(
+        name="boot/wait",
+        contents="#!ipxe\necho {{ place }} of {{ waiting }}, {{ limit }} at once\nsleep {{ pause_seconds }}\n",
+    ),
     Template(name="boot/local", contents="#!ipxe\necho {{ machine.name if machine else mac }}\nexit 1\n"),
     task("one"),
     task("two"),
@@ -206,7 +211,10 @@ class Parts:
         self.notes = Notes(self.ledger)
         self.renderer = Renderer()
         self.boot_context = BootContext(self.ledger, self.catalog, self.renderer, "discovery")
-        self.boot = Boot(self.ledger, self.catalog, self.tokens, self.clashes, self.boot_context, self.notes)
+        self.turns = Turns(self.ledger, 0, seconds=self.clock.seconds)
+        self.boot = Boot(
+            self.ledger, self.catalog, self.tokens, self.clashes, self.boot_context, self.notes, self.turns
+        )
 
     async def open(self) -> None:
         """Begin with an administrator and the content of PACK."""

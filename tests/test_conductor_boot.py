@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
+from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid
 from provisioner.model import Lease, LeaseState, Machine, Token
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
@@ -201,3 +203,46 @@ async def test_what_every_loader_asks_for_in_vain_is_not_told(parts):
     await parts.boot.served("tftp", "shim/grubx64.efi", "10.0.0.50", 0, 0.1, "there is no such file")
     await parts.notes.settled()
     assert [key for key, _ in await parts.events("tftp.error")] == ["shim/grubx64.efi"]
+
+
+# --- turns to download
+
+
+@pytest.fixture
+def busy(parts):
+    """Boot scripts with one slot, which somebody else has."""
+    turns = Turns(parts.ledger, 1, seconds=parts.clock.seconds)
+    turns.follow()
+    turns.ask("52:54:00:00:00:99", "10.0.0.99", ("/files/k",))
+    return Boot(parts.ledger, parts.catalog, parts.tokens, parts.clashes, parts.boot_context, parts.notes, turns), turns
+
+
+async def test_a_machine_that_has_to_wait_is_told_its_place_and_gets_no_ticket(parts, busy):
+    boot, _ = busy
+    told = [boot.script(mac, REACHED, "http", "10.0.0.50").decode() for mac in (MAC, OTHER_MAC, MAC)]
+    assert told[0] == "#!ipxe\necho 1 of 1, 1 at once\nsleep 3\n"
+    assert "echo 2 of 2" in told[1] and "echo 1 of 2" in told[2]
+    assert [data["place"] for _, data in await parts.events("boot.wait")] == [1, 2]
+    assert await parts.events("boot.render") == []
+
+
+async def test_when_its_turn_comes_it_gets_its_script(parts, busy):
+    boot, turns = busy
+    boot.script(MAC, REACHED, "http", "10.0.0.50")
+    turns.end(turns.begin("10.0.0.99", "/files/k", 10, 0), whole=True)
+    assert ticket_in(boot.script(MAC, REACHED, "http", "10.0.0.50").decode())
+
+
+async def test_a_machine_that_boots_its_disk_does_not_wait(parts, busy):
+    await parts.ready(bootenv="local", name="n1")
+    assert b"exit 1" in busy[0].script(MAC, REACHED, "http", "10.0.0.50")
+
+
+async def test_a_script_says_which_files_its_machine_will_fetch(parts, busy):
+    boot, turns = busy
+    turns.end(turns.begin("10.0.0.99", "/files/k", 10, 0), whole=True)
+    boot.script(MAC, REACHED, "http", "10.0.0.50")
+    turns.end(turns.begin("10.0.0.50", "/files/discovery/vmlinuz", 10, 0), whole=True)
+    assert turns.now().taken == 1
+    turns.end(turns.begin("10.0.0.50", "/files/discovery/initrd.img", 10, 0), whole=True)
+    assert turns.now().taken == 0

@@ -14,6 +14,7 @@ import pytest
 
 from agent.errors import RenderError
 from agent.render import Renderer
+from provisioner.conductor.boot_scripts import GRUB, GRUB_START, IPXE
 from provisioner.model import Stage, Task, Workflow
 from provisioner.params import validate
 from provisioner.plan import flatten
@@ -65,9 +66,12 @@ def test_every_script_renders_and_is_valid(task: str, params: dict[str, Any], tm
             subprocess.run(["bash", "-n", str(path)], check=True)
 
 
+BOOT_TEMPLATES = {GRUB_START, *(getattr(each, part) for each in (IPXE, GRUB) for part in each.__struct_fields__)}
+
+
 def test_every_template_is_used_by_a_task_or_by_the_boot_service() -> None:
     used = {file.template for task in CONTENT["tasks"].values() for file in task.files}
-    assert set(SOURCES) == used | {"agent/join", "boot/held", "boot/ipxe", "boot/local"}
+    assert set(SOURCES) == used | {"agent/join", *BOOT_TEMPLATES}
 
 
 def test_shell_scripts_are_strict() -> None:
@@ -120,6 +124,28 @@ def test_a_held_newcomer_is_told_why_and_tries_again_in_a_minute() -> None:
     assert text.startswith("#!ipxe\n") and "clashes with node-1, node-2\n" in text
     assert "MAC x belongs to machine node-1" in text and "sleep 60\nchain --replace" in text
     assert "kernel" not in text and "sanboot" not in text
+
+
+WAIT = {"place": 7, "waiting": 12, "limit": 100, "pause_seconds": 3}
+
+
+def test_a_machine_that_waits_for_its_turn_is_told_its_place_and_asks_again() -> None:
+    text = rendered("boot/wait", **WAIT)
+    assert "waits to boot discovery: place 7 of 12, 100 machines download at once\nsleep 3\nchain --replace" in text
+    assert "/boot/52-54-00-aa-bb-cc.ipxe ||\nreboot\n" in text and "kernel" not in text
+
+
+def test_grub_asks_again_without_nesting_where_its_first_file_is_ours() -> None:
+    text = rendered("boot/grub-wait", **WAIT)
+    assert "place 7 of 12, 100 machines download at once" in text and "sleep 3\n" in text
+    assert "set again=yes" in text and 'while [ "$again" = yes ]' in rendered(GRUB_START)
+
+
+@pytest.mark.parametrize("template", ["boot/grub-wait", GRUB_START])
+def test_scripts_for_grub_are_in_its_language(template: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(rendered(template, **WAIT))
+    subprocess.run(["bash", "-n", str(script)], check=True)
 
 
 @pytest.mark.parametrize("template", ["boot/ipxe", "boot/local"])

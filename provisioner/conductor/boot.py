@@ -15,6 +15,7 @@ from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.notes import Notes
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turn, Turns
 from provisioner.errors import Invalid
 from provisioner.model import Bootenv, Clash, Lease, Machine
 from provisioner.script_names import Language, may_be_missing, read_script_name
@@ -39,6 +40,7 @@ class Boot:
         clashes: Clashes,
         context: BootContext,
         notes: Notes,
+        turns: Turns,
         *,
         loaded: Callable[[str], None] = lambda mac: None,
         neighbour: Callable[[str], str] = lambda address: "",
@@ -49,6 +51,7 @@ class Boot:
         self._clashes = clashes
         self._context = context
         self._notes = notes
+        self._turns = turns
         self._loaded = loaded
         self._neighbour = neighbour
         self._scripts = Scripts(catalog, context)
@@ -92,6 +95,10 @@ class Boot:
         try:
             script = self._scripts.find(mac, machine, reached, dialect)
             netboots = script.bootenv.netboots
+            if netboots:
+                turn = self._turns.ask(mac, client, script.paths)
+                if turn.place:
+                    return self._wait_script(turn, mac, machine, script.bootenv, reached, protocol, client, dialect)
             ticket = self._tokens.issue_ticket(mac) if netboots else ""
             text = self._scripts.text(script, mac, reached, dialect, ticket)
         except (RenderError, Invalid) as error:
@@ -101,6 +108,27 @@ class Boot:
         kind = "boot.render" if netboots else "boot.local"
         self._notes.tell(kind, **whose, key=script.bootenv.name, protocol=protocol, bytes=len(text))
         return text
+
+    def _wait_script(
+        self,
+        turn: Turn,
+        mac: str,
+        machine: Machine | None,
+        bootenv: Bootenv,
+        reached: Reached,
+        protocol: str,
+        client: str,
+        dialect: Dialect,
+    ) -> bytes:
+        """What a machine is given while others download: its place, and to ask again. Only the first is told."""
+        place = turn.place
+        context = self._context.of(mac, machine, bootenv, reached)
+        context |= {"place": place, "waiting": self._turns.waiting, "limit": self._turns.limit}
+        context |= {"pause_seconds": self._turns.pause_seconds(place)}
+        if turn.is_new:
+            who, by = machine.id if machine else "", f"address:{client}"
+            self._notes.tell("boot.wait", by=by, machine=who, mac=mac, key=bootenv.name, protocol=protocol, place=place)
+        return self._context.render(dialect.wait, context).encode()
 
     def _held_script(
         self, clash: Clash, mac: str, reached: Reached, protocol: str, client: str, dialect: Dialect

@@ -85,6 +85,13 @@ class BootContext:
             cmdline=self._boot_params(bootenv, arch, context),
         )
 
+    def paths(self, bootenv: Bootenv, machine: Machine | None, mac: str) -> tuple[str, ...]:
+        """The paths of kernel and initrds on our HTTP service; raises Invalid as `arch`."""
+        if not bootenv.netboots:
+            return ()
+        arch = self.arch(bootenv, machine or self._stranger(mac))
+        return tuple(f"/files/{name}" for name in (arch.kernel, *arch.initrds))
+
     def arch(self, bootenv: Bootenv, machine: Machine) -> BootArch:
         """The part of a boot environment for this machine's architecture; raises Invalid naming what it has."""
         arch = bootenv.arch.get(machine.arch)

@@ -33,7 +33,17 @@ PARAM_NAMES = frozenset({"machine", "params", "stage", "workflow", "bootenv", "s
 BOOT_NAMES = frozenset(
     {
         *("server", "bootenv", "machine", "params", "param", "mac", "mac_dashed", "ticket"),
-        *("kernel_url", "initrd_urls", "boot_params", "machines", "reason"),
+        *(
+            "kernel_url",
+            "initrd_urls",
+            "boot_params",
+            "machines",
+            "reason",
+            "place",
+            "waiting",
+            "limit",
+            "pause_seconds",
+        ),
     }
 )
 

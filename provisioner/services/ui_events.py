@@ -348,6 +348,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "http.error": _not_fetched("HTTP"),
     "boot.render": _script,
     "boot.local": lambda event: "was told to boot its own disk",
+    "boot.wait": lambda event: f"waits for its turn to download: place {_text(event, 'place')}",
     "boot.error": _no_script,
     "agent.register": _registered,
     "agent.hello": _hello,

@@ -98,4 +98,5 @@ def real_server(folder: Path, workflow: str = "") -> list[str]:
     """How the server under load is started: everything but DHCP and TFTP; what new machines are given to do."""
     argv = ["provisioner", "serve", "--data-dir", str(folder / "data"), "--log-format", "json"]
     argv += ["--listen-http", "127.0.0.1:0", "--listen-ui", "127.0.0.1:0", "--machines-default-workflow", workflow]
-    return [*argv, "--listen-dhcp", "off", "--listen-tftp", "off"]
+    # What boots here downloads nothing, and would only wait for those before it to be forgotten.
+    return [*argv, "--listen-dhcp", "off", "--listen-tftp", "off", "--boot-heavy-downloads", "0"]

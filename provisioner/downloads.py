@@ -1,0 +1,217 @@
+"""Who may download much now, and who waits for a turn: a boot storm is let through in order instead of all at once.
+
+Pure: `now` is an argument, in seconds of a clock that never goes back. Whoever downloads much has a slot. Slots are
+given in the order of arrival; whoever waits asks again and again, and loses its place when it does not. A slot ends
+when all that its holder wanted was sent, when its machine has come up (`free`), or when nothing happens with it.
+
+Machines are known here by a name, their MAC where one is known, else the address that they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec import Struct, field
+
+# Between a script and the first file, between two files, and before a transfer that was cut off goes on. iPXE tries
+# again after 5 seconds; a machine that was switched off must not block the others for long.
+IDLE_SECONDS = 60.0
+# Scripts ask again after at most LONGEST_PAUSE_SECONDS, and a machine may take its time to do so.
+FORGOTTEN_SECONDS = 45.0
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 3, 10
+_EXPIRE_SECONDS = 1.0
+# A rate is told over the last so many seconds.
+_RATE_SECONDS = 5.0
+
+
+class Transfer(Struct):
+    """A file on its way: how much of its `size` was sent, from which byte on."""
+
+    who: str
+    path: str
+    size: int
+    start: int
+    began_at: float
+    sent: int = 0
+    rate_from: float = 0.0
+    rate_sent: int = 0
+    rate: float = 0.0
+
+
+class _Slot(Struct):
+    since: float
+    heard_at: float
+    wanted: set[str] = field(default_factory=set)
+    transfers: int = 0
+
+
+class _Place(Struct):
+    since: float
+    heard_at: float
+
+
+class Running(Struct, frozen=True):
+    """One who downloads, or is about to (`path` empty then); times are seconds, `rate` bytes a second."""
+
+    who: str
+    path: str
+    size: int
+    sent: int
+    rate: float
+    seconds: float
+
+
+class Waiting(Struct, frozen=True):
+    """One who waits: its place in the queue from 1 on, and for how long already."""
+
+    who: str
+    place: int
+    seconds: float
+
+
+class Downloads:
+    """The slots and the queue; `limit` 0 is no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._slots: dict[str, _Slot] = {}
+        self._queue: dict[str, _Place] = {}
+        self._transfers: dict[int, Transfer] = {}
+        self._at: dict[str, str] = {}
+        self._next = 1
+        self._expired_at = 0.0
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def ask(self, who: str, wanted: Collection[str], now: float, address: str = "") -> int:
+        """0 when it may download these paths now, else its place in the queue; it is to ask again soon.
+
+        What is fetched from `address` afterwards is fetched by it.
+        """
+        self._expire_sometimes(now)
+        if address and address != who:
+            self._at[address] = who
+        slot = self._slots.get(who)
+        if slot is None and not self._turn(who, now):
+            return self._place(who)
+        if slot is None:
+            slot = self._slots[who] = _Slot(now, now)
+            self._queue.pop(who, None)
+        slot.heard_at = now
+        slot.wanted |= set(wanted)
+        return 0
+
+    def _turn(self, who: str, now: float) -> bool:
+        if not self.limit:
+            return True
+        place = self._queue.get(who)
+        if place is None:
+            self._queue[who] = _Place(now, now)
+        else:
+            place.heard_at = now
+        return self._place(who) <= self.limit - len(self._slots)
+
+    def _place(self, who: str) -> int:
+        return list(self._queue).index(who) + 1
+
+    def who_is_at(self, address: str) -> str:
+        """Who asked from this address last, ''."""
+        return self._at.get(address, "")
+
+    def is_waiting(self, who: str) -> bool:
+        """Whether it has a place in the queue."""
+        return who in self._queue
+
+    def knows(self, who: str) -> bool:
+        """Whether it has a slot, so that its transfers are of interest."""
+        return who in self._slots
+
+    def pause_seconds(self, place: int) -> int:
+        """After how long whoever has this place should ask again: soon when its turn is near."""
+        return SHORTEST_PAUSE_SECONDS if place <= max(self.limit, 1) else LONGEST_PAUSE_SECONDS
+
+    @property
+    def waiting_count(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    @property
+    def running_count(self) -> int:
+        """How many have a slot."""
+        return len(self._slots)
+
+    # --- transfers --------------------------------------------------------------------------------------------
+
+    def begin(self, who: str, path: str, size: int, now: float, start: int = 0) -> int:
+        """A transfer begins; returns its number. Whether it may is asked apart from this."""
+        number, self._next = self._next, self._next + 1
+        self._transfers[number] = Transfer(who, path, size, start, now, rate_from=now)
+        if who in self._slots:
+            self._slots[who].transfers += 1
+        return number
+
+    def progress(self, number: int, sent: int, now: float) -> None:
+        """So many bytes of a transfer were sent by now."""
+        transfer = self._transfers[number]
+        transfer.sent = sent
+        if now - transfer.rate_from >= _RATE_SECONDS:
+            transfer.rate = (sent - transfer.rate_sent) / (now - transfer.rate_from)
+            transfer.rate_from, transfer.rate_sent = now, sent
+
+    def end(self, number: int, now: float, *, whole: bool) -> None:
+        """A transfer has ended, `whole` when it reached the end of its file; the slot goes with the last file."""
+        transfer = self._transfers.pop(number)
+        slot = self._slots.get(transfer.who)
+        if slot is None:
+            return
+        slot.heard_at = now
+        slot.transfers = sum(each.who == transfer.who for each in self._transfers.values())
+        if whole:
+            slot.wanted.discard(transfer.path)
+        if not slot.wanted and not slot.transfers:
+            self.free(transfer.who)
+
+    def free(self, who: str) -> None:
+        """It needs its slot no more, nor a place: its system came up, or it gave up."""
+        self._slots.pop(who, None)
+        self._queue.pop(who, None)
+        for address in [address for address, name in self._at.items() if name == who]:
+            del self._at[address]
+
+    def _expire_sometimes(self, now: float) -> None:
+        """A storm asks ten thousand times a second, and looking at all of them takes a while."""
+        if now - self._expired_at >= _EXPIRE_SECONDS:
+            self._expired_at = now
+            self.expire(now)
+
+    def expire(self, now: float) -> None:
+        """Take slots with which nothing happens, and places that nobody asks for any more."""
+        for who, slot in list(self._slots.items()):
+            if not slot.transfers and now - slot.heard_at > IDLE_SECONDS:
+                self.free(who)
+        for who, place in list(self._queue.items()):
+            if now - place.heard_at > FORGOTTEN_SECONDS:
+                self.free(who)
+
+    # --- showing ----------------------------------------------------------------------------------------------
+
+    def running(self, now: float) -> list[Running]:
+        """Transfers under way by who began first, then those who have a slot and have not begun."""
+        shown = [
+            Running(each.who, each.path, each.size, each.start + each.sent, _rate(each, now), now - each.began_at)
+            for each in self._transfers.values()
+        ]
+        busy = {each.who for each in shown}
+        shown += [Running(who, "", 0, 0, 0.0, now - slot.since) for who, slot in self._slots.items() if who not in busy]
+        return shown
+
+    def waiting(self, now: float) -> list[Waiting]:
+        """The queue in order."""
+        return [Waiting(who, number, now - place.since) for number, (who, place) in enumerate(self._queue.items(), 1)]
+
+
+def _rate(transfer: Transfer, now: float) -> float:
+    if transfer.rate:
+        return transfer.rate
+    seconds = now - transfer.began_at
+    return transfer.sent / seconds if seconds > 0 else 0.0

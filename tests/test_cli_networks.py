@@ -1,4 +1,4 @@
-"""`provisioner subnets`, `reservations` and `leases`."""
+"""`provisioner reservations` and `leases`."""
 
 import json
 from collections.abc import AsyncIterator
@@ -21,18 +21,6 @@ async def cli(api: FakeApi, tmp_path: Path) -> AsyncIterator[CommandLine]:
         yield CommandLine(tmp_path, url)
 
 
-SUBNET = {
-    "name": "rack",
-    "cidr": "10.0.0.0/24",
-    "pool_start": "10.0.0.100",
-    "pool_end": "10.0.0.200",
-    "gateway": "10.0.0.1",
-    "dns_servers": ["10.0.0.1", "10.0.0.2"],
-    "lease_seconds": 3600,
-    "enabled": True,
-}
-
-
 def lease(address: str, mac: str) -> dict[str, str]:
     return {
         "address": address,
@@ -43,51 +31,6 @@ def lease(address: str, mac: str) -> dict[str, str]:
         "hostname": "",
         "via": "",
     }
-
-
-async def test_subnets_are_listed(api: FakeApi, cli: CommandLine) -> None:
-    api.objects["subnets"] = {"rack": SUBNET}
-    (line,) = (await cli("subnets", "list")).out.splitlines()[1:]
-    assert line.split("  ")[0] == "rack"
-    assert "10.0.0.100 - 10.0.0.200" in line
-    assert "10.0.0.1, 10.0.0.2" in line
-
-
-async def test_without_subnets_the_remark_says_what_that_means(cli: CommandLine) -> None:
-    assert "DHCP answers nobody" in (await cli("subnets", "list")).err
-
-
-async def test_only_what_was_said_of_a_subnet_is_sent(api: FakeApi, cli: CommandLine) -> None:
-    words = ["--pool", "10.0.0.100-10.0.0.200", "--dns", "10.0.0.1", "--dns", "10.0.0.2", "--option", "42=10.0.0.3"]
-    result = await cli("subnets", "add", "rack", "10.0.0.0/24", *words)
-    assert result.out == "DHCP answers on 10.0.0.0/24 as subnet rack\n"
-    assert api.asked("POST") == [
-        (
-            "/api/v1/subnets",
-            {
-                "name": "rack",
-                "cidr": "10.0.0.0/24",
-                "pool_start": "10.0.0.100",
-                "pool_end": "10.0.0.200",
-                "dns_servers": ["10.0.0.1", "10.0.0.2"],
-                "options": {"42": "10.0.0.3"},
-            },
-        )
-    ]
-
-
-@pytest.mark.parametrize("words", [["--pool", "10.0.0.100"], ["--pool", "-"], ["--option", "42"], ["--option", "=x"]])
-async def test_a_pool_or_option_written_wrong_shows_how(api: FakeApi, cli: CommandLine, words: list[str]) -> None:
-    result = await cli("subnets", "add", "rack", "10.0.0.0/24", f"{words[0]}={words[1]}")
-    assert result.code == 2
-    assert "write it as " in result.err
-    assert api.requests == []
-
-
-async def test_a_subnet_is_deleted_by_name(api: FakeApi, cli: CommandLine) -> None:
-    api.objects["subnets"] = {"rack": SUBNET}
-    assert (await cli("subnets", "delete", "rack")).code == 0
-    assert api.asked("DELETE") == [("/api/v1/subnets/rack", None)]
 
 
 async def test_leases_are_in_the_order_of_addresses_with_names_of_machines(api: FakeApi, cli: CommandLine) -> None:
@@ -116,10 +59,60 @@ async def test_reservations_are_kept_listed_and_removed(api: FakeApi, cli: Comma
     assert (await cli("reservations", "delete", "10.0.0.9")).code == 0
 
 
-async def test_subnets_and_reservations_are_deleted_after_a_question(api: FakeApi, cli: CommandLine) -> None:
-    api.objects["subnets"] = {"rack": {"name": "rack"}}
+async def test_reservations_are_deleted_and_leases_freed_after_a_question(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["leases"] = {"10.0.0.9": lease("10.0.0.9", "")}
     api.objects["reservations"] = {"10.0.0.9": {"address": "10.0.0.9"}}
-    for words in (("subnets", "delete", "rack"), ("reservations", "delete", "10.0.0.9")):
+    for words in (("leases", "release", "10.0.0.9"), ("reservations", "delete", "10.0.0.9")):
         assert (await cli(*words, stdin=Keyboard("n\n", person=True))).code == 1
         assert (await cli(*words, "--yes", stdin=Keyboard("n\n", person=True))).code == 0
     assert len(api.asked("DELETE")) == 2
+
+
+async def test_a_lease_is_freed(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["leases"] = {"10.0.0.20": lease("10.0.0.20", "52:54:00:00:00:09")}
+    result = await cli("leases", "release", "10.0.0.20", "--yes")
+    assert result.out == "10.0.0.20 is free; 52:54:00:00:00:09 had it\n"
+    assert api.asked("DELETE") == [("/api/v1/leases/10.0.0.20", None)]
+
+
+async def test_leases_of_one_state_are_listed(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["leases"] = {
+        "10.0.0.20": lease("10.0.0.20", "52:54:00:00:00:09"),
+        "10.0.0.21": lease("10.0.0.21", "") | {"state": "quarantined"},
+    }
+    found = json.loads((await cli("leases", "list", "--state", "quarantined", "--json")).out)
+    assert [each["address"] for each in found] == ["10.0.0.21"]
+
+
+async def test_a_reservation_is_made_from_a_lease_with_its_host_name(api: FakeApi, cli: CommandLine) -> None:
+    held = lease("10.0.0.20", "52:54:00:00:00:09") | {"hostname": "web-1"}
+    api.objects["leases"] = {"10.0.0.20": held}
+    result = await cli("reservations", "from-lease", "10.0.0.20", "--description", "the first")
+    assert result.out == "10.0.0.20 is kept for 52:54:00:00:00:09\n"
+    assert [body for _, body in api.asked("POST")] == [
+        {
+            "address": "10.0.0.20",
+            "mac": "52:54:00:00:00:09",
+            "hostname": "web-1",
+            "description": "the first",
+        }
+    ]
+
+
+async def test_nothing_is_kept_for_nobody(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["leases"] = {"10.0.0.20": lease("10.0.0.20", "") | {"state": "quarantined"}}
+    result = await cli("reservations", "from-lease", "10.0.0.20")
+    assert (result.code, "nobody has 10.0.0.20: it is quarantined" in result.err) == (1, True)
+
+
+async def test_a_reservation_is_shown_and_changed(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["reservations"] = {"10.0.0.9": {"address": "10.0.0.9", "hostname": "a"}}
+    words = ["--scoped", "no", "--hostname", "", "--option", "42=10.0.0.1", "--option", "43="]
+    result = await cli("reservations", "set", "10.0.0.9", *words)
+    assert result.out == "the reservation of 10.0.0.9 is changed: hostname, scoped, options\n"
+    assert "scoped: false" in (await cli("reservations", "show", "10.0.0.9")).out
+    assert json.loads((await cli("reservations", "show", "10.0.0.9", "--json")).out)["options"] == {
+        "42": "10.0.0.1",
+        "43": None,
+    }
+    assert (await cli("reservations", "set", "10.0.0.9")).code == 2

@@ -1,86 +1,19 @@
-"""`provisioner subnets`, `reservations` and `leases`: whom DHCP gives which address."""
+"""`provisioner reservations` and `leases`: whom DHCP gives which address."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from provisioner.cli.changing import confirmed, done
+from provisioner.cli.changing import MERGE_PATCH, confirmed, done
 from provisioner.cli.client import at
 from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine
+from provisioner.cli.output import as_yaml
+from provisioner.cli.subnets import option, switch
+from provisioner.model import LeaseState
 from provisioner.services.ui_words import ago
-
-
-def _list_subnets(session: Session) -> None:
-    subnets = list(session.client().pages(at("subnets")))
-    if session.output.as_json:
-        session.output.json(subnets)
-        return
-    session.output.table(
-        ("NAME", "NETWORK", "POOL", "GATEWAY", "DNS", "LEASE", "ENABLED"),
-        (
-            (
-                each["name"],
-                each["cidr"],
-                f"{each['pool_start']} - {each['pool_end']}" if each["pool_start"] else "reservations only",
-                each["gateway"],
-                each["dns_servers"],
-                f"{each['lease_seconds']} s",
-                each["enabled"],
-            )
-            for each in subnets
-        ),
-        "no subnets: DHCP answers nobody; add one with `provisioner subnets add`",
-    )
-
-
-def _add_subnet(session: Session) -> None:
-    options = session.options
-    start, end = _pool(options.pool)
-    subnet = {
-        "name": options.name,
-        "cidr": options.cidr,
-        "pool_start": start,
-        "pool_end": end,
-        "gateway": options.gateway,
-        "dns_servers": options.dns,
-        "domain": options.domain,
-        "next_server": options.next_server,
-        "lease_seconds": options.lease_seconds,
-        "options": dict(_pair(each) for each in options.option),
-        "description": options.description,
-    }
-    made = session.client().send("POST", at("subnets"), {name: value for name, value in subnet.items() if value}).json()
-    done(session, made, f"DHCP answers on {made['cidr']} as subnet {made['name']}")
-
-
-def _pool(text: str) -> tuple[str, str]:
-    if not text:
-        return "", ""
-    start, dash, end = (part.strip() for part in text.partition("-"))
-    if not (start and dash and end):
-        raise Failure(
-            f"{text!r} is no pool", "write it as 10.0.0.100-10.0.0.200", Exit.USAGE, code="usage", object="--pool"
-        )
-    return start, end
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise Failure(f"{text!r} is no DHCP option", "write it as 42=10.0.0.1", Exit.USAGE, code="usage")
-    return name, value
-
-
-def _delete_subnet(session: Session) -> Exit | None:
-    name = session.options.name
-    if not confirmed(session, f"delete subnet {name}?"):
-        return Exit.FAILED
-    gone = session.client().send("DELETE", at("subnets", name)).json()
-    done(session, gone, f"subnet {name} is removed; leases in it stay until they end")
-    return None
 
 
 def _list_leases(session: Session) -> None:
@@ -89,6 +22,8 @@ def _list_leases(session: Session) -> None:
     if options.machine:
         macs = find_machine(client, options.machine)["macs"]
         leases = [each for each in leases if each["mac"] in macs]
+    if options.state:
+        leases = [each for each in leases if each["state"] == options.state]
     if session.output.as_json:
         session.output.json(leases)
         return
@@ -118,6 +53,15 @@ def _by_address(lease: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(part) for part in lease["address"].split(".") if part.isdigit())
 
 
+def _free_lease(session: Session) -> Exit | None:
+    address = session.options.address
+    if not confirmed(session, f"free {address}? Its client is not told, and goes on to use it"):
+        return Exit.FAILED
+    gone = session.client().send("DELETE", at("leases", address)).json()
+    done(session, gone, f"{address} is free; {gone['mac'] or 'nobody'} had it")
+    return None
+
+
 def _list_reservations(session: Session) -> None:
     reservations = list(session.client().pages(at("reservations")))
     if session.output.as_json:
@@ -133,18 +77,53 @@ def _list_reservations(session: Session) -> None:
     )
 
 
+def _show_reservation(session: Session) -> None:
+    reservation = session.client().get(at("reservations", session.options.address))
+    if session.output.as_json:
+        session.output.json(reservation)
+    else:
+        session.output.text(as_yaml(reservation))
+
+
 def _add_reservation(session: Session) -> None:
-    options = session.options
-    reservation = {
-        "address": options.address,
-        "mac": options.mac,
-        "hostname": options.hostname,
-        "boot_file": options.boot_file,
-        "description": options.description,
-    }
-    body = {name: value for name, value in reservation.items() if value}
+    _reserve(session, session.options.address, session.options.mac, _said(session))
+
+
+def _reserve_lease(session: Session) -> None:
+    """Keep the address for who has it now."""
+    address = session.options.address
+    lease = session.client().get(at("leases", address))
+    if not lease["mac"]:
+        raise Failure(f"nobody has {address}: it is {lease['state']}", code="no-holder", object=address)
+    named = {"hostname": lease["hostname"]} if lease["hostname"] else {}
+    _reserve(session, address, lease["mac"], named | _said(session))
+
+
+def _reserve(session: Session, address: str, mac: str, said: dict[str, Any]) -> None:
+    body = {"address": address, "mac": mac} | {name: value for name, value in said.items() if value != ""}
     made = session.client().send("POST", at("reservations"), body).json()
     done(session, made, f"{made['address']} is kept for {made['mac']}")
+
+
+def _set_reservation(session: Session) -> None:
+    address, said = session.options.address, _said(session)
+    if not said:
+        raise Failure("nothing is said that shall change", "see `provisioner reservations set --help`", Exit.USAGE)
+    client = session.client()
+    changed = client.send("PATCH", at("reservations", address), said, content_type=MERGE_PATCH).json()
+    done(session, changed, f"the reservation of {address} is changed: {', '.join(said)}")
+
+
+def _said(session: Session) -> dict[str, Any]:
+    """The fields that the command line names; empty text clears one."""
+    options = vars(session.options)
+    names = ("hostname", "next_server", "boot_file", "description")
+    said = {name: options[name] for name in names if options[name] is not None}
+    if options["scoped"] is not None:
+        said["scoped"] = options["scoped"] == "yes"
+    if options["option"]:
+        said["options"] = dict(option(each) for each in options["option"])
+    return said
 
 
 def _delete_reservation(session: Session) -> Exit | None:
@@ -157,56 +136,31 @@ def _delete_reservation(session: Session) -> Exit | None:
 
 
 _YES = argument("--yes", action="store_true", help="without asking")
-
-SUBNETS = (
-    Command("list", "the networks that DHCP answers on", _list_subnets),
-    Command(
-        "add",
-        "let DHCP answer on a network",
-        _add_subnet,
-        (
-            argument("name", metavar="NAME"),
-            argument("cidr", metavar="CIDR", help="such as 10.0.0.0/24"),
-            argument("--pool", default="", metavar="FIRST-LAST", help="handed out to anybody; none: reservations only"),
-            argument("--gateway", default="", metavar="ADDRESS"),
-            argument("--dns", action="append", default=[], metavar="ADDRESS", help="may be repeated"),
-            argument("--domain", default="", metavar="NAME"),
-            argument("--next-server", default="", metavar="ADDRESS", help="boot from another server"),
-            argument("--lease-seconds", type=int, default=0, metavar="N", help="default: the server's"),
-            argument("--option", action="append", default=[], metavar="CODE=VALUE", help="a further DHCP option"),
-            argument("--description", default="", metavar="TEXT"),
-        ),
-    ),
-    Command(
-        "delete",
-        "let DHCP answer there no more",
-        _delete_subnet,
-        (argument("name", metavar="NAME", complete="subnets"), _YES),
-    ),
+_RESERVED = argument("address", metavar="ADDRESS", complete="reservations")
+_LEASED = argument("address", metavar="ADDRESS", complete="leases")
+_FIELDS = (
+    argument("--hostname", metavar="NAME"),
+    argument("--next-server", metavar="ADDRESS", help="boot from another server"),
+    argument("--boot-file", metavar="FILE", help="default: by firmware; -: never netboot this host"),
+    switch("--scoped", "no: what is said here holds wherever the MAC appears"),
+    argument("--option", action="append", metavar="CODE=VALUE", help="a further DHCP option; without value: none"),
+    argument("--description", metavar="TEXT"),
 )
 
 RESERVATIONS = (
     Command("list", "addresses kept for one MAC each", _list_reservations),
+    Command("show", "one of them, with everything that is set", _show_reservation, (_RESERVED,)),
     Command(
         "add",
         "keep an address for a MAC",
         _add_reservation,
-        (
-            argument("address", metavar="ADDRESS"),
-            argument("mac", metavar="MAC"),
-            argument("--hostname", default="", metavar="NAME"),
-            argument(
-                "--boot-file", default="", metavar="FILE", help="default: by firmware; -: never netboot this host"
-            ),
-            argument("--description", default="", metavar="TEXT"),
-        ),
+        (argument("address", metavar="ADDRESS"), argument("mac", metavar="MAC"), *_FIELDS),
     ),
+    Command("from-lease", "keep an address for who has it now", _reserve_lease, (_LEASED, *_FIELDS)),
     Command(
-        "delete",
-        "keep it no more",
-        _delete_reservation,
-        (argument("address", metavar="ADDRESS", complete="reservations"), _YES),
+        "set", "change what is said, and leave the rest; '' clears a field", _set_reservation, (_RESERVED, *_FIELDS)
     ),
+    Command("delete", "keep it no more", _delete_reservation, (_RESERVED, _YES)),
 )
 
 LEASES = (
@@ -214,6 +168,10 @@ LEASES = (
         "list",
         "addresses that were given out",
         _list_leases,
-        (argument("--machine", metavar="MACHINE", help="only those of this machine"),),
+        (
+            argument("--machine", metavar="MACHINE", complete="machines", help="only those of this machine"),
+            argument("--state", choices=tuple(LeaseState), help="only those in this state"),
+        ),
     ),
+    Command("release", "free an address at once, also one in quarantine", _free_lease, (_LEASED, _YES)),
 )

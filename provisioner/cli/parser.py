@@ -53,7 +53,7 @@ GROUPS: dict[str, Group] = {
     "bootenvs": Group("see boot environments: what machines boot", "objects:BOOTENVS"),
     "templates": Group("see templates", "objects:TEMPLATES"),
     "content": Group("check and convert content packs, without a server", "content:COMMANDS"),
-    "subnets": Group("the networks that DHCP answers on", "networks:SUBNETS"),
+    "subnets": Group("the networks that DHCP answers on", "subnets:COMMANDS"),
     "reservations": Group("addresses kept for one MAC each", "networks:RESERVATIONS"),
     "leases": Group("addresses that were given out", "networks:LEASES"),
     "secrets": Group("look after the key of secure values, beside the server", "secrets:COMMANDS"),

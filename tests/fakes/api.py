@@ -164,6 +164,7 @@ class FakeApi:
                 web.post(base + "/{kind}", self._add_object),
                 web.get(base + "/{kind}/{name:.+}", self._get_object),
                 web.put(base + "/{kind}/{name:.+}", self._put_object),
+                web.patch(base + "/{kind}/{name:.+}", self._patch_object),
                 web.delete(base + "/{kind}/{name:.+}", self._delete_object),
             ]
         )
@@ -347,6 +348,11 @@ class FakeApi:
             raise Problem(422, "content-invalid", "unknown task 'unknown'; there is: hello")
         self.objects.setdefault(request.match_info["kind"], {})[request.match_info["name"]] = body
         return web.json_response(body)
+
+    async def _patch_object(self, request: web.Request) -> web.Response:
+        changed = self._object(request) | await request.json()
+        self.objects[request.match_info["kind"]][request.match_info["name"]] = changed
+        return web.json_response(changed)
 
     async def _delete_object(self, request: web.Request) -> web.Response:
         return web.json_response(self._object(request))

@@ -191,15 +191,17 @@ def _confirm(case: Case) -> Decision6:
 
 def _give_up(case: Case) -> Decision6:
     """RELEASE and DECLINE: what the client has of these addresses ends."""
+    declines = case.message.kind is MessageType6.DECLINE
     changes: list[Lease] = []
     answers: list[Option] = [(STATUS_CODE, encode_status(Status.SUCCESS))]
     for ia in case.associations:
         leases = [case.running(each.address, ia) for each in ia.addresses[:MOST_ADDRESSES]]
         found = [lease for lease in leases if lease is not None]
-        changes += found
+        # EDK2 asks under two IAIDs at once, gets one address, and releases one of the two while it uses the other.
+        changes += [each for each in found if declines or each.client_id == case.client_id(ia)]
         if not found:
             answers.append(case.association(ia, status=Status.NO_BINDING, why="it has no such address here"))
-    if case.message.kind is MessageType6.DECLINE:
+    if declines:
         until = case.now + QUARANTINE
         ended = tuple(replace(each, state=LeaseState.QUARANTINED, expires_at=until) for each in changes)
     else:
@@ -208,7 +210,7 @@ def _give_up(case: Case) -> Decision6:
         client=case.client,
         reply=MessageType6.REPLY,
         network=case.networks[0],
-        reason="" if changes else "it has no such address here",
+        reason="" if changes else "it has no such address here under this IAID",
         associations=tuple(answers),
         changes=ended,
     )

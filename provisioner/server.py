@@ -7,7 +7,7 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -24,15 +24,19 @@ from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
+from provisioner.recording import NO_RECORDER
 from provisioner.services import dhcp, dhcp6, tftp
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
 from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
+from provisioner.services.router_advertisements import RouterAdvertisements
 from provisioner.services.script_port import ScriptSite
 from provisioner.sockets import RawSockets, beside, bind, icmp6, inherited, notify, raw, tcp, tcp6, udp6
 from provisioner.store.database import Database
+from provisioner.wire.dhcp import SERVER_PORT
+from provisioner.wire.dhcp6 import SERVER_PORT as SERVER_PORT6
 
 log = structlog.get_logger(__name__)
 
@@ -157,18 +161,36 @@ class Server:
                 )
             service = dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces, frames=frames)
             services.append(service.run())
-        if "proxy" in self.sockets:
-            interfaces = self.config["dhcp.interfaces"]
-            services.append(ProxyDhcpService(self.sockets["proxy"], parts.addresses.proxy, interfaces=interfaces).run())
             if self._raw is not None:
                 identifier = int.from_bytes(os.urandom(2))
                 services.append(Prober(parts.addresses.conflicts, self._raw, service.resume, identifier).run())
-        if "tftp" in self.sockets:
-            services.append(tftp.TftpService(self.sockets["tftp"], self._tree(), parts.boot).run())
+        if "proxy" in self.sockets:
+            interfaces = self.config["dhcp.interfaces"]
+            services.append(ProxyDhcpService(self.sockets["proxy"], parts.addresses.proxy, interfaces=interfaces).run())
+        services += self._services_on_ipv6()
+        for name, http in (("tftp", "http"), ("tftp6", "http6")):
+            if name in self.sockets:
+                services.append(tftp.TftpService(self.sockets[name], self._tree(http), parts.boot).run())
         return services
 
-    def _tree(self) -> Tree:
-        return Tree(self.parts.boot, self.config.files_dir, self._agent, self.port("http"))
+    def _services_on_ipv6(self) -> list[Coroutine[Any, Any, None]]:
+        if "dhcp6" not in self.sockets:
+            return []
+        parts, interfaces = self.parts, self.config["dhcp.interfaces"]
+        serving = dhcp6.Dhcp6Service(
+            self.sockets["dhcp6"], parts.addresses6, interfaces=interfaces, recorder=parts.recorder or NO_RECORDER
+        )
+        if self._advertising is None:
+            log.warning("dhcp6.no-raw-socket", effect="no router advertisements", cure="CAP_NET_RAW")
+            return [serving.run()]
+        advertising = RouterAdvertisements(
+            self._advertising, lambda: parts.ledger.read_all(Subnet), interfaces=interfaces
+        )
+        parts.ledger.observe(Subnet, lambda old, new: advertising.look())
+        return [serving.run(), advertising.run()]
+
+    def _tree(self, http: str = "http") -> Tree:
+        return Tree(self.parts.boot, self.config.files_dir, self._agent, self.port(http) or self.port("http"))
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
@@ -188,9 +210,11 @@ class Server:
     async def _start_web(self, name: str, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True)
         await runner.setup()
-        sock = self.sockets[name]
-        site = ScriptSite(runner, sock, self._give_script) if name == "http" else web.SockSite(runner, sock)
-        await site.start()
+        for each in (name, f"{name}6"):
+            if each in self.sockets:
+                sock = self.sockets[each]
+                site = ScriptSite(runner, sock, self._give_script) if name == "http" else web.SockSite(runner, sock)
+                await site.start()
         return runner
 
     def _give_script(self, mac: str, reached: Reached, client: str) -> bytes:
@@ -247,7 +271,13 @@ def build(
             int(sockets[name].getsockname()[1]) if name in sockets else 0 for name in ("http", "http6")
         )
         parts = put_together(
-            config, database, packs, drivers or PowerDrivers(installed_drivers()), clock, http_port=http_port, http6_port=http6_port
+            config,
+            database,
+            packs,
+            drivers or PowerDrivers(installed_drivers()),
+            clock,
+            http_port=http_port,
+            http6_port=http6_port,
         )
         undo.pop_all()
     return Server(config, sockets, parts, version, raw_sockets, advertising)

@@ -17,14 +17,20 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
+import structlog
+
 from provisioner.config import Listener
 from provisioner.errors import SettingError
 
+log = structlog.get_logger(__name__)
+
+_EVERY_IPV4 = "0.0.0.0"
 _FIRST_INHERITED = 3
 
 # <linux/icmp.h>: a filter is the set of the types that are not wanted.
 _SOL_RAW, _ICMP_FILTER, _ONLY_ECHO_REPLIES = 255, 1, (0xFFFFFFFF & ~1).to_bytes(4, sys.byteorder)
 _ETH_P_ARP = 0x0806
+_ICMP6_FILTER, _ROUTER_SOLICITATION = 1, 133
 # They are read while a question is open; what comes otherwise is thrown away, and need not be much.
 _RAW_BUFFER_BYTES = 1 << 16
 
@@ -58,6 +64,49 @@ def tcp(address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def tcp6(address: str, port: int) -> socket.socket:
+    """A listening TCP socket for IPv6 alone: IPv4 has one of its own."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def udp6(address: str, port: int) -> socket.socket:
+    """A UDP socket for IPv6 alone that tells at which address of ours a datagram came."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def beside(name: str, twin: Listener, port: int, opener: Callable[[str, int], socket.socket]) -> socket.socket | None:
+    """The socket of a service on IPv6 beside its twin that listens on every IPv4 address, at this port.
+
+    None where nobody asked for it: the host has no IPv6, or something else serves there; the latter is said.
+    """
+    if twin.off or twin.host != _EVERY_IPV4:
+        return None
+    try:
+        return opener("::", port)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            log.warning("listen.not-on-ipv6", service=name, port=port, error=error.strerror, setting=f"listen.{name}")
+        return None
 
 
 @dataclass(frozen=True)
@@ -96,10 +145,36 @@ def raw() -> RawSockets | None:
         return RawSockets(frames, arp, echo)
 
 
+def icmp6() -> socket.socket | None:
+    """A raw socket for router advertisements and solicitations, or None when we may not have it, or have no IPv6."""
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
+    except OSError:
+        return None
+    try:
+        wanted = bytearray(b"\xff" * 32)
+        wanted[_ROUTER_SOLICITATION // 8] &= ~(1 << _ROUTER_SOLICITATION % 8)
+        # Words of 32 bits in the host's order (struct icmp6_filter).
+        words = b"".join(
+            int.from_bytes(wanted[at : at + 4], "little").to_bytes(4, sys.byteorder) for at in range(0, 32, 4)
+        )
+        sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, words)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        # RFC 4861 section 6.1: hosts drop what may have come over a router.
+        for option in (socket.IPV6_MULTICAST_HOPS, socket.IPV6_UNICAST_HOPS):
+            sock.setsockopt(socket.IPPROTO_IPV6, option, 255)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def bind(name: str, listener: Listener, opener: Callable[[str, int], socket.socket]) -> socket.socket:
     """The socket of a service; raises SettingError saying what to do when it cannot be had."""
     where = f"{listener.host}:{listener.port}"
-    kind = "udp" if name in ("dhcp", "tftp") else "tcp"
+    kind = "udp" if name in ("dhcp", "proxy", "tftp", "dhcp6", "tftp6") else "tcp"
     try:
         return opener(listener.host, listener.port)
     except OSError as error:

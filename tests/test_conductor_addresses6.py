@@ -339,6 +339,16 @@ async def test_a_release_of_what_one_has_not_is_told_so(server):
     assert server.ledger.get(Lease, address).state is LeaseState.ACKED
 
 
+async def test_firmware_that_asks_twice_at_once_and_releases_one_keeps_its_address(server):
+    address = await server.lease(1, *firmware())
+    [offer] = await server.hear(solicit(1, ia(2)))
+    assert addresses(offer) == [address]
+    await server.hear(to_server(MessageType6.REQUEST, 1, ia(2, address)))
+    [reply] = await server.hear(to_server(MessageType6.RELEASE, 1, ia(1, address)))
+    assert reply.message.option(13)[:2] == b"\0\0"
+    assert server.ledger.get(Lease, address).state is LeaseState.ACKED
+
+
 async def test_a_declined_address_is_quarantined_for_ten_minutes(server):
     address = await server.lease(1)
     await server.hear(to_server(MessageType6.DECLINE, 1, ia(1, address)))

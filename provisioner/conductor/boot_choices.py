@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
-from provisioner.firmware import BootClient, ClientKind
+from provisioner.firmware import BootClient, ClientKind, Platform
 from provisioner.loaders import LOADERS, NO_LOADER, file_of, order
 from provisioner.model import Bootenv, Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot, choose_boot
@@ -38,24 +38,36 @@ FAILURES_BEFORE_NEXT = 2
 # Who has not been heard of for so long begins anew; of more machines at once the longest silent are forgotten.
 MOST_REMEMBERED = 65_536
 NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
+NOT_SECURE_BY_PROXY = "Secure Boot is on, and what is signed for it hears only the server that gives the addresses"
 # Kinds of clients told apart, and what each is told: a site has a few dozen, a fuzzer any number.
 MOST_WAYS = 1024
+_BY_HTTP = " by HTTP"
 # Files come and go seldom, and looking for one costs more than all the rest.
 _LOOK_AGAIN = timedelta(seconds=5)
 
 
 class Web(Struct, frozen=True):
-    """Where our HTTP service listens; port 0 is nowhere, and `host` '' or a wildcard is every address of ours."""
+    """Where our HTTP service listens; port 0 is nowhere, and `host` '' or a wildcard is every address of ours.
+
+    `host6` and `port6` are the same for IPv6, where that has a listener of its own.
+    """
 
     host: str = ""
     port: int = 0
+    host6: str = ""
+    port6: int = 0
 
     def url(self, server: str) -> str:
         """Our URL for a client that reaches us at address `server`, '' without HTTP."""
-        if not self.port:
+        host, port = self.host, self.port
+        if ":" in server and self.port6:
+            host, port = self.host6, self.port6
+        elif ":" in server and host == "0.0.0.0":
             return ""
-        host = server if self.host in ("", "0.0.0.0", "::") else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        if not port:
+            return ""
+        host = server if host in ("", "0.0.0.0", "::") else host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Settings(Struct, frozen=True):
@@ -76,10 +88,11 @@ class _Way:
     depends on, with the boot environment, so that its id stays its own.
     """
 
-    __slots__ = ("behaviour", "boots", "looked", "names")
+    __slots__ = ("behaviour", "boots", "looked", "names", "only_ipxe")
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, only_ipxe: bool) -> None:
         self.behaviour = behaviour
+        self.only_ipxe = only_ipxe
         self.names: tuple[str, ...] = ()
         self.looked = -1
         self.boots: dict[tuple[Any, ...], tuple[Bootenv | None, Boot]] = {}
@@ -96,7 +109,7 @@ class _Ways:
         self._uuid = (longest + 1) // 2 + 1 if longest else 0
         self._ways: dict[tuple[Any, ...], _Way] = {}
 
-    def of(self, client: BootClient) -> _Way:
+    def of(self, client: BootClient, proxy: bool) -> _Way:
         """The way for clients like this one."""
         kind = client.kind
         alike = (
@@ -106,12 +119,13 @@ class _Ways:
             client.vendor_class,
             client.mac[: self._oui],
             client.uuid[: self._uuid],
+            proxy,
         )
         way = self._ways.get(alike)
         if way is None:
             if len(self._ways) >= MOST_WAYS:
                 self._ways.clear()
-            way = self._ways[alike] = _Way(behaviour(client, self._quirks))
+            way = self._ways[alike] = _Way(behaviour(client, self._quirks), _only_ipxe(client, proxy))
         return way
 
 
@@ -172,7 +186,7 @@ class BootChoices:
         if client.kind is ClientKind.OTHER:
             return NO_BOOT
         settings = self._settings_of(machine)
-        way = settings.ways.of(client)
+        way = settings.ways.of(client, proxy)
         loader = ""
         if client.kind is ClientKind.IPXE:
             self.loaded(client.mac)
@@ -180,8 +194,8 @@ class BootChoices:
             loader, override = override, ""
         elif override != NEVER:
             loader = self._whose_turn(client, machine, settings, way)
-            if not loader and settings.secure and client.kind is ClientKind.HTTP and not override:
-                return Boot(reason=NOT_SECURE_BY_HTTP)
+            if not loader and settings.secure and way.only_ipxe and not override:
+                return Boot(reason=NOT_SECURE_BY_PROXY if proxy else NOT_SECURE_BY_HTTP)
         return self._boot(client, self._bootenv_of(machine), way, (loader, override, server, proxy))
 
     def _boot(self, client: BootClient, bootenv: Bootenv | None, way: _Way, told: tuple[str, str, str, bool]) -> Boot:
@@ -206,10 +220,11 @@ class BootChoices:
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
-        attempt = self._attempts.get(mac)
-        if attempt is not None:
-            attempt.given = False
-            attempt.failures = 0
+        for key in (mac, mac + _BY_HTTP):
+            attempt = self._attempts.get(key)
+            if attempt is not None:
+                attempt.given = False
+                attempt.failures = 0
 
     # --- settings ---------------------------------------------------------------------------------------------
 
@@ -249,18 +264,20 @@ class BootChoices:
     def _whose_turn(self, client: BootClient, machine: Machine | None, settings: _Settings, way: _Way) -> str:
         self._look_again()
         if way.looked != self._looks:
-            way.names = self._names_for(client, settings, way.behaviour)
+            way.names = self._names_for(client, settings, way)
             way.looked = self._looks
         names = way.names
         if names == (NO_LOADER,):
             return NO_LOADER
         if not names:
             return ""
-        attempt = self._attempts.get(client.mac)
+        # Firmware that tries both in turn has other loaders for each.
+        key = client.mac + _BY_HTTP if client.kind is ClientKind.HTTP else client.mac
+        attempt = self._attempts.get(key)
         if attempt is None:
-            attempt = self._remember(client.mac)
+            attempt = self._remember(key)
         else:
-            self._attempts.move_to_end(client.mac)
+            self._attempts.move_to_end(key)
         if attempt.names != names:
             attempt.begin(names)
         if not client.begins:
@@ -270,16 +287,12 @@ class BootChoices:
         attempt.xid = client.xid
         return attempt.turn
 
-    def _names_for(self, client: BootClient, settings: _Settings, manner: Behaviour) -> tuple[str, ...]:
+    def _names_for(self, client: BootClient, settings: _Settings, way: _Way) -> tuple[str, ...]:
+        first = way.behaviour.loader
         names = settings.loaders or (
             (NO_LOADER,)
-            if manner.loader == NO_LOADER
-            else order(
-                client.platform,
-                secure=settings.secure,
-                http=client.kind is ClientKind.HTTP,
-                first=manner.loader,
-            )
+            if first == NO_LOADER
+            else order(client.platform, secure=settings.secure, only_ipxe=way.only_ipxe, first=first)
         )
         return names if names == (NO_LOADER,) else self._usable(names, client)
 
@@ -301,10 +314,10 @@ class BootChoices:
             found = self._looked[file] = self._is_there(file)
         return found
 
-    def _remember(self, mac: str) -> _Attempt:
+    def _remember(self, key: str) -> _Attempt:
         if len(self._attempts) >= self._most:
             self._attempts.popitem(last=False)
-        attempt = self._attempts[mac] = _Attempt()
+        attempt = self._attempts[key] = _Attempt()
         return attempt
 
     def _began_anew(
@@ -337,6 +350,11 @@ class BootChoices:
 def _settled(saved: Future[None]) -> None:
     if not saved.cancelled() and (error := saved.exception()) is not None:
         log.error("boot.loader-not-told", error=str(error))
+
+
+def _only_ipxe(client: BootClient, proxy: bool) -> bool:
+    """Whether GRUB would be lost there."""
+    return client.kind is ClientKind.HTTP or (proxy and client.platform is not Platform.BIOS)
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -34,8 +34,7 @@ DRAIN_LIMIT = 64
 LARGEST_DATAGRAM = 65535
 RECEIVE_BUFFER_BYTES = 4 << 20
 
-# Not in Python's socket module everywhere; numbers of <linux/in6.h>.
-_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+# Not in Python's socket module; number of <asm-generic/socket.h>.
 _SO_RCVBUFFORCE = 33
 # struct in6_pktinfo: the address that the datagram was sent to (or is sent from), the interface.
 _PKTINFO = Layout("@16sI")
@@ -58,7 +57,7 @@ def open_socket(address: str = "::", port: int = SERVER_PORT) -> socket.socket:
     try:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         sock.bind((address, port))
     except OSError:
         sock.close()
@@ -163,7 +162,7 @@ class Dhcp6Service:
 
     def _arrival(self, ancillary: Sequence[tuple[int, int, bytes]], source: Source) -> Arrival6:
         for level, kind, value in ancillary:
-            if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 packed, index = _PKTINFO.unpack(value[: _PKTINFO.size])
                 interface = self._interfaces.get(index) or Interface6(f"#{index}", index)
                 if self._allowed and interface.name not in self._allowed:
@@ -215,7 +214,7 @@ class Dhcp6Service:
         ours = IPv6Address(arrival.address).packed if arrival.address else _ANY
         information = _PKTINFO.pack(ours, arrival.index)
         try:
-            self._sock.sendmsg([reply.data], [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, information)], 0, to)
+            self._sock.sendmsg([reply.data], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, information)], 0, to)
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=arrival.source, interface=arrival.interface)
             return
@@ -235,7 +234,7 @@ class Dhcp6Service:
 def prepare(sock: socket.socket) -> None:
     """Set what a DHCPv6 socket needs, also on one that was handed over by systemd."""
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     # What we send to a group stays on the link anyhow; what we say ourselves we need not hear.
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
     # Beyond net.core.rmem_max only root may go; the plain option is cut to it silently.

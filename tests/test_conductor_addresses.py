@@ -50,12 +50,12 @@ class WatchedDatabase(Database):
         self.batches = []
         self.broken = False
 
-    def submit(self, batch):
+    def submit(self, batch, *, lazy=False):
         self.batches.append(batch)
         if self.broken:
             batch.settled(StoreError("disk full"))
         else:
-            super().submit(batch)
+            super().submit(batch, lazy=lazy)
 
 
 class ListeningBus(Bus):
@@ -65,9 +65,8 @@ class ListeningBus(Bus):
         super().__init__()
         self.events = []
 
-    def publish(self, event):
-        self.events.append(event)
-        super().publish(event)
+    def publish_all(self, events):
+        self.events.extend(events)
 
 
 class Server:
@@ -93,7 +92,7 @@ class Server:
         """The replies to messages of one drain, decoded, when they may be sent."""
         answers = self.addresses.answer([(message, arrival) for message in messages])
         await answers.saved
-        return [decode(reply.data) for reply in answers.replies]
+        return [decode(reply.data) for reply in (*answers.at_once, *answers.replies)]
 
     async def lease(self, client, **fields):
         [offer] = await self.hear(discover(client, **fields))
@@ -155,7 +154,7 @@ async def test_the_next_drain_builds_on_one_that_is_not_saved_yet(server):
     second = server.addresses.answer([(discover(2), HERE)])
     await first.saved
     await second.saved
-    assert {decode(answers.replies[0].data).yiaddr for answers in (first, second)} == {"10.77.0.10", "10.77.0.11"}
+    assert {decode(answers.at_once[0].data).yiaddr for answers in (first, second)} == {"10.77.0.10", "10.77.0.11"}
 
 
 async def test_a_lease_is_on_disk_before_it_may_be_acknowledged(server):
@@ -175,7 +174,7 @@ async def test_one_message_that_fails_does_not_cost_the_others_their_answer(serv
     broken = replace(discover(2), mac="no mac at all")
     answers = server.addresses.answer([(discover(1), HERE), (broken, HERE), (discover(3), HERE)])
     await answers.saved
-    assert [decode(reply.data).yiaddr for reply in answers.replies] == ["10.77.0.10", "10.77.0.11"]
+    assert [decode(reply.data).yiaddr for reply in answers.at_once] == ["10.77.0.10", "10.77.0.11"]
     assert answers.ignored == ["our own fault"]
 
 

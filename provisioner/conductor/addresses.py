@@ -1,7 +1,11 @@
 """Answers DHCP: decides by the rules of `provisioner.leases`, saves what was decided, and says what to send then.
 
 A whole drain of the socket is answered in one transaction. Each decision sees those before it, because the lease book
-is told at once; nothing is sent before the transaction is on disk, so no crash can make us give an address twice.
+is told at once. An ACK is sent when the transaction is on disk, so no crash can make us give an address twice; an
+offer is a promise for a minute, kept in memory only, and is sent at once.
+
+The timeline gets one event for each exchange: of the reply's kind, with what was asked (`request`); or of the request's
+kind, with why it was ignored. What no subnet covers is not ours to log: `unheard` counts it, with an example.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.dhcp_case import runs
+from provisioner.diagnosis import Unheard
 from provisioner.firmware import boot_client
 from provisioner.leases import Decision, decide
 from provisioner.links import Arrival
@@ -35,7 +40,13 @@ log = structlog.get_logger(__name__)
 
 _EVENT_KINDS = {kind: f"dhcp.{kind.name.lower()}" for kind in MessageType}
 
+_REQUESTS = {kind: kind.name for kind in MessageType}
+
 FAILED = "our own fault"
+# The offer comes when its address has been asked for.
+WAITS = Decision()
+# Reasons, interfaces and relays told apart in `unheard`: a site has a handful, a scanner any number.
+MOST_UNHEARD = 256
 
 
 class Reply(Struct, frozen=True):
@@ -47,11 +58,12 @@ class Reply(Struct, frozen=True):
 
 
 class Answers(Struct, frozen=True):
-    """What to send once `saved` is done, and why the others get nothing. When `saved` fails, nothing is sent."""
+    """What to send once `saved` is done (nothing when it fails), why others get nothing, and what to send at once."""
 
     replies: list[Reply]
     ignored: list[str]
     saved: Future[None]
+    at_once: Sequence[Reply] = ()
 
 
 class Addresses:
@@ -68,6 +80,7 @@ class Addresses:
         self.conflicts = Conflicts(ledger, self._book)
         self._replies = DhcpReplies()
         self._generation = 0
+        self._unheard: dict[tuple[str, str, str], Unheard] = {}
 
     def follow(self) -> None:
         """Take in the loaded ledger; call it once, before the first answer."""
@@ -81,48 +94,69 @@ class Addresses:
         if self._steps is not None:
             self._steps.follow()
         tx = self._ledger.transaction(by="dhcp")
+        at_once: list[Reply] = []
         replies: list[Reply] = []
         ignored: list[str] = []
         for message, arrival in messages:
             try:
-                reply, reason = self._answer(tx, message, arrival)
+                reply, decision = self._answer(tx, message, arrival)
             except WireError as error:
-                reply, reason = None, error.reason
+                ignored.append(error.reason)
                 log.warning("dhcp.reply-impossible", mac=message.mac, error=error.message)
+                continue
             except Exception:
                 # One message must not cost the others of its drain their answer.
-                reply, reason = None, FAILED
+                ignored.append(FAILED)
                 log.exception("dhcp.failed", mac=message.mac, xid=message.xid)
-            if reply is not None:
+                continue
+            if reply is None:
+                if decision.reason:
+                    ignored.append(decision.reason)
+            elif decision.reply is MessageType.OFFER and not decision.changes:
+                at_once.append(reply)
+            else:
                 replies.append(reply)
-            elif reason:
-                ignored.append(reason)
-        return Answers(replies, ignored, tx.commit())
+        return Answers(replies, ignored, tx.commit(lazy=not replies), at_once)
 
-    def _answer(self, tx: Transaction, message: DhcpMessage, arrival: Arrival) -> tuple[Reply | None, str]:
+    def unheard(self) -> list[Unheard]:
+        """What was asked on networks that no subnet covers, since the server started."""
+        return list(self._unheard.values())
+
+    def _answer(self, tx: Transaction, message: DhcpMessage, arrival: Arrival) -> tuple[Reply | None, Decision]:
         """One message. The reply is built before anything is changed: what cannot be sent shall not be saved."""
         decision = decide(message, arrival, self._book, tx.now)
-        machine = self._ledger.machine_by_mac(message.mac)
         if decision.network is None:
-            if machine is not None:
-                _tell_request(tx, message, arrival, decision, machine.id, "")
-            return None, decision.reason
+            self._not_ours(message, arrival, decision, tx.now)
+            return None, decision
+        machine = self._ledger.machine_by_mac(message.mac)
         if self.conflicts.must_wait(message, arrival, decision, tx.now):
             self._book.hold(decision.holds, tx.now)
-            return None, ""
+            return None, WAITS
         boot, firmware = self._boot(message, arrival, decision, machine)
         reply = self._reply(message, arrival, decision, boot, machine) if decision.reply else None
-        self._book.hold(decision.holds, tx.now)
+        if decision.holds:
+            self._book.hold(decision.holds, tx.now)
         for lease in decision.changes:
             self._book.put(lease)
             tx.put(lease)
-        machine_id = machine.id if machine is not None else ""
-        _tell_request(tx, message, arrival, decision, machine_id, firmware)
-        if reply is not None:
-            _tell_reply(tx, message, arrival, decision, machine_id, boot)
+        _tell(tx, message, arrival, decision, machine.id if machine is not None else "", firmware, boot)
         if machine is not None and decision.reply is MessageType.ACK and decision.address:
             self._follow_lease(tx, machine.id, decision)
-        return reply, decision.reason
+        return reply, decision
+
+    def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
+        key = (decision.reason, arrival.interface, message.giaddr)
+        before = self._unheard.get(key)
+        if before is None and len(self._unheard) >= MOST_UNHEARD:
+            return
+        self._unheard[key] = Unheard(
+            reason=decision.reason,
+            count=before.count + 1 if before is not None else 1,
+            detail=decision.detail,
+            interface=arrival.interface,
+            via=message.giaddr,
+            last=now,
+        )
 
     def _boot(
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
@@ -171,41 +205,50 @@ class Addresses:
         return lease.mac if lease is not None else ""
 
 
-def _tell_request(
-    tx: Transaction, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: str, firmware: str
+def _tell(
+    tx: Transaction,
+    message: DhcpMessage,
+    arrival: Arrival,
+    decision: Decision,
+    machine: str,
+    firmware: str,
+    boot: Boot,
 ) -> None:
-    kind = message.message_type
-    if kind is None:
+    """One event for the request and what came of it; what is empty is left out of its data."""
+    asked, reply = message.message_type, decision.reply
+    if asked is None and reply is None:
         return
-    data: dict[str, Any] = {}
     requested = message.ciaddr or message.address_option(REQUESTED_ADDRESS)
-    hostname = message.text_option(HOST_NAME) if HOST_NAME in message.options else ""
-    for name, value in (
-        ("interface", arrival.interface),
-        ("via", message.giaddr),
-        ("firmware", firmware),
-        ("hostname", hostname),
-        ("requested", requested),
-        ("ignored", "" if decision.reply or not decision.reason else decision.reason),
-        ("detail", "" if decision.reply else decision.detail),
-    ):
-        if value:
-            data[name] = value
-    tx.event(_EVENT_KINDS[kind], machine=machine, mac=message.mac, key=decision.address or requested, **data)
-
-
-def _tell_reply(
-    tx: Transaction, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: str, boot: Boot
-) -> None:
-    assert decision.reply is not None and decision.network is not None
-    data: dict[str, Any] = {"server": arrival.address, "subnet": decision.network.subnet.name}
-    for name, value in (
-        ("lease_seconds", decision.lease_seconds),
-        ("boot_file", boot.file),
-        ("boot", boot.reason),
-        ("reason", decision.reason),
-        ("detail", decision.detail),
-    ):
-        if value:
-            data[name] = value
-    tx.event(_EVENT_KINDS[decision.reply], machine=machine, mac=message.mac, key=decision.address, **data)
+    data: dict[str, Any] = {}
+    if arrival.interface:
+        data["interface"] = arrival.interface
+    if message.giaddr:
+        data["via"] = message.giaddr
+    if firmware:
+        data["firmware"] = firmware
+    if HOST_NAME in message.options:
+        data["hostname"] = message.text_option(HOST_NAME)
+    if requested:
+        data["requested"] = requested
+    if decision.detail:
+        data["detail"] = decision.detail
+    if reply is None:
+        if decision.reason:
+            data["ignored"] = decision.reason
+        assert asked is not None
+        kind, key = _EVENT_KINDS[asked], decision.address or requested
+    else:
+        assert decision.network is not None
+        kind, key = _EVENT_KINDS[reply], decision.address
+        data["request"] = _REQUESTS[asked] if asked is not None else "BOOTP"
+        data["server"] = arrival.address
+        data["subnet"] = decision.network.subnet.name
+        if decision.lease_seconds:
+            data["lease_seconds"] = decision.lease_seconds
+        if boot.file:
+            data["boot_file"] = boot.file
+        if boot.reason:
+            data["boot"] = boot.reason
+        if decision.reason:
+            data["reason"] = decision.reason
+    tx.tell(kind, machine, message.mac, key, data)

@@ -385,6 +385,10 @@ class Transaction:
 
     def event(self, kind: str, *, machine: str = "", mac: str = "", key: str = "", **data: Any) -> None:
         """Tell what happened; `kind` is one of events.KINDS."""
+        self.tell(kind, machine, mac, key, data)
+
+    def tell(self, kind: str, machine: str, mac: str, key: str, data: dict[str, Any]) -> None:
+        """The same, for those who have the data in a dictionary of their own."""
         if kind not in KINDS:
             raise ValueError(kind)
         self._told.append((kind, machine, mac, key, data))

@@ -170,7 +170,10 @@ class DhcpService:
             log.exception("dhcp.failed", messages=len(messages))
             self.dropped[FAILED] += len(messages)
             return
-        self.dropped.update(answers.ignored)
+        for reply in answers.at_once:
+            self._send(reply)
+        for reason in answers.ignored:
+            self.dropped[reason] += 1
         self._pending.add(answers.saved)
         answers.saved.add_done_callback(partial(self._saved, answers.replies))
 

@@ -35,7 +35,7 @@ from provisioner.store.schema import DOCUMENT_TABLES, migrate
 # A group larger than this makes its first writer wait noticeably for its last.
 GROUP_LIMIT = 512
 # A batch that nobody waits for may wait so long for others: each commit costs as much as writing ten rows.
-LAZY_SECONDS = 0.05
+LAZY_SECONDS = 0.02
 # Rows removed in one go: a few milliseconds during which no change is written.
 PRUNE_LIMIT = 1000
 

@@ -80,8 +80,9 @@ class Player:
         answers = self._addresses.answer([(request, self._arrival)])
         await answers.saved
         lines = [f"< silence: {reason}" for reason in answers.ignored] or ["< silence"]
-        if answers.replies:
-            reply = answers.replies[0]
+        replies = [*answers.at_once, *answers.replies]
+        if replies:
+            reply = replies[0]
             to = reply.destination
             lines = [f"< to {to.way.value} {to.address}:{to.port}"]
             lines += [f"< {line}" for line in describe(decode(reply.data)).splitlines()]

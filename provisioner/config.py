@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from provisioner.errors import SettingError
-from provisioner.model import Subnet
+from provisioner.model import Probe, Subnet
 
 PREFIX = "PROVISIONER_"
 OFF = "off"
@@ -144,10 +144,13 @@ def _subnet(text: str) -> Subnet:
                 wanted["gateway"] = str(ip_address(value))
             elif name == "dns":
                 wanted["dns_servers"] = tuple(str(ip_address(each)) for each in value.split("+"))
+            elif name == "probe":
+                wanted["probe"] = Probe(value)
             else:
                 raise ValueError(f"unknown part {name!r}")
     except ValueError as error:
-        raise ValueError(f"{text!r} is not CIDR,FIRST-LAST[,gateway=ADDRESS][,dns=ADDRESS+ADDRESS]: {error}") from None
+        form = "CIDR,FIRST-LAST[,gateway=ADDRESS][,dns=ADDRESS+ADDRESS][,probe=off]"
+        raise ValueError(f"{text!r} is not {form}: {error}") from None
     name = str(network).replace("::", "-").replace(":", "-").replace("/", "-")
     return Subnet(name=name, cidr=str(network), **wanted)
 

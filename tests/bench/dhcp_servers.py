@@ -28,9 +28,12 @@ Argv = Callable[[Wire, Path, int], Sequence[str]]
 
 
 def ours(wire: Wire, folder: Path) -> list[str]:
-    """Through the real CLI, with its database below `folder`; whole but for TFTP."""
+    """Through the real CLI, with its database below `folder`; whole but for TFTP.
+
+    Addresses are not asked for before they are offered: none of the others does that, as they are set up here.
+    """
     subnet = f"{wire.address('0.0')}/16,{wire.address('1.0')}-{wire.address('255.250')}"
-    subnet += f",gateway={wire.address('0.254')},dns={wire.address('0.253')}"
+    subnet += f",gateway={wire.address('0.254')},dns={wire.address('0.253')},probe=off"
     return [
         "provisioner", "serve", "--data-dir", str(folder / "data"), "--log-format", "json", "--listen-tftp", "off",
         "--listen-http", "127.0.0.1:0", "--listen-ui", "127.0.0.1:0", "--dhcp-subnets", subnet,

@@ -40,6 +40,12 @@ from tests.dhcp_messages import IPXE, OVMF, discover, read_description
         ("150", "10.0.0.1", b"\x0a\0\0\1"),
         ("option-224", "hex:01", b"\1"),
         ("host-name", "hex:ff", b"\xff"),
+        ("time-offset", "-3600", b"\xff\xff\xf1\xf0"),
+        ("static-routes", "10.1.0.0 10.0.0.1, 10.2.0.9 10.0.0.2", b"\x0a\1\0\0\x0a\0\0\1\x0a\2\0\x09\x0a\0\0\2"),
+        ("captive-portal", "https://portal.example/", b"https://portal.example/"),
+        ("tftp-server-addresses", "10.0.0.1 10.0.0.2", b"\x0a\0\0\1\x0a\0\0\2"),
+        ("v6-only-preferred", "1800", b"\0\0\x07\x08"),
+        ("bootfile-name", "a.efi", b"a.efi"),
     ],
 )  # fmt: skip
 def test_values_are_written_as_operators_write_them(name, text, value):
@@ -65,11 +71,11 @@ def test_our_rows_encode_as_scapy_does(option, text):
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("default-ttl", "64", b"\x40"),
-        ("default_ttl", "0x40", b"\x40"),
-        ("pop3-server", "10.0.0.1 10.0.0.2", b"\x0a\0\0\1\x0a\0\0\2"),
+        ("client-last-transaction-time", "64", b"\0\0\0\x40"),
+        ("client_last_transaction_time", "0x40", b"\0\0\0\x40"),
+        ("streettalk-server", "10.0.0.1 10.0.0.2", b"\x0a\0\0\1\x0a\0\0\2"),
         ("nds-tree-name", "tree", b"tree"),
-        ("27", "1", b"\1"),
+        ("112", "10.0.0.1", b"\x0a\0\0\1"),
     ],
 )
 def test_options_without_a_row_are_encoded_by_scapy(name, text, value):
@@ -83,7 +89,8 @@ def test_options_without_a_row_are_encoded_by_scapy(name, text, value):
     [
         (1, "255.255.0"), (3, ""), (12, ""), (26, "65536"), (26, "-1"), (51, "soon"), (19, "perhaps"), (53, "HELLO"),
         (121, "10.0.0.0/8"), (121, "10.0.0.1/8 via 10.0.0.1"), (93, "70000"), (43, "hex:0"), (23, "999"),
-        (119, ""), (55, "nonsense"), (48, "here"),
+        (119, ""), (55, "nonsense"), (48, "here"), (33, "10.0.0.1"), (33, "10.0.0.1 10.0.0.2 10.0.0.3"),
+        (2, "3000000000"), (91, "-1"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_naming_option_and_value(code, text):

@@ -25,10 +25,11 @@ from provisioner.conductor.conflicts import Conflicts
 from provisioner.conductor.dhcp_replies import DhcpReplies
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.conductor.proxy_answers import ProxyAnswers
 from provisioner.dhcp_case import runs
 from provisioner.diagnosis import Unheard
 from provisioner.firmware import boot_client
-from provisioner.leases import Decision, decide
+from provisioner.leases import BESIDE_ANOTHER, Decision, decide
 from provisioner.links import Arrival
 from provisioner.model import Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot
@@ -70,14 +71,22 @@ class Addresses:
     """The one who gives out addresses; `choices` says what each client loads first.
 
     `steady` counts seconds and is never set: by it a step of the ledger's clock is seen before it can end a lease.
+    `heard` learns who has which address where another server gives them.
     """
 
-    def __init__(self, ledger: Ledger, choices: BootChoices, steady: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        choices: BootChoices,
+        steady: Callable[[], float] | None = None,
+        heard: Callable[[str, str], None] = lambda address, mac: None,
+    ) -> None:
         self._ledger = ledger
         self._steps = ClockSteps(ledger, steady) if steady is not None else None
         self._choices = choices
         self._book = LeaseBook(ledger)
         self.conflicts = Conflicts(ledger, self._book)
+        self.proxy = ProxyAnswers(ledger, choices, self._book.link, heard)
         self._replies = DhcpReplies()
         self._generation = 0
         self._unheard: dict[tuple[str, str, str], Unheard] = {}
@@ -128,6 +137,8 @@ class Addresses:
         if decision.network is None:
             self._not_ours(message, arrival, decision, tx.now)
             return None, decision
+        if decision.reason == BESIDE_ANOTHER:
+            return self._beside_another(tx, message, arrival, decision)
         machine = self._ledger.machine_by_mac(message.mac)
         if self.conflicts.must_wait(message, arrival, decision, tx.now):
             self._book.hold(decision.holds, tx.now)
@@ -143,6 +154,15 @@ class Addresses:
         if machine is not None and decision.reply is MessageType.ACK and decision.address:
             self._follow_lease(tx, machine.id, decision)
         return reply, decision
+
+    def _beside_another(
+        self, tx: Transaction, message: DhcpMessage, arrival: Arrival, decision: Decision
+    ) -> tuple[Reply | None, Decision]:
+        assert decision.network is not None
+        told = self.proxy.beside(tx, message, arrival, decision.network.subnet)
+        if told.kind is None:
+            return None, Decision(reason=told.reason)
+        return Reply(told.data, reply_destination(message, told.kind, ""), arrival), Decision(reply=MessageType.OFFER)
 
     def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
         key = (decision.reason, arrival.interface, message.giaddr)
@@ -162,7 +182,7 @@ class Addresses:
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
     ) -> tuple[Boot, str]:
         override = decision.reservation.boot_file if decision.reservation is not None else ""
-        override = override or self._replies.boot_file(decision)
+        override = override or self._replies.boot_file(message, arrival, decision, machine)
         if decision.bootp:
             return (Boot(override, reason="as configured") if override not in ("", NEVER) else NO_BOOT), "BOOTP"
         client = boot_client(message)
@@ -177,7 +197,7 @@ class Addresses:
         hostname = (decision.reservation.hostname if decision.reservation is not None else "") or (
             machine.name if machine is not None else ""
         )
-        data = self._replies.build(message, arrival, decision, boot, hostname)
+        data = self._replies.build(message, arrival, decision, boot, hostname, machine)
         return Reply(data, reply_destination(message, decision.reply, decision.address), arrival)
 
     def _follow_lease(self, tx: Transaction, machine_id: str, decision: Decision) -> None:

@@ -56,6 +56,7 @@ class _Stock(Struct):
     used_at: datetime
     size: int = SMALLEST_STOCK
     left: int = 0
+    begun: bool = False
     ran_out: bool = False
 
 
@@ -91,16 +92,16 @@ class Conflicts:
         if self._has(message.mac, address, now):
             return False
         stock = self._stock(decision, interface, arrival, now)
+        stock.left -= 1
         if self._is_clear(address, now):
             del self._clear[address]
-            stock.left -= 1
             if stock.left < stock.size // 2:
                 self._wake()
             return False
         if len(self._waiting) >= MOST_WAITING:
             self.unasked += 1
             return False
-        stock.ran_out = True
+        stock.ran_out = stock.begun
         self._waiting[address] = (message, arrival)
         if address not in self._asking:
             self._urgent.append(Question(address, interface))
@@ -148,7 +149,7 @@ class Conflicts:
             if stock.ran_out:
                 stock.size, stock.ran_out = min(2 * stock.size, LARGEST_STOCK), False
             upcoming = self._book.upcoming(name, now, stock.ours, stock.size)
-            stock.left = len(upcoming)
+            stock.left, stock.begun = len(upcoming), True
             old = (each for each in upcoming if not self._is_clear(each, now + _RENEWED_BEFORE))
             questions += [Question(each, stock.interface) for each in old if each not in self._asking]
         self._asking.update(each.address for each in questions)

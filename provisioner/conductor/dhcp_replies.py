@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from socket import inet_aton
 
-import structlog
-
-from provisioner.errors import Invalid
+from provisioner.conductor.configured_options import ConfiguredOptions
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, server_id
-from provisioner.model import Reservation, Subnet
+from provisioner.model import Machine
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import (
     BOOTREPLY,
@@ -45,10 +43,7 @@ from provisioner.wire.dhcp_options import (
     SUBNET_MASK,
     SUBNET_SELECTION,
     TFTP_SERVER_NAME,
-    encode_configured,
 )
-
-log = structlog.get_logger(__name__)
 
 # Blocks differ by subnet, message type and parameter list; a site has a few dozen, a fuzzer any number.
 MOST_BLOCKS = 4096
@@ -73,19 +68,27 @@ class DhcpReplies:
     def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
         self._most_blocks = most_blocks
         self._blocks: dict[_BlockKey, bytes] = {}
-        self._configured: dict[tuple[str, str], dict[int, bytes]] = {}
+        self._configured = ConfiguredOptions(most_blocks)
 
     def forget(self) -> None:
         """Drop what was encoded from an earlier configuration."""
         self._blocks.clear()
-        self._configured.clear()
+        self._configured.forget()
 
-    def boot_file(self, decision: Decision) -> str:
+    def boot_file(self, request: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None) -> str:
         """The boot file that configured option 67 insists on; empty leaves it to the firmware."""
-        return self._configured_options(decision).get(BOOT_FILE_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+        own = self._configured.own(request, arrival, decision, machine)
+        name = own.get(BOOT_FILE_NAME) or self._configured.fixed(arrival, decision).get(BOOT_FILE_NAME, b"")
+        return name.rstrip(b"\0").decode("utf-8", "replace")
 
     def build(
-        self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot = NO_BOOT, hostname: str = ""
+        self,
+        request: DhcpMessage,
+        arrival: Arrival,
+        decision: Decision,
+        boot: Boot = NO_BOOT,
+        hostname: str = "",
+        machine: Machine | None = None,
     ) -> bytes:
         """The reply that `decision` calls for. Raises WireError when it does not fit what the client takes."""
         if decision.reply is MessageType.NAK:
@@ -93,6 +96,10 @@ class DhcpReplies:
         if decision.bootp:
             return self._bootp(request, arrival, decision, boot, hostname)
         own = self._own_options(request, arrival, decision, boot, hostname)
+        configured = self._configured.own(request, arrival, decision, machine)
+        if configured:
+            asked = request.options.get(PARAMETER_LIST)
+            own = {code: value for code, value in configured.items() if asked is None or code in asked} | own
         next_server = boot_server(arrival, decision) if boot.file else ""
         in_header = boot.in_header
         return encode_reply(
@@ -109,7 +116,7 @@ class DhcpReplies:
     def _bootp(self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str) -> bytes:
         """A reply without the options that are DHCP's own (RFC 1534), and only as many as BOOTP has room for."""
         assert decision.network is not None
-        values = _network_options(decision.network) | self._configured_options(decision)
+        values = _network_options(decision.network) | self._configured.fixed(arrival, decision)
         if hostname:
             values[HOST_NAME] = hostname.encode("ascii", "replace")
         echoed = {code: value for code, value in _echoed(request).items() if code != CLIENT_ID}
@@ -183,6 +190,7 @@ class DhcpReplies:
             decision.reply,
             decision.lease_seconds,
             ours,
+            arrival.address,
             request.options.get(PARAMETER_LIST),
             without,
         )
@@ -190,15 +198,15 @@ class DhcpReplies:
         if block is None:
             if len(self._blocks) >= self._most_blocks:
                 self._blocks.clear()
-            block = self._blocks[key] = encode_options(self._shared(request, ours, decision, without))
+            block = self._blocks[key] = encode_options(self._shared(request, arrival, ours, decision, without))
         return block
 
     def _shared(
-        self, request: DhcpMessage, ours: str, decision: Decision, without: tuple[int, ...]
+        self, request: DhcpMessage, arrival: Arrival, ours: str, decision: Decision, without: tuple[int, ...]
     ) -> dict[int, bytes]:
         assert decision.reply is not None and decision.network is not None
         options = {MESSAGE_TYPE: bytes([decision.reply]), SERVER_ID: inet_aton(ours)}
-        values = _network_options(decision.network) | self._configured_options(decision)
+        values = _network_options(decision.network) | self._configured.fixed(arrival, decision)
         if decision.lease_seconds:
             options[LEASE_TIME] = decision.lease_seconds.to_bytes(4)
             renew, rebind = renewal_times(decision.network.subnet, decision.lease_seconds)
@@ -208,18 +216,6 @@ class DhcpReplies:
         for code in values if asked is None else asked:
             if code in values and code not in without:
                 options.setdefault(code, values[code])
-        return options
-
-    def _configured_options(self, decision: Decision) -> dict[int, bytes]:
-        if decision.network is None:
-            return {}
-        subnet, reservation = decision.network.subnet, decision.reservation
-        key = (subnet.name, reservation.address if reservation is not None else "")
-        options = self._configured.get(key)
-        if options is None:
-            if len(self._configured) >= self._most_blocks:
-                self._configured.clear()
-            options = self._configured[key] = _encode_configured(subnet, reservation)
         return options
 
 
@@ -248,15 +244,3 @@ def _network_options(network: Network) -> dict[int, bytes]:
         BROADCAST: inet_aton(address_text(network.last)),
     }
     return {code: value for code, value in options.items() if value}
-
-
-def _encode_configured(subnet: Subnet, reservation: Reservation | None) -> dict[int, bytes]:
-    """Options as operators set them, the reservation's over the subnet's; one that is wrong disables only itself."""
-    texts = subnet.options | (reservation.options if reservation is not None else {})
-    encoded: dict[int, bytes] = {}
-    for name, text in texts.items():
-        try:
-            encoded |= encode_configured({name: text})
-        except Invalid as error:
-            log.warning("dhcp.option-unusable", subnet=subnet.name, option=name, error=error.message)
-    return encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from msgspec.structs import replace
@@ -12,7 +12,8 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
 from provisioner.model import Lease, Picker, Reservation, Subnet
-from provisioner.wire import dhcp6_text, dhcp_options
+from provisioner.option_templates import OptionTemplates, Problem
+from provisioner.wire import dhcp6_text
 
 _SHORTEST_LEASE_SECONDS = 60
 # 32 bits; all ones mean for ever (RFC 2131, section 3.3).
@@ -154,7 +155,7 @@ def checked_subnet(subnet: Subnet) -> Subnet:
     _check_pickers(subnet.pickers)
     if len(subnet.shared_network) > _LONGEST_NAME or subnet.shared_network != subnet.shared_network.strip():
         raise _invalid("shared_network", f"at most {_LONGEST_NAME} letters, without blanks around them")
-    _check_options(subnet.options, version)
+    _check_options(subnet.options, version, subnet)
     return subnet
 
 
@@ -208,16 +209,19 @@ def _check_pickers(pickers: tuple[Picker, ...]) -> None:
         raise _invalid("pickers", f"{Picker.NONE} ends the search: it can only be the last")
 
 
-def _check_options(options: Mapping[str, str], version: int) -> None:
-    encode_configured = dhcp_options.encode_configured if version == 4 else dhcp6_text.encode_configured
-    wrong = []
-    for name, text in options.items():
-        try:
-            encode_configured({name: text})
-        except Invalid as error:
-            wrong.append(FieldError(f"options.{name}", error.message))
+def _check_options(options: Mapping[str, str], version: int, subnet: Subnet | None = None) -> None:
+    problems = OptionTemplates().problems(options, subnet) if version == 4 else _problems6(options)
+    wrong = [FieldError(f"options.{name}", message) for name, message in problems]
     if wrong:
         raise Invalid(f"{wrong[0].path}: {wrong[0].message}", fields=tuple(wrong))
+
+
+def _problems6(options: Mapping[str, str]) -> Iterator[Problem]:
+    for name, text in options.items():
+        try:
+            dhcp6_text.encode_configured({name: text})
+        except Invalid as error:
+            yield Problem(name, error.message)
 
 
 def _address(text: str, name: str, version: int = 0) -> IPv4Address | IPv6Address:

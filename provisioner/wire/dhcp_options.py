@@ -6,16 +6,15 @@ and any option at all can be given as bytes: `hex:01020a`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any
 
-from msgspec import Struct
-
 from provisioner.errors import Invalid
-from provisioner.wire.dhcp import DhcpMessage, MessageType
+from provisioner.wire.dhcp import DhcpMessage
+from provisioner.wire.option_types import HEX_PREFIX, OptionType, parse_hex, parse_text, show_address, split
+from provisioner.wire.option_types import TYPES as BASIC_TYPES
 
 # Option codes the rules speak of by name.
 SUBNET_MASK = 1
@@ -49,196 +48,70 @@ COMPUTED = frozenset(
     {1, 28, 50, 51, MESSAGE_TYPE, SERVER_ID, PARAMETER_LIST, 52, 57, 58, 59, CLIENT_ID, RELAY_INFORMATION, 0, 255}
 )
 
-HEX_PREFIX = "hex:"
-
-
-class OptionType(Struct, frozen=True):
-    """One type of value: `parse` text to bytes (ValueError when wrong), `show` bytes to text (None when not such)."""
-
-    expects: str
-    parse: Callable[[str], bytes]
-    show: Callable[[bytes], str | None]
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.replace(",", " ").split()]
-
-
-def _parse_address(text: str) -> bytes:
-    return IPv4Address(text.strip()).packed
-
-
-def _show_address(value: bytes) -> str | None:
-    return str(IPv4Address(value)) if len(value) == 4 else None
-
-
-def _parse_addresses(text: str) -> bytes:
-    packed = b"".join(IPv4Address(part).packed for part in _split(text))
-    if not packed:
-        raise ValueError("no address")
-    return packed
-
-
-def _show_addresses(value: bytes) -> str | None:
-    if not value or len(value) % 4:
-        return None
-    return ", ".join(str(IPv4Address(value[at : at + 4])) for at in range(0, len(value), 4))
-
-
-def _parse_text(text: str) -> bytes:
-    if not text:
-        raise ValueError("empty")
-    return text.encode()
-
-
-def _show_text(value: bytes) -> str | None:
-    text = value.rstrip(b"\0").decode("utf-8", "replace")
-    return text if text.isprintable() else None
-
-
-def _integer(size: int) -> OptionType:
-    def parse(text: str) -> bytes:
-        return int(text, 0).to_bytes(size)
-
-    def show(value: bytes) -> str | None:
-        return str(int.from_bytes(value)) if len(value) == size else None
-
-    return OptionType(f"a whole number from 0 to {256**size - 1}", parse, show)
-
-
-def _parse_flag(text: str) -> bytes:
-    return {"true": b"\1", "1": b"\1", "false": b"\0", "0": b"\0"}[text.strip().lower()]
-
-
-def _show_flag(value: bytes) -> str | None:
-    return {b"\0": "false", b"\1": "true"}.get(value)
-
 
 def _parse_codes(text: str) -> bytes:
-    return bytes(option_code(part) for part in _split(text))
+    return bytes(option_code(part) for part in split(text))
 
 
 def _show_codes(value: bytes) -> str | None:
     return " ".join(str(code) for code in value)
 
 
-def _parse_type(text: str) -> bytes:
-    return bytes([MessageType[text.strip().upper()]])
-
-
-def _show_type(value: bytes) -> str | None:
-    return MessageType(value[0]).name if len(value) == 1 and value[0] in set(MessageType) else None
-
-
-def _parse_shorts(text: str) -> bytes:
-    return b"".join(int(part, 0).to_bytes(2) for part in _split(text))
-
-
-def _show_shorts(value: bytes) -> str | None:
-    if not value or len(value) % 2:
-        return None
-    return ", ".join(str(int.from_bytes(value[at : at + 2])) for at in range(0, len(value), 2))
-
-
-def _parse_hex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix(HEX_PREFIX).replace(":", " "))
-
-
-def _show_hex(value: bytes) -> str | None:
-    return HEX_PREFIX + value.hex()
-
-
-def _parse_routes(text: str) -> bytes:
-    """RFC 3442: prefix length, the significant bytes of the network, the router."""
-    packed = b""
-    for route in text.split(","):
-        network_text, _, router = route.strip().partition(" via ")
-        network = IPv4Network(network_text.strip())
-        packed += bytes([network.prefixlen]) + network.network_address.packed[: -(-network.prefixlen // 8)]
-        packed += IPv4Address(router.strip()).packed
-    return packed
-
-
-def _show_routes(value: bytes) -> str | None:
-    routes, at = [], 0
-    while at < len(value):
-        prefix = value[at]
-        end = at + 1 + -(-prefix // 8)
-        if prefix > 32 or end + 4 > len(value):
-            return None
-        network = IPv4Network((value[at + 1 : end].ljust(4, b"\0"), prefix), strict=False)
-        routes.append(f"{network} via {IPv4Address(value[end : end + 4])}")
-        at = end + 4
-    return ", ".join(routes) or None
-
-
-def _parse_domains(text: str) -> bytes:
-    """RFC 3397, without compression, which a receiver must not insist on."""
-    packed = b""
-    for domain in _split(text):
-        for label in domain.strip(".").split("."):
-            raw = label.encode("idna")
-            packed += bytes([len(raw)]) + raw
-        packed += b"\0"
-    if not packed:
-        raise ValueError("no domain")
-    return packed
-
-
-def _show_domains(value: bytes) -> str | None:
-    domains, labels, at = [], [], 0
-    while at < len(value):
-        size = value[at]
-        label = value[at + 1 : at + 1 + size]
-        # A compression pointer, or a label cut short: shown as bytes, nobody configured us to read these.
-        if size > 63 or len(label) != size or not label.isascii():
-            return None
-        at += 1 + size
-        if size:
-            labels.append(label.decode())
-        else:
-            domains.append(".".join(labels))
-            labels = []
-    return ", ".join(domains) if domains and not labels else None
-
-
-TYPES: dict[str, OptionType] = {
-    "address": OptionType("an IPv4 address", _parse_address, _show_address),
-    "addresses": OptionType("IPv4 addresses, with commas between", _parse_addresses, _show_addresses),
-    "text": OptionType("text", _parse_text, _show_text),
-    "u8": _integer(1),
-    "u16": _integer(2),
-    "u32": _integer(4),
-    "flag": OptionType("true or false", _parse_flag, _show_flag),
+TYPES: dict[str, OptionType] = BASIC_TYPES | {
     "codes": OptionType("option names or codes", _parse_codes, _show_codes),
-    "type": OptionType("a message type: " + ", ".join(t.name for t in MessageType), _parse_type, _show_type),
-    "shorts": OptionType("numbers from 0 to 65535, with commas between", _parse_shorts, _show_shorts),
-    "hex": OptionType("bytes as hex:0a0b", _parse_hex, _show_hex),
-    "routes": OptionType("routes like '10.0.0.0/8 via 10.1.0.1', with commas between", _parse_routes, _show_routes),
-    "domains": OptionType("domain names, with commas between", _parse_domains, _show_domains),
 }
 
 # code: (name, type). RFC 2132 unless said; names as operators know them from ISC and Kea.
 OPTIONS: dict[int, tuple[str, str]] = {
     SUBNET_MASK: ("subnet-mask", "address"),
-    2: ("time-offset", "u32"),
+    2: ("time-offset", "i32"),
     ROUTERS: ("routers", "addresses"),
     4: ("time-servers", "addresses"),
+    5: ("name-servers", "addresses"),
     DNS_SERVERS: ("domain-name-servers", "addresses"),
     7: ("log-servers", "addresses"),
+    8: ("cookie-servers", "addresses"),
+    9: ("lpr-servers", "addresses"),
+    10: ("impress-servers", "addresses"),
+    11: ("resource-location-servers", "addresses"),
     HOST_NAME: ("host-name", "text"),
     13: ("boot-size", "u16"),
+    14: ("merit-dump", "text"),
     DOMAIN_NAME: ("domain-name", "text"),
+    16: ("swap-server", "address"),
     17: ("root-path", "text"),
     18: ("extensions-path", "text"),
     19: ("ip-forwarding", "flag"),
+    20: ("non-local-source-routing", "flag"),
+    21: ("policy-filter", "pairs"),
+    22: ("max-dgram-reassembly", "u16"),
+    23: ("default-ip-ttl", "u8"),
+    24: ("path-mtu-aging-timeout", "u32"),
+    25: ("path-mtu-plateau-table", "shorts"),
     26: ("interface-mtu", "u16"),
+    27: ("all-subnets-local", "flag"),
     BROADCAST: ("broadcast-address", "address"),
+    29: ("perform-mask-discovery", "flag"),
+    30: ("mask-supplier", "flag"),
+    31: ("router-discovery", "flag"),
+    32: ("router-solicitation-address", "address"),
+    33: ("static-routes", "pairs"),
+    34: ("trailer-encapsulation", "flag"),
+    35: ("arp-cache-timeout", "u32"),
+    36: ("ieee802-3-encapsulation", "flag"),
+    37: ("default-tcp-ttl", "u8"),
+    38: ("tcp-keepalive-interval", "u32"),
+    39: ("tcp-keepalive-garbage", "flag"),
     40: ("nis-domain", "text"),
     41: ("nis-servers", "addresses"),
     42: ("ntp-servers", "addresses"),
     VENDOR_OPTIONS: ("vendor-encapsulated-options", "hex"),
     44: ("netbios-name-servers", "addresses"),
+    45: ("netbios-dd-server", "addresses"),
+    46: ("netbios-node-type", "u8"),
+    47: ("netbios-scope", "text"),
+    48: ("font-servers", "addresses"),
+    49: ("x-display-manager", "addresses"),
     REQUESTED_ADDRESS: ("requested-address", "address"),
     LEASE_TIME: ("lease-time", "u32"),
     52: ("option-overload", "u8"),
@@ -251,10 +124,17 @@ OPTIONS: dict[int, tuple[str, str]] = {
     REBINDING_TIME: ("rebinding-time", "u32"),
     VENDOR_CLASS: ("vendor-class-identifier", "text"),
     CLIENT_ID: ("client-identifier", "hex"),
+    64: ("nisplus-domain-name", "text"),
+    65: ("nisplus-servers", "addresses"),
     TFTP_SERVER_NAME: ("tftp-server-name", "text"),
     BOOT_FILE_NAME: ("boot-file-name", "text"),
+    68: ("mobile-ip-home-agent", "addresses"),
     69: ("smtp-servers", "addresses"),
+    70: ("pop3-servers", "addresses"),
+    71: ("nntp-servers", "addresses"),
     72: ("www-servers", "addresses"),
+    73: ("finger-servers", "addresses"),
+    74: ("irc-servers", "addresses"),
     USER_CLASS: ("user-class", "text"),
     RELAY_INFORMATION: ("relay-agent-information", "hex"),
     CLIENT_ARCH: ("client-architecture", "shorts"),  # RFC 4578
@@ -262,12 +142,21 @@ OPTIONS: dict[int, tuple[str, str]] = {
     CLIENT_UUID: ("client-uuid", "hex"),  # RFC 4578
     100: ("posix-timezone", "text"),  # RFC 4833
     101: ("tzdb-timezone", "text"),  # RFC 4833
+    108: ("v6-only-preferred", "u32"),  # RFC 8925
     114: ("captive-portal", "text"),  # RFC 8910
+    116: ("auto-config", "u8"),  # RFC 2563
+    117: ("name-service-search", "shorts"),  # RFC 2937
     SUBNET_SELECTION: ("subnet-selection", "address"),  # RFC 3011
     119: ("domain-search", "domains"),  # RFC 3397
     121: ("classless-static-routes", "routes"),  # RFC 3442
+    124: ("vendor-identifying-class", "hex"),  # RFC 3925
+    125: ("vendor-identifying-options", "hex"),  # RFC 3925
+    138: ("capwap-controllers", "addresses"),  # RFC 5417
+    143: ("sztp-redirect", "hex"),  # RFC 8572
     150: ("tftp-server-addresses", "addresses"),  # RFC 5859
+    161: ("mud-url", "text"),  # RFC 8520
     IPXE_OPTIONS: ("ipxe-encapsulated-options", "hex"),
+    208: ("pxelinux-magic", "hex"),  # RFC 5071
     209: ("pxelinux-config-file", "text"),  # RFC 5071
     210: ("pxelinux-path-prefix", "text"),  # RFC 5071
     211: ("pxelinux-reboot-time", "u32"),  # RFC 5071
@@ -275,7 +164,20 @@ OPTIONS: dict[int, tuple[str, str]] = {
     252: ("wpad-url", "text"),
 }
 
-_CODES = {name: code for code, (name, _) in OPTIONS.items()}
+# What other servers call them.
+_ALIASES = {
+    "router": ROUTERS,
+    "dns-servers": DNS_SERVERS,
+    "dns-server": DNS_SERVERS,
+    "ntp-server": 42,
+    "hostname": HOST_NAME,
+    "bootfile-name": BOOT_FILE_NAME,
+    "rfc3442-classless-static-routes": 121,
+    "v4-captive-portal": 114,
+    "mtu": 26,
+}
+
+_CODES = _ALIASES | {name: code for code, (name, _) in OPTIONS.items()}
 
 
 def option_name(code: int) -> str:
@@ -302,7 +204,7 @@ def parse_option(code: int, text: str) -> bytes:
     row = OPTIONS.get(code)
     try:
         if text.startswith(HEX_PREFIX):
-            return _parse_hex(text)
+            return parse_hex(text)
         return TYPES[row[1]].parse(text) if row else _scapy_option(code, text)
     except (ValueError, KeyError, OverflowError) as error:
         expects = TYPES[row[1]].expects if row else "a value of its type"
@@ -333,16 +235,21 @@ def encode_configured(options: dict[str, str]) -> dict[int, bytes]:
     return encoded
 
 
+def relay_option(information: bytes, suboption: int) -> bytes:
+    """What a relay put into option 82 (RFC 3046) as this sub-option; empty when there is none."""
+    at = 0
+    while at + 2 <= len(information):
+        end = at + 2 + information[at + 1]
+        if information[at] == suboption:
+            return information[at + 2 : end]
+        at = end
+    return b""
+
+
 def relay_address(message: DhcpMessage, suboption: int) -> str:
     """An address that a relay put into option 82 (RFC 3046) as this sub-option; empty when there is none."""
     value = message.options.get(RELAY_INFORMATION, b"")
-    at = 0
-    while at + 2 <= len(value):
-        end = at + 2 + value[at + 1]
-        if value[at] == suboption:
-            return _show_address(value[at + 2 : end]) or ""
-        at = end
-    return ""
+    return (show_address(relay_option(value, suboption)) or "") if value else ""
 
 
 def describe(message: DhcpMessage) -> str:
@@ -385,12 +292,12 @@ def _scapy_option(code: int, text: str) -> bytes:
     scapy = _scapy()
     entry = scapy.DHCPOptions.get(code)
     if entry is None or isinstance(entry, str):
-        return _parse_text(text)
+        return parse_text(text)
     values: list[Any] = [text]
     if isinstance(entry, scapy.IPField):
-        values = [str(IPv4Address(part)) for part in _split(text)]
+        values = [str(IPv4Address(part)) for part in split(text)]
     elif isinstance(entry, scapy.ByteField | scapy.ShortField | scapy.IntField):
-        values = [int(part, 0) for part in _split(text)]
+        values = [int(part, 0) for part in split(text)]
     try:
         encoded: bytes = scapy.DHCPOptionsField("options", []).i2m(None, [(entry.name, *values)])
     except Exception as error:

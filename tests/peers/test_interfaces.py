@@ -1,0 +1,126 @@
+"""One DHCP server on several networks: each answer leaves where the question came from, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from provisioner.model import Probe, Subnet
+from provisioner.services.dhcp import DhcpService, open_socket
+from provisioner.services.frames import Frames
+from provisioner.sockets import raw
+from provisioner.wire.dhcp import BROADCAST_FLAG, MessageType, decode, encode
+from tests.dhcp_messages import discover, mac
+from tests.lab import Lab, sniffer
+from tests.test_conductor_addresses import running
+from tests.test_services_dhcp import until
+
+pytestmark = pytest.mark.peer
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+
+
+def subnet(number):
+    net = f"10.{70 + number}.0"
+    return Subnet(
+        name=f"net{number}", cidr=f"{net}.0/24", pool_start=f"{net}.10", pool_end=f"{net}.19", probe=Probe.OFF
+    )
+
+
+class Hall:
+    """A server with three bridges and a client on each; the third bridge has no subnet."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        lab.namespace("server")
+        for number in range(3):
+            lab.namespace(f"client{number}")
+            lab.cable("server", f"port{number}", f"client{number}", "eth0")
+            lab.do(
+                "server",
+                f"link add br{number} type bridge",
+                f"link set port{number} master br{number}",
+                f"addr add 10.{70 + number}.0.1/24 dev br{number}",
+                f"link set br{number} up",
+            )
+        self.ears = [lab.opened(f"client{number}", lambda: sniffer("eth0")) for number in range(3)]
+
+    def say(self, number, message):
+        with self.lab.inside(f"client{number}"):
+            sockets = raw()
+            Frames(sockets.frames).send("eth0", EVERYBODY, "0.0.0.0", "255.255.255.255", 68, 67, encode(message))
+            sockets.close()
+
+    def heard(self, number):
+        """What the server sent to this client's network until now."""
+        frames = []
+        while True:
+            try:
+                frame = Ether(self.ears[number].recv(2000))
+            except BlockingIOError:
+                return [frame for frame in frames if UDP in frame and frame[UDP].sport == 67]
+            frames.append(frame)
+
+
+@pytest.fixture
+def hall():
+    with Lab() as lab:
+        made = Hall(lab)
+        yield made
+        for sock in made.ears:
+            sock.close()
+
+
+@asynccontextmanager
+async def serving(hall, folder, *, frames=True, **options):
+    async with running(folder / "db") as server:
+        await server.save(subnet(0), subnet(1))
+        with hall.lab.inside("server"):
+            sockets = raw()
+            with_frames = Frames(sockets.frames) if frames else None
+            service = DhcpService(open_socket(), server.addresses, frames=with_frames, **options)
+            task = asyncio.create_task(service.run())
+            try:
+                yield service
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                sockets.close()
+
+
+@pytest.mark.parametrize("flags", [0, BROADCAST_FLAG], ids=["unicast", "broadcast"])
+@pytest.mark.parametrize("frames", [True, False], ids=["raw", "plain"])
+async def test_an_answer_leaves_on_its_interface_from_the_address_there(hall, tmp_path, flags, frames):
+    async with serving(hall, tmp_path, frames=frames) as service:
+        for number in (0, 1):
+            hall.say(number, discover(number + 1, flags=flags))
+        await until(lambda: service.sent == 2)
+    for number in (0, 1):
+        [frame] = hall.heard(number)
+        offer = decode(bytes(frame[UDP].payload))
+        assert (offer.message_type, offer.mac) == (MessageType.OFFER, mac(number + 1))
+        assert offer.yiaddr == f"10.{70 + number}.0.10"
+        assert frame[IP].src == offer.address_option(54) == f"10.{70 + number}.0.1"
+        assert (frame.dst, frame[IP].dst) == (
+            (mac(number + 1), offer.yiaddr) if frames and not flags else (EVERYBODY, "255.255.255.255")
+        )
+    assert hall.heard(2) == []
+
+
+async def test_where_no_subnet_covers_the_client_there_is_silence(hall, tmp_path):
+    async with serving(hall, tmp_path) as service:
+        hall.say(2, discover(3))
+        await until(lambda: service.dropped["no enabled subnet covers the client"])
+    assert [hall.heard(number) for number in range(3)] == [[], [], []]
+
+
+async def test_interfaces_that_are_not_allowed_are_left_alone(hall, tmp_path):
+    async with serving(hall, tmp_path, interfaces=["br1"]) as service:
+        for number in (0, 1):
+            hall.say(number, discover(number + 1))
+        await until(lambda: service.sent == 1 and service.dropped["interface not served"] == 1)
+    assert hall.heard(0) == []
+    assert len(hall.heard(1)) == 1

@@ -1,0 +1,166 @@
+"""Probes on real cables: a host that uses an address without having asked is found, and the next address is offered."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+
+from provisioner.conductor.conflicts import Question
+from provisioner.model import Lease, LeaseState, Subnet
+from provisioner.services.dhcp import DhcpService, open_socket
+from provisioner.services.frames import Frames
+from provisioner.services.probes import Prober
+from provisioner.sockets import raw
+from provisioner.wire.dhcp import decode, encode
+from tests.conversations.dhcp import Clock
+from tests.dhcp_messages import discover, mac
+from tests.lab import Lab
+from tests.test_conductor_addresses import running
+from tests.test_services_dhcp import until
+
+pytestmark = pytest.mark.peer
+SQUATTER = "52:54:00:99:99:99"
+HERE = Subnet(name="here", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.99")
+FAR = Subnet(name="far", cidr="10.9.0.0/24", pool_start="10.9.0.10", pool_end="10.9.0.99")
+
+
+class List:
+    """Wants to know a list of addresses once, and writes down what came of them."""
+
+    def __init__(self, *questions):
+        self._questions = list(questions)
+        self.silent, self.answered = [], []
+        self.woken = asyncio.Event()
+
+    def begin(self, wake):
+        self.wake = wake
+        self.woken.set()
+
+    def wanted(self):
+        questions, self._questions = self._questions, []
+        return questions
+
+    def rest(self):
+        pass
+
+    def free(self, addresses):
+        self.silent += addresses
+        return []
+
+    def in_use(self, address, mac):
+        self.answered.append((address, mac))
+        return []
+
+
+@pytest.fixture
+def lab():
+    """A server with two cards: on the one a squatter, behind the other a router with a network that has one too."""
+    with Lab() as made:
+        for name in ("server", "squatter", "far"):
+            made.namespace(name)
+        made.cable("server", "srv0", "squatter", "eth0", SQUATTER)
+        made.cable("server", "srv1", "far", "eth0")
+        made.do("server", "addr add 10.77.0.1/24 dev srv0", "addr add 10.8.0.1/24 dev srv1")
+        made.do("server", "route add 10.9.0.0/24 via 10.8.0.2")
+        made.do("squatter", "addr add 10.77.0.10/24 dev eth0", "addr add 10.77.0.12/24 dev eth0")
+        made.do("far", "addr add 10.8.0.2/24 dev eth0", "addr add 10.9.0.1/32 dev lo", "addr add 10.9.0.10/32 dev lo")
+        made.do("far", "route add blackhole 10.9.0.0/24")
+        yield made
+
+
+@asynccontextmanager
+async def probing(lab, asking, resume=list):
+    with lab.inside("server"):
+        sockets = raw()
+        task = asyncio.create_task(Prober(asking, sockets, resume, 7).run())
+        try:
+            yield sockets
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            sockets.close()
+
+
+async def test_who_has_an_address_is_found_by_arp_and_others_are_silent(lab):
+    asking = List(*(Question(f"10.77.0.{last}", "srv0") for last in (10, 11, 12)))
+    async with probing(lab, asking):
+        await asking.woken.wait()
+        asking.wake()
+        await until(lambda: asking.silent)
+    assert sorted(asking.answered) == [("10.77.0.10", SQUATTER), ("10.77.0.12", SQUATTER)]
+    assert asking.silent == ["10.77.0.11"]
+
+
+async def test_who_has_an_address_behind_a_router_is_found_by_echo_and_others_are_silent(lab):
+    asking = List(Question("10.9.0.10", ""), Question("10.9.0.11", ""), Question("10.255.0.1", ""))
+    async with probing(lab, asking):
+        await asking.woken.wait()
+        asking.wake()
+        await until(lambda: asking.silent)
+    assert (asking.answered, asking.silent) == ([("10.9.0.10", "")], ["10.9.0.11", "10.255.0.1"])
+
+
+async def test_asking_on_an_interface_that_is_gone_finds_nobody(lab):
+    asking = List(Question("10.77.0.10", "eth9"))
+    async with probing(lab, asking):
+        await asking.woken.wait()
+        asking.wake()
+        await until(lambda: asking.silent)
+    assert asking.answered == []
+
+
+@asynccontextmanager
+async def serving(lab, folder, *subnets):
+    """The service with its prober in the server's namespace, on a real ledger."""
+    async with running(folder / "db", Clock()) as server:
+        await server.save(*subnets)
+        with lab.inside("server"):
+            sockets = raw()
+            service = DhcpService(open_socket(), server.addresses, frames=Frames(sockets.frames))
+            prober = Prober(server.addresses.conflicts, sockets, service.resume, 7)
+            tasks = [asyncio.create_task(each) for each in (service.run(), prober.run())]
+            try:
+                yield server
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                sockets.close()
+
+
+def client_socket(port, address=""):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.bind((address, port))
+    sock.setblocking(False)
+    return sock
+
+
+async def ask(sock, message, to):
+    loop = asyncio.get_running_loop()
+    sock.sendto(encode(message), (to, 67))
+    return decode(await asyncio.wait_for(loop.sock_recv(sock, 2000), 10))
+
+
+async def test_an_address_that_answers_is_quarantined_and_the_next_free_one_is_offered(lab, tmp_path):
+    async with serving(lab, tmp_path, HERE) as server:
+        with lab.opened("squatter", lambda: client_socket(68)) as client:
+            offers = [await ask(client, discover(number), "10.77.0.255") for number in (1, 2, 3)]
+        await server.save()
+        assert [offer.yiaddr for offer in offers] == ["10.77.0.11", "10.77.0.13", "10.77.0.14"]
+        conflicts = {(each.key, each.mac) for each in server.bus.events if each.kind == "dhcp.conflict"}
+        assert conflicts == {("10.77.0.10", SQUATTER), ("10.77.0.12", SQUATTER)}
+        assert server.ledger.get(Lease, "10.77.0.10").state is LeaseState.QUARANTINED
+
+
+async def test_a_reply_to_a_relay_waits_for_the_echo(lab, tmp_path):
+    async with serving(lab, tmp_path, FAR) as server:
+        with lab.opened("far", lambda: client_socket(67, "10.9.0.1")) as relay:
+            offer = await ask(relay, discover(1, giaddr="10.9.0.1"), "10.8.0.1")
+        await server.save()
+        assert offer.yiaddr == "10.9.0.11"
+        [event] = [each for each in server.bus.events if each.kind == "dhcp.conflict"]
+        assert (event.key, event.data["asked"], event.data["client"]) == ("10.9.0.10", "icmp", mac(1))

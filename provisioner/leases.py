@@ -46,6 +46,8 @@ from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVE
 # Longer than any firmware takes from OFFER to REQUEST, its retries included.
 OFFER_HOLD = timedelta(seconds=60)
 QUARANTINE = timedelta(minutes=10)
+# Why there is no address on a link with a proxy subnet: what to boot is told there, and nothing else.
+BESIDE_ANOTHER = "another server gives the addresses here"
 # A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
 FOREVER = 0xFFFF_FFFF
 
@@ -88,7 +90,7 @@ def decide(message: DhcpMessage, arrival: Arrival, view: AddressView, now: datet
         return Decision(reason="no enabled subnet covers the client", detail=place)
     if link.proxy:
         return Decision(
-            reason="another server gives the addresses here",
+            reason=BESIDE_ANOTHER,
             detail=f"subnet {link.here.subnet.name}",
             network=link.here,
         )

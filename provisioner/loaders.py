@@ -84,14 +84,17 @@ _UNSIGNED_FIRST = ("undionly", "snponly", "ipxe", "shim", "grub")
 _SIGNED_FIRST = ("shim", "grub", "snponly", "ipxe")
 
 
-def order(platform: Platform | None, *, secure: bool = False, http: bool = False, first: str = "") -> tuple[str, ...]:
+def order(
+    platform: Platform | None, *, secure: bool = False, only_ipxe: bool = False, first: str = ""
+) -> tuple[str, ...]:
     """The loaders for a platform as they are tried one after the other: `first`, then as it is usual.
 
     iPXE comes before GRUB, because it loads faster and tells more; where Secure Boot is on, it would not start at all.
-    Firmware that boots by HTTP leaves GRUB 2.06 without a network, at its prompt for ever: it is never given GRUB.
+    With `only_ipxe` GRUB is left out: it would sit at its prompt for ever. Firmware that boots by HTTP leaves GRUB 2.06
+    without a network, and GRUB reads nothing of what a proxy said (digitalrebar kb-00043).
     """
     usual = _SIGNED_FIRST if secure else _UNSIGNED_FIRST
-    if http:
+    if only_ipxe:
         usual = () if secure else tuple(name for name in usual if LOADERS[name].is_ipxe)
     names = (first, *(name for name in usual if name != first)) if first else usual
     return tuple(name for name in names if file_of(name, platform))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from provisioner.firmware import boot_client
 from provisioner.model import BootArch, Bootenv, Machine, Profile
 from provisioner.params import Params
 from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac, select
-from tests.parts import START, opened
+from tests.parts import START
 
 SERVER = "10.77.0.1"
 DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
@@ -23,17 +24,39 @@ def machine(**fields):
     return Machine(id="m1", name="n1", macs=(mac(1),), created_at=START, updated_at=START, **fields)
 
 
-class World:
-    """Choices over a real ledger, with params and files as a test wants them."""
+class Ledger:
+    """A clock to set, and what was told."""
 
-    def __init__(self, parts):
-        self.parts = parts
+    def __init__(self):
+        self.now = START
+        self.told = []
+
+    def clock(self):
+        return self.now
+
+    def transaction(self, by):
+        return self
+
+    def event(self, kind, **data):
+        self.told.append((kind, data))
+
+    def commit(self, lazy):
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+
+class World:
+    """Choices with params and files as a test wants them."""
+
+    def __init__(self):
+        self.ledger = Ledger()
         self.content = {"params": {}, "profiles": {}}
         self.missing = set()
         self.params = Params(self.content)
         self.xid = 0
         self.choices = BootChoices(
-            parts.ledger,
+            self.ledger,
             lambda: self.params,
             lambda machine: DISCOVERY,
             is_there=lambda name: name not in self.missing,
@@ -60,9 +83,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield World(parts)
+async def world():
+    return World()
 
 
 async def test_a_client_that_does_not_netboot_is_given_nothing(world):
@@ -170,7 +192,7 @@ async def test_a_file_that_comes_is_seen_within_seconds(world):
     assert world.choose().file == NATIVE
     world.missing = set()
     assert world.choose().file == NATIVE
-    world.parts.clock.now += timedelta(seconds=6)
+    world.ledger.now += timedelta(seconds=6)
     assert world.choose().file == SNPONLY
 
 
@@ -189,10 +211,16 @@ async def test_peers_2_bios_that_loops_is_given_the_other_ipxe(world):
 async def test_the_timeline_tells_why_the_loader_changed(world):
     for _ in range(3):
         world.attempt()
-    await world.parts.ledger.settled()
-    [(key, data)] = await world.parts.events("boot.loader")
-    assert key == "ipxe"
-    assert data == {"failed": "snponly", "firmware": "UEFI x64", "times": 2}
+    [(kind, told)] = world.ledger.told
+    assert kind == "boot.loader"
+    assert told == {
+        "machine": "",
+        "mac": mac(1),
+        "key": "ipxe",
+        "failed": "snponly",
+        "firmware": "UEFI x64",
+        "times": 2,
+    }
 
 
 async def test_ipxe_that_comes_shows_that_the_loader_works(world):
@@ -228,6 +256,14 @@ async def test_an_offer_that_was_never_taken_is_no_failed_attempt(world):
         assert world.choose().file == SNPONLY
 
 
+async def test_firmware_that_tries_pxe_and_http_in_turn_has_turns_for_each(world):
+    for _ in range(2):
+        world.attempt()
+        world.attempt(HTTP)
+    assert world.attempt() == NATIVE
+    assert world.attempt(HTTP).endswith(NATIVE)
+
+
 async def test_every_machine_has_its_own_turns(world):
     for _ in range(3):
         world.attempt(client=1)
@@ -252,7 +288,7 @@ async def test_a_loader_that_is_no_longer_among_them_gives_way(world):
 
 
 async def test_the_longest_silent_machine_is_forgotten(world):
-    world.choices = BootChoices(world.parts.ledger, lambda: world.params, lambda machine: DISCOVERY, most=2)
+    world.choices = BootChoices(world.ledger, lambda: world.params, lambda machine: DISCOVERY, most=2)
     for _ in range(3):
         world.attempt(client=1)
     world.attempt(client=2)

@@ -25,10 +25,10 @@ def test_with_secure_boot_the_signed_one_is_first():
     assert order(Platform.X64, secure=True) == ("shim", "grub", "snponly", "ipxe")
 
 
-def test_http_firmware_is_given_ipxe_alone_and_with_secure_boot_nothing():
-    assert order(Platform.X64, http=True) == ("snponly", "ipxe")
-    assert order(Platform.X64, http=True, secure=True) == ()
-    assert order(Platform.X64, http=True, secure=True, first="shim") == ("shim",)
+def test_where_grub_would_be_lost_there_is_ipxe_alone_and_with_secure_boot_nothing():
+    assert order(Platform.X64, only_ipxe=True) == ("snponly", "ipxe")
+    assert order(Platform.X64, only_ipxe=True, secure=True) == ()
+    assert order(Platform.X64, only_ipxe=True, secure=True, first="shim") == ("shim",)
 
 
 def test_the_one_named_first_is_first_and_the_others_stay():

@@ -36,6 +36,15 @@ def event(kind, key="", by="", **data):
         (event("http.error", "x", message="no such file"), "Could not fetch x by HTTP: no such file"),
         (event("boot.render", "discovery", protocol="tftp"), "Was told to boot discovery (script by TFTP)"),
         (event("boot.local", "local"), "Was told to boot its own disk"),
+        (
+            event("boot.loader", "ipxe", failed="snponly", times=2),
+            "Is given the boot loader ipxe from now on: snponly was loaded 2 times and never came up",
+        ),
+        (event("dhcp.proxy", "x.efi"), "Was told beside another DHCP server to load x.efi"),
+        (
+            event("dhcp.proxy", "", boot="it may not"),
+            "Asked what to boot beside another DHCP server and was told nothing (it may not)",
+        ),
         (event("boot.error", "x", message="no kernel"), "Could not be told to boot x: no kernel"),
         (event("agent.register", score=0), "Registered (new machine)"),
         (event("agent.register", score=3), "Registered (recognised)"),

@@ -159,6 +159,10 @@ def _sign(event: Event, draft: _Draft) -> str:
         case "dhcp.request":
             # A running system renews its address; after a reboot it may ask for the old one without a discover.
             return "system" if draft.phase == "reboot" and _who_asks(event) == "system" else ""
+        case "dhcp.proxy":
+            return _who_asks(event) if event.data.get("request") == "DISCOVER" else ""
+        case "dhcp6.advertise" | "dhcp6.reply":
+            return _who_asks(event) if event.data.get("request") == "SOLICIT" else ""
         case "boot.render":
             return "loader"
         case "boot.local":

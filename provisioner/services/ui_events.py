@@ -26,6 +26,7 @@ _TONES = {
     "dhcp.nak": WARN,
     "dhcp.decline": WARN,
     "boot.held": WARN,
+    "boot.loader": WARN,
     "machine.clash": WARN,
     "machine.repair": WARN,
     "machine.stop": WARN,
@@ -33,6 +34,8 @@ _TONES = {
     "job.cancel": WARN,
     "job.create": FAINT,
     "dhcp.offer": FAINT,
+    "dhcp6.advertise": FAINT,
+    "dhcp6.decline": WARN,
     "dhcp.request": FAINT,
     "machine.update": FAINT,
     "power.request": FAINT,
@@ -136,6 +139,17 @@ def _offer(event: Event) -> str:
     return _with(f"was offered {event.key or 'an address'}", f"boot file {file}" if file else "")
 
 
+def _proxy(event: Event) -> str:
+    if not event.key:
+        return _with("asked what to boot beside another DHCP server and was told nothing", _text(event, "boot"))
+    return f"was told beside another DHCP server to load {event.key}"
+
+
+def _loader(event: Event) -> str:
+    failed, times = _text(event, "failed"), _text(event, "times")
+    return f"is given the boot loader {event.key} from now on: {failed} was loaded {times} times and never came up"
+
+
 def _ack(event: Event) -> str:
     seconds = _number(event.data.get("lease_seconds"))
     lease = f"for {duration(seconds)}" if seconds else ""
@@ -151,6 +165,19 @@ def _refused(event: Event) -> str:
     reason = ", ".join(filter(None, (_text(event, "reason"), _text(event, "detail"))))
     words = f"was refused {event.key or 'an address'}"
     return f"{words}: {reason}" if reason else words
+
+
+def _advertise6(event: Event) -> str:
+    return _offer(event) if event.data.get("lease_seconds") else _refused(event)
+
+
+def _reply6(event: Event) -> str:
+    asked = event.data.get("request")
+    if asked == "INFORMATION_REQUEST":
+        return "was told options without an address"
+    if asked == "CONFIRM" and not event.data.get("reason"):
+        return f"has the right address here: {event.key}"
+    return _ack(event) if event.data.get("lease_seconds") else _refused(event)
 
 
 def _fetched(protocol: str) -> Callable[[Event], str]:
@@ -339,6 +366,8 @@ def _power_failed(event: Event) -> str:
 _SENTENCES: dict[str, Callable[[Event], str]] = {
     "dhcp.discover": _discover,
     "dhcp.offer": _offer,
+    "dhcp6.advertise": _advertise6,
+    "dhcp6.reply": _reply6,
     "dhcp.request": _request,
     "dhcp.ack": _ack,
     "dhcp.nak": _refused,
@@ -363,6 +392,8 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "machine.complete": _completed,
     "machine.inventory": _inventory,
     "machine.grant": _grant,
+    "dhcp.proxy": _proxy,
+    "boot.loader": _loader,
     "boot.held": lambda event: f"is held at boot: {_text(event, 'reason')}",
     "machine.retry": _retry,
     "machine.repair": _repair,

@@ -214,13 +214,18 @@ async def test_an_unknown_mode_is_an_illegal_operation():
         assert await client.ask(b"\0\1f\0mail\0") == Error(4, "unknown mode: mail")
 
 
-async def test_too_many_transfers_are_refused_politely():
-    async with serving({"f": SMALL}, most_transfers=1) as (address, *_), client_of(address) as first:
+async def test_beyond_the_most_transfers_a_request_waits_for_its_turn_by_being_asked_again():
+    async with serving({"f": SMALL}, most_transfers=1) as (address, _, _, service), client_of(address) as first:
         first.request("f")
         await first.receive()
         async with client_of(address) as second:
-            assert await second.get("f") == Error(0, "busy with 1 transfers, ask again")
-        assert await first.ask(Ack(1)) == Data(2, SMALL[512:])
+            second.request("f")
+            # The answer to this comes after the first was seen.
+            assert await second.ask(b"\0\1f\0mail\0") == Error(4, "unknown mode: mail")
+            assert service.dropped["too many transfers"] == 1
+            assert await first.ask(Ack(1)) == Data(2, SMALL[512:])
+            first.send(Ack(2))
+            assert await second.get("f") == SMALL
 
 
 # --- repeating ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One transfer: where its bytes come from, and a kernel that takes no more for now."""
+"""One transfer between a port that takes no more for now, a slow disk, and a client that says odd things."""
 
 from __future__ import annotations
 
@@ -8,48 +8,21 @@ from random import Random
 
 import pytest
 
-from provisioner.services.tftp_transfer import CHUNK_BYTES, BytesSource, FileSource, Transfer
-from provisioner.wire.tftp import Ack, Error, Terms, decode, encode
+from provisioner.services.tftp_content import CHUNK_BYTES, BytesSource, ChunkCache, FileSource
+from provisioner.services.tftp_ports import OwnPort, Readers
+from provisioner.services.tftp_transfer import Transfer
+from provisioner.wire.tftp import Ack, Data, Error, OptionAck, Terms, decode, encode
 from provisioner.wire.tftp_sender import Sender
 
 CONTENT = Random(1).randbytes(CHUNK_BYTES * 2 + 77)
-
-
-def test_bytes_are_there_at_once():
-    source = BytesSource(b"abcdef")
-    assert (source.size, source.read(2, 3), source.read(4, 99)) == (6, b"cde", b"ef")
 
 
 @pytest.fixture
 def file_source(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(CONTENT)
-    source = FileSource(path.open("rb"))
+    source = FileSource(path.open("rb"), ChunkCache())
     yield source
-    source.close()
-
-
-def test_a_file_is_read_a_chunk_at_a_time(file_source):
-    assert file_source.read(0, 10) is None
-    file_source.load(0, 10)
-    assert file_source.read(0, 10) == CONTENT[:10]
-    assert file_source.read(CHUNK_BYTES - 5, 5) == CONTENT[CHUNK_BYTES - 5 : CHUNK_BYTES]
-    assert file_source.read(CHUNK_BYTES - 5, 6) is None
-
-
-def test_the_end_of_a_file_is_short(file_source):
-    file_source.load(len(CONTENT) - 3, 100)
-    assert file_source.read(len(CONTENT) - 3, 100) == CONTENT[-3:]
-    assert file_source.read(len(CONTENT), 100) == b""
-
-
-def test_a_file_cut_short_meanwhile_is_an_error(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(CONTENT)
-    source = FileSource(path.open("rb"))
-    path.write_bytes(b"")
-    with pytest.raises(OSError, match="became shorter"):
-        source.load(0, 10)
     source.close()
 
 
@@ -60,14 +33,20 @@ class Ends:
         self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.near.setblocking(False)
         self.far.setblocking(False)
-        self.transfer = Transfer(self.near, Sender(Terms(**terms), source.size), source)
+        agreed = Terms(**terms)
+        content = source.content(agreed.block_size)
+        self.sender = Sender(agreed, source.size)
+        self.transfer = Transfer(OwnPort(self.near), self.sender, content, source.size)
+        self.readers = Readers()
+        self.readers.start()
+        self.readers.add(self.near, self.transfer.readable)
 
     async def receive(self):
         return decode(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.far, 70000), 10))
 
     async def collect(self, window):
         """All blocks to the last, a window at a time."""
-        content, size = b"", self.transfer._sender.terms.block_size
+        content, size = b"", self.sender.terms.block_size
         while True:
             packet = await self.receive()
             content += packet.payload
@@ -77,42 +56,113 @@ class Ends:
                 return content
 
     def close(self):
+        self.readers.stop()
         self.near.close()
         self.far.close()
 
 
-async def test_when_the_kernel_takes_no_more_the_rest_of_the_window_follows_later():
-    ends = Ends(BytesSource(CONTENT), block_size=1024, window=600)
-    content, _ = await asyncio.gather(ends.collect(600), ends.transfer.run())
+@pytest.fixture
+def ends():
+    made = []
+
+    def make(source, **terms):
+        made.append(Ends(source, **terms))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.near.close()
+        each.far.close()
+
+
+async def test_when_the_kernel_takes_no_more_the_rest_of_the_window_follows_later(ends):
+    pair = ends(BytesSource(CONTENT), block_size=1024, window=1)
+    pair.sender.terms = Terms(1024, 600)
+    content, _ = await asyncio.gather(pair.collect(600), pair.transfer.run())
     assert content == CONTENT
-    assert ends.transfer._sender.resent == 0
-    ends.close()
+    assert pair.transfer.resent == 0
+    pair.close()
 
 
-async def test_a_file_on_disk_is_sent_chunk_after_chunk(file_source):
-    ends = Ends(file_source, block_size=1000, window=7)
-    content, _ = await asyncio.gather(ends.collect(7), ends.transfer.run())
-    assert (content, ends.transfer.error, ends.transfer.sent_bytes) == (CONTENT, "", len(CONTENT))
-    ends.close()
+async def test_a_file_on_disk_is_sent_chunk_after_chunk(ends, file_source):
+    pair = ends(file_source, block_size=1000)
+    content, _ = await asyncio.gather(pair.collect(1), pair.transfer.run())
+    assert (content, pair.transfer.error, pair.transfer.sent_bytes) == (CONTENT, "", len(CONTENT))
+    pair.close()
 
 
-async def test_a_transfer_that_is_ended_from_outside_tells_the_client():
-    ends = Ends(BytesSource(CONTENT), block_size=1000)
-    running = asyncio.ensure_future(ends.transfer.run())
-    await ends.receive()
-    ends.transfer.fail("enough")
+async def test_a_transfer_that_is_ended_from_outside_tells_the_client(ends):
+    pair = ends(BytesSource(CONTENT), block_size=1000)
+    running = asyncio.ensure_future(pair.transfer.run())
+    await pair.receive()
+    pair.transfer.fail("enough")
     await running
-    assert await ends.receive() == Error(0, "enough")
-    assert (ends.transfer.error, ends.transfer.sent_bytes) == ("enough", 0)
-    ends.close()
+    assert await pair.receive() == Error(0, "enough")
+    assert (pair.transfer.error, pair.transfer.sent_bytes) == ("enough", 0)
+    pair.close()
 
 
-async def test_ending_twice_keeps_the_first_reason():
-    ends = Ends(BytesSource(CONTENT), block_size=1000)
-    running = asyncio.ensure_future(ends.transfer.run())
-    await ends.receive()
-    ends.transfer.fail("first")
-    ends.transfer.fail("second")
+async def test_ending_twice_keeps_the_first_reason(ends):
+    pair = ends(BytesSource(CONTENT), block_size=1000)
+    running = asyncio.ensure_future(pair.transfer.run())
+    await pair.receive()
+    pair.transfer.fail("first")
+    pair.transfer.fail("second")
     await running
-    assert ends.transfer.error == "first"
-    ends.close()
+    assert pair.transfer.error == "first"
+    pair.close()
+
+
+async def test_a_client_that_hangs_up_after_the_last_block_has_the_file(ends):
+    pair = ends(BytesSource(b"short"))
+    running = asyncio.ensure_future(pair.transfer.run())
+    assert await pair.receive() == Data(1, b"short")
+    pair.transfer._gone(ConnectionRefusedError())
+    await running
+    assert (pair.transfer.error, pair.transfer.sent_bytes) == ("", 5)
+    pair.close()
+
+
+async def test_a_client_that_hangs_up_in_the_middle_is_gone(ends):
+    pair = ends(BytesSource(CONTENT))
+    running = asyncio.ensure_future(pair.transfer.run())
+    await pair.receive()
+    pair.transfer._gone(ConnectionRefusedError(111, "refused"))
+    await running
+    assert pair.transfer.error == "the client is gone: refused"
+    pair.close()
+
+
+async def test_who_asks_for_the_size_alone_is_no_error(ends):
+    pair = ends(BytesSource(CONTENT), accepted={"tsize": "9"})
+    running = asyncio.ensure_future(pair.transfer.run())
+    assert await pair.receive() == OptionAck({"tsize": "9"})
+    pair.far.send(encode(Error(0, "User aborted the transfer")))
+    await running
+    assert (pair.transfer.error, pair.transfer.size_only, pair.transfer.options) == ("", True, {"tsize": "9"})
+    pair.close()
+
+
+async def test_an_ack_that_came_before_its_timer_is_read_first(ends):
+    pair = ends(BytesSource(CONTENT), block_size=1000)
+    running = asyncio.ensure_future(pair.transfer.run())
+    await pair.receive()
+    pair.far.send(encode(Ack(1)))
+    pair.transfer._expired()
+    assert (await pair.receive()).block == 2
+    assert pair.transfer.resent == 0
+    pair.transfer.fail("enough")
+    await running
+    pair.close()
+
+
+async def test_a_file_that_cannot_be_read_ends_the_transfer_with_an_error(ends, tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(CONTENT)
+    source = FileSource(path.open("rb"), ChunkCache())
+    pair = ends(source)
+    path.write_bytes(b"")
+    await pair.transfer.run()
+    assert await pair.receive() == Error(0, "cannot read the file: it was changed while it was sent")
+    source.close()
+    pair.close()

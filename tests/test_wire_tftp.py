@@ -20,6 +20,7 @@ from provisioner.wire.tftp import (
     agree,
     decode,
     encode,
+    encode_blocks,
     to_netascii,
 )
 
@@ -50,6 +51,20 @@ def test_block_numbers_wrap_round_on_the_wire():
 def test_option_names_and_mode_are_read_in_any_case():
     data = b"\0\1boot/x\0OcTeT\0BLKSIZE\x001468\0TSize\x000\0"
     assert decode(data) == Request("boot/x", "octet", {"blksize": "1468", "tsize": "0"})
+
+
+@pytest.mark.parametrize("padding", [b"\xff", b"\xff\xff\xff", b"\0\0\0", b"\0\xff\0\xff"])
+def test_padding_behind_mode_or_options_is_no_option(padding):
+    assert decode(b"\0\1a\0octet\0" + padding) == Request("a")
+    assert decode(b"\0\1a\0octet\0tsize\x000\0" + padding) == Request("a", "octet", {"tsize": "0"})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=3000), st.sampled_from([8, 100, 512, 1468]), st.integers(0, 70_000))
+def test_blocks_behind_each_other_are_the_data_packets_one_by_one(content, block_size, first):
+    count = max(1, -(-len(content) // block_size))
+    each = [encode(Data(first + n, content[n * block_size : (n + 1) * block_size])) for n in range(count)]
+    assert encode_blocks(first, content, block_size) == b"".join(each)
 
 
 @pytest.mark.parametrize("name", [b"ipxe.efi\xff", b"ipxe.efi\xff\xff"])

@@ -1,4 +1,7 @@
-"""TFTP on the wire: takes requests on one UDP socket and gives each transfer a socket of its own (RFC 1350).
+"""TFTP on the wire: takes requests on one UDP socket and gives each transfer a port of its own (RFC 1350).
+
+In single-port mode all transfers go on from the port for requests and are told apart by the client's address; that
+gets through firewalls and address translation that know nothing of TFTP.
 
 Read-only. No packet, however odd, ends a transfer that is not its own, or the service.
 """
@@ -9,13 +12,27 @@ import asyncio
 import socket
 from asyncio import TaskGroup
 from collections import Counter
-from struct import Struct as Layout
 from typing import BinaryIO, Protocol
 
 import structlog
 
 from provisioner.errors import Denied, NotFound, ProvisionerError, StoreError
-from provisioner.services.tftp_transfer import BytesSource, FileSource, Source, Transfer
+from provisioner.services.tftp_content import BytesSource, ChunkCache, FileSource, Source
+from provisioner.services.tftp_ports import (
+    ANCILLARY_BYTES,
+    ANY_PORT,
+    Address,
+    PortRange,
+    Ports,
+    Readers,
+    SharedPort,
+    destination,
+    open_socket,
+    plain,
+    reply,
+    tell_destinations,
+)
+from provisioner.services.tftp_transfer import Transfer
 from provisioner.wire.error import WireError
 from provisioner.wire.tftp import (
     ACCESS_VIOLATION,
@@ -35,24 +52,19 @@ from provisioner.wire.tftp import (
 )
 from provisioner.wire.tftp_sender import Sender
 
+__all__ = ["FileTree", "Recorder", "TftpService", "clean_path", "open_socket"]
+
 log = structlog.get_logger(__name__)
 
 DRAIN_LIMIT = 64
-# One descriptor each; more wait for their turn by asking again, as every TFTP client does.
-MOST_TRANSFERS = 1000
+# Two descriptors each. What is more is not answered: every client asks again, and an error would end its boot.
+MOST_TRANSFERS = 2000
 RECEIVE_BUFFER_BYTES = 1 << 20
-# A window of 64 blocks of an Ethernet frame; the kernel counts its own overhead as well.
-SEND_BUFFER_BYTES = 512 * 1024
 # Text has to be converted in memory.
 LARGEST_NETASCII = 4 << 20
-
-# Not in Python's socket module before 3.14; number of <linux/in.h>, and struct in_pktinfo.
-IP_PKTINFO = 8
-_PKTINFO = Layout("@I4s4s")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
 _LARGEST_REQUEST = 2048
-
-Address = tuple[str, int]
+_BEGAN_ANEW = "the client began anew"
+_REQUESTS = (bytes((0, RRQ)), bytes((0, WRQ)))
 
 
 class FileTree(Protocol):
@@ -68,20 +80,10 @@ class FileTree(Protocol):
 class Recorder(Protocol):
     """Who tells the timeline."""
 
-    async def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
-        """A transfer has ended: how many bytes arrived in what time, or why it failed."""
-
-
-def open_socket(address: str = "", port: int = 69) -> socket.socket:
-    """A socket bound for TFTP; OSError when the port is taken or we may not have it."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        sock.bind((address, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    async def served(
+        self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
+    ) -> None:
+        """A transfer has ended: how many bytes arrived in what time, or why it failed; and what else is known."""
 
 
 class TftpService:
@@ -95,12 +97,18 @@ class TftpService:
         *,
         limits: Limits = Limits(),
         most_transfers: int = MOST_TRANSFERS,
+        single_port: bool = False,
+        ports: Ports = ANY_PORT,
     ) -> None:
         self._sock = sock
         self._files = files
         self._recorder = recorder
         self._limits = limits
         self._most = most_transfers
+        self._single_port = single_port
+        self._ports = PortRange(ports)
+        self._readers = Readers()
+        self._cache = ChunkCache()
         self._active: dict[Address, _Session] = {}
         self.dropped: Counter[str] = Counter()
 
@@ -108,50 +116,64 @@ class TftpService:
         """Serve until cancelled."""
         loop = asyncio.get_running_loop()
         self._sock.setblocking(False)
-        self._sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        tell_destinations(self._sock)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._readers.start()
         try:
             async with TaskGroup() as group:
                 loop.add_reader(self._sock, self._readable, group)
                 await asyncio.Event().wait()
         finally:
             loop.remove_reader(self._sock)
+            self._readers.stop()
             self._sock.close()
 
     def _readable(self, group: TaskGroup) -> None:
+        now = asyncio.get_running_loop().time()
         for _ in range(DRAIN_LIMIT):
             try:
-                data, ancillary, _, client = self._sock.recvmsg(_LARGEST_REQUEST, _ANCILLARY_BYTES)
+                data, ancillary, _, client = self._sock.recvmsg(_LARGEST_REQUEST, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._drop(f"receive: {error.strerror}")
                 continue
-            local, broadcast = _local_address(ancillary)
+            local, broadcast = destination(ancillary)
             if broadcast:
                 # RFC 1123 section 4.2.3.5
                 self._drop("broadcast request", client=client[0])
+            elif data[:2] in _REQUESTS:
+                self._requested(data, client, local, group)
             else:
-                self._received(data, client, local, group)
+                self._received(data, client, now)
 
-    def _received(self, data: bytes, client: Address, local: str, group: TaskGroup) -> None:
+    def _received(self, data: bytes, client: Address, now: float) -> None:
+        """What is no request is part of a transfer on this port, or astray."""
+        session = self._active.get(client)
+        if self._single_port and session is not None and session.transfer is not None:
+            session.transfer.received(data, now)
+            return
         try:
-            packet = decode(data)
+            decode(data)
         except WireError as error:
             self._drop(error.reason, client=client[0], error=error.message)
-            if data[:2] in (bytes((0, RRQ)), bytes((0, WRQ))):
-                self._refuse(client, local, Error(ILLEGAL_OPERATION, error.message))
-            return
-        if not isinstance(packet, Request):
+        else:
             self._drop("not a request", client=client[0])
+
+    def _requested(self, data: bytes, client: Address, local: str, group: TaskGroup) -> None:
+        try:
+            request = decode(data)
+        except WireError as error:
+            self._drop(error.reason, client=client[0], error=error.message)
+            self._refuse(client, local, Error(ILLEGAL_OPERATION, error.message))
             return
+        assert isinstance(request, Request)
         if self._is_copy(data, client):
             return
         if len(self._active) >= self._most:
             self._drop("too many transfers", client=client[0])
-            self._refuse(client, local, Error(NOT_DEFINED, f"busy with {self._most} transfers, ask again"))
             return
-        session = self._active[client] = _Session(data, packet, client, local)
+        session = self._active[client] = _Session(data, request, client, local)
         group.create_task(self._serve(session))
 
     def _is_copy(self, data: bytes, client: Address) -> bool:
@@ -161,15 +183,15 @@ class TftpService:
             return False
         if old.request_bytes == data and (old.transfer is None or not old.transfer.begun):
             return True
+        old.superseded = True
         if old.transfer is not None:
-            old.transfer.fail("the client began anew", tell=None)
+            old.transfer.fail(_BEGAN_ANEW, tell=None)
         return False
 
     def _refuse(self, client: Address, local: str, error: Error) -> None:
         """Answer from the service's own port: a refusal needs no transfer."""
-        information = _PKTINFO.pack(0, socket.inet_aton(local), b"\0\0\0\0")
         try:
-            self._sock.sendmsg([encode(error)], [(socket.IPPROTO_IP, IP_PKTINFO, information)], 0, client)
+            reply(self._sock, encode(error), client, local)
         except OSError as problem:
             self._drop(f"send: {problem.strerror}", client=client[0])
 
@@ -178,45 +200,71 @@ class TftpService:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            size, error = await self._transfer(session)
+            error = await self._transfer(session)
         except Exception:
             log.exception("tftp.failed", client=session.client[0], path=session.path)
-            size, error = 0, "our own fault"
+            error = "our own fault"
         finally:
             if self._active.get(session.client) is session:
                 del self._active[session.client]
+        size, details = session.outcome()
+        client = plain(session.client[0])
         try:
-            await self._recorder.served("tftp", session.path, session.client[0], size, loop.time() - began, error)
+            await self._recorder.served("tftp", session.path, client, size, loop.time() - began, error, **details)
         except StoreError as problem:
-            log.error("tftp.not-recorded", client=session.client[0], path=session.path, error=problem.message)
+            log.error("tftp.not-recorded", client=client, path=session.path, error=problem.message)
 
-    async def _transfer(self, session: _Session) -> tuple[int, str]:
-        """How many bytes arrived, and what went wrong if anything."""
-        request = session.request
+    async def _transfer(self, session: _Session) -> str:
+        """What went wrong, '' if nothing did."""
         try:
             source = await self._open(session)
         except (ProvisionerError, OSError) as problem:
             error = _refusal(problem)
             self._refuse(session.client, session.local, error)
-            return 0, error.message
+            return error.message
         try:
-            with _connected(session.client, session.local) as sock:
-                sender = Sender(agree(request, source.size, self._limits), source.size)
-                session.transfer = transfer = Transfer(sock, sender, source)
-                await transfer.run()
+            return _BEGAN_ANEW if session.superseded else await self._send(session, source)
         except OSError as problem:
-            return 0, f"cannot open a socket: {problem.strerror}"
+            message = f"cannot open a port: {problem.strerror}"
+            self._refuse(session.client, session.local, Error(NOT_DEFINED, message))
+            return message
         finally:
             source.close()
-        return transfer.sent_bytes, transfer.error
+
+    async def _send(self, session: _Session, source: Source) -> str:
+        terms = agree(session.request, source.size, self._limits)
+        sender = Sender(terms, source.size)
+        content = source.content(terms.block_size)
+        if self._single_port:
+            port = SharedPort(self._sock, session.client, session.local)
+            session.transfer = Transfer(port, sender, content, source.size)
+            await session.transfer.run()
+            return session.transfer.error
+        own = self._ports.open(session.client, session.local)
+        try:
+            session.transfer = Transfer(own, sender, content, source.size)
+            self._readers.add(own.sock, session.transfer.readable)
+            await session.transfer.run()
+        finally:
+            self._readers.remove(own.sock)
+            own.close()
+        return session.transfer.error
 
     async def _open(self, session: _Session) -> Source:
         if session.request.write:
             raise Denied("this server is read-only")
         session.path = clean_path(session.request.filename)
-        content = await self._files.open(session.path, session.client[0], session.local)
-        source: Source = BytesSource(content) if isinstance(content, bytes) else FileSource(content)
-        return await _as_text(source) if session.request.mode == NETASCII else source
+        content = await self._files.open(session.path, plain(session.client[0]), session.local)
+        if session.request.mode == NETASCII:
+            return BytesSource(await self._as_text(content))
+        return BytesSource(content) if isinstance(content, bytes) else FileSource(content, self._cache)
+
+    async def _as_text(self, content: bytes | BinaryIO) -> bytes:
+        if not isinstance(content, bytes):
+            content = await asyncio.to_thread(_read_text, content)
+        if len(content) > LARGEST_NETASCII:
+            raise Denied(f"netascii is for text of up to {LARGEST_NETASCII} bytes; ask for octet")
+        return to_netascii(content)
 
     def _drop(self, reason: str, **context: object) -> None:
         """Count it, and say it aloud the first time only."""
@@ -234,7 +282,23 @@ class _Session:
         self.client = client
         self.local = local
         self.path = request.filename
+        self.superseded = False
         self.transfer: Transfer | None = None
+
+    def outcome(self) -> tuple[int, dict[str, object]]:
+        """How many bytes arrived, and what the timeline tells beside."""
+        transfer = self.transfer
+        if transfer is None:
+            return 0, {}
+        details: dict[str, object] = {"options": transfer.options, "resent": transfer.resent}
+        if transfer.size_only:
+            details["size_only"] = True
+        return transfer.sent_bytes, details
+
+
+def _read_text(file: BinaryIO) -> bytes:
+    with file:
+        return file.read(LARGEST_NETASCII + 1)
 
 
 def clean_path(filename: str) -> str:
@@ -262,39 +326,3 @@ def _refusal(problem: ProvisionerError | OSError) -> Error:
     if isinstance(problem, PermissionError):
         return Error(ACCESS_VIOLATION, "access violation")
     return Error(NOT_DEFINED, f"cannot read the file: {problem.strerror}")
-
-
-async def _as_text(source: Source) -> Source:
-    try:
-        if source.size > LARGEST_NETASCII:
-            raise Denied(f"netascii is for text; this file has {source.size} bytes, ask for octet")
-        content = source.read(0, source.size)
-        if content is None:
-            await asyncio.to_thread(source.load, 0, source.size)
-            content = source.read(0, source.size)
-    finally:
-        source.close()
-    return BytesSource(to_netascii(content or b""))
-
-
-def _connected(client: Address, local: str) -> socket.socket:
-    """A socket that hears this client only, bound to the address at which it reached us."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock.bind((local, 0))
-        sock.connect(client)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _local_address(ancillary: list[tuple[int, int, bytes]]) -> tuple[str, bool]:
-    """Our address that the datagram reached, and whether it was sent to everybody."""
-    for level, kind, value in ancillary:
-        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            _, local, header = _PKTINFO.unpack(value[: _PKTINFO.size])
-            return socket.inet_ntoa(local), local != header
-    return "0.0.0.0", False

@@ -1,110 +1,64 @@
-"""One TFTP transfer on its own connected socket: moves what `wire.tftp_sender` says between file and network.
+"""One TFTP transfer: moves what `wire.tftp_sender` says between a file's blocks and its port.
 
 Driven by callbacks and not by a task for each packet: a lock-step transfer is one wake-up a block, and there may be
-hundreds at once.
+a thousand at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from asyncio import Future, TimerHandle
 from contextlib import suppress
-from functools import partial
-from typing import BinaryIO, Protocol
 
+import structlog
+
+from provisioner.services.tftp_content import Content
+from provisioner.services.tftp_ports import Lost, Port
 from provisioner.wire.error import WireError
-from provisioner.wire.tftp import NOT_DEFINED, UNKNOWN_TRANSFER, Ack, Error, OptionAck, decode, encode
+from provisioner.wire.tftp import ACK, NOT_DEFINED, UNKNOWN_TRANSFER, Ack, Error, OptionAck, decode, encode
 from provisioner.wire.tftp import Data as DataPacket
 from provisioner.wire.tftp_sender import NOTHING, Send, Sender, SenderState
 
-# Read ahead at once: a window of the largest blocks we agree to is smaller than this by far in practice.
-CHUNK_BYTES = 256 * 1024
-# An ACK or ERROR is small; more is padding or not for us.
-_DATAGRAM_BYTES = 2048
+log = structlog.get_logger(__name__)
 
-
-class Source(Protocol):
-    """Where the bytes come from."""
-
-    size: int
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        """These bytes, fewer at the end; None when they have to be loaded first."""
-
-    def load(self, offset: int, length: int) -> None:
-        """Fetch these bytes and some that follow, on a thread of its own; OSError when they cannot be read."""
-
-    def close(self) -> None:
-        """Let the file go."""
-
-
-class BytesSource:
-    """Content that is in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.size = len(content)
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        """These bytes."""
-        return self._content[offset : offset + length]
-
-    def load(self, offset: int, length: int) -> None:
-        """There is nothing to load."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-class FileSource:
-    """An open file, read a chunk at a time on a thread: its disk may be slow, or far away."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
-        self._chunk = (0, b"")
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        """These bytes, if they are in the chunk read last."""
-        length = min(length, self.size - offset)
-        chunk_at, chunk = self._chunk
-        start = offset - chunk_at
-        if start < 0 or start + length > len(chunk):
-            return None
-        return chunk[start : start + length]
-
-    def load(self, offset: int, length: int) -> None:
-        """Read the chunk that begins there."""
-        chunk = os.pread(self._file.fileno(), max(CHUNK_BYTES, length), offset)
-        if len(chunk) < min(length, self.size - offset):
-            raise OSError("it became shorter while it was sent")
-        self._chunk = (offset, chunk)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+# While the kernel's send buffer is full.
+_LOOK_AGAIN_SECONDS = 0.001
+_ACK_CODE = bytes((0, ACK))
 
 
 class Transfer:
     """Sends one file. `run` ends when it is over; `error` says why it failed, `sent_bytes` what had arrived."""
 
-    def __init__(self, sock: socket.socket, sender: Sender, source: Source) -> None:
-        self._sock = sock
+    def __init__(self, port: Port, sender: Sender, content: Content, size: int) -> None:
+        self._port = port
         self._sender = sender
-        self._source = source
+        self._content = content
+        self._size = size
         self._loop = asyncio.get_running_loop()
         self._over: Future[None] = self._loop.create_future()
         self._timer: TimerHandle | None = None
+        self._later: TimerHandle | None = None
         self._rest = NOTHING
-        self._loading: Future[None] | None = None
+        port.prepare(sender.terms.block_size, sender.terms.window)
+        self._step = sender.terms.block_size + 4
+        self._loading = False
         self.error = ""
+        self.size_only = False
 
     @property
     def sent_bytes(self) -> int:
         """How many bytes of the file the client has acknowledged."""
-        return min(self._sender.acked * self._sender.terms.block_size, self._source.size)
+        return min(self._sender.acked * self._sender.terms.block_size, self._size)
+
+    @property
+    def resent(self) -> int:
+        """How many blocks were sent more than once."""
+        return self._sender.resent
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What was agreed on."""
+        return self._sender.terms.accepted
 
     @property
     def begun(self) -> bool:
@@ -113,18 +67,15 @@ class Transfer:
 
     async def run(self) -> None:
         """Send the file until the client has all of it, or one side gives up."""
-        self._loop.add_reader(self._sock, self._readable)
         try:
             self._send(self._sender.start(self._loop.time()))
-            self._arm()
+            if not self._over.done():
+                self._arm()
             await self._over
         finally:
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._loading is not None:
-                self._loading.cancel()
+            for handle in (self._timer, self._later):
+                if handle is not None:
+                    handle.cancel()
 
     def fail(self, reason: str, *, tell: int | None = NOT_DEFINED) -> None:
         """End it; the client is told unless `tell` is None."""
@@ -134,119 +85,159 @@ class Transfer:
         self.error = reason
         if tell is not None:
             # If it cannot be told, it is over all the same.
-            with suppress(OSError):
-                self._sock.send(encode(Error(tell, reason)))
+            with suppress(OSError, Lost):
+                self._port.say(encode(Error(tell, reason)))
         self._over.set_result(None)
 
-    def _readable(self) -> None:
-        while not self._over.done():
-            try:
-                data = self._sock.recv(_DATAGRAM_BYTES)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.fail(f"the client is gone: {error.strerror}", tell=None)
-                return
-            self._received(data)
+    def readable(self, now: float) -> None:
+        """One datagram; for more, the socket says again that it is readable. Never raises: others are served too."""
+        try:
+            data = self._port.receive()
+        except OSError as error:
+            self._gone(error)
+            return
+        if data is not None:
+            self.received(data, now)
 
-    def _received(self, data: bytes) -> None:
+    def received(self, data: bytes, now: float) -> None:
+        """A datagram of the client. Never raises."""
+        try:
+            self._take(data, now)
+        except Exception:
+            log.exception("tftp.failed")
+            self.fail("our own fault")
+
+    def _take(self, data: bytes, now: float) -> None:
+        if self._over.done():
+            return
+        if data[:2] == _ACK_CODE and len(data) >= 4:
+            # All but a handful of what comes; bytes behind it are padding.
+            self._acknowledged(data[2] << 8 | data[3], now)
+            return
         try:
             packet = decode(data)
         except WireError:
             # Not worth a transfer: the timer repeats what matters.
             return
         match packet:
-            case Ack(block):
-                self._acknowledged(block)
             case Error():
                 self._refused(packet)
-            case DataPacket() | OptionAck():
+            case Ack() | DataPacket() | OptionAck():
                 self.fail("the client sent what only a server sends", tell=UNKNOWN_TRANSFER)
             case _:
                 # A late copy of the request.
                 pass
 
-    def _acknowledged(self, block: int) -> None:
-        self._send(self._sender.acknowledged(block, self._loop.time()))
-        if self._over.done():
-            return
-        if self._sender.state is SenderState.DONE:
+    def _acknowledged(self, block: int, now: float) -> None:
+        sender = self._sender
+        send = sender.acknowledged(block, now)
+        if send.count:
+            self._send(send)
+            if self._timer is not None and sender.deadline < self._timer.when():
+                # The round trip was measured to be shorter than the timer was set for.
+                self._timer.cancel()
+                self._arm()
+        elif sender.state is SenderState.DONE and not self._over.done():
             self._over.set_result(None)
-        elif self._timer is not None and self._sender.deadline < self._timer.when():
-            # The round trip was measured to be shorter than the timer was set for.
-            self._timer.cancel()
-            self._arm()
 
     def _refused(self, packet: Error) -> None:
         if self._sender.state is SenderState.OFFERING and "tsize" in self._sender.terms.accepted:
             # PXE firmware asks for the size alone and hangs up; that is how it works.
+            self.size_only = True
             self.fail("", tell=None)
         else:
             self.fail(f"the client gave up: {packet.message or 'no reason given'} ({packet.code})", tell=None)
+
+    def _gone(self, error: OSError) -> None:
+        """The client's port is closed: bad news in the middle, and how clients end whose last ACK was lost."""
+        if self._sender.sent_all and isinstance(error, ConnectionRefusedError) and not self._over.done():
+            self._sender.delivered()
+            self._over.set_result(None)
+        else:
+            self.fail(f"the client is gone: {error.strerror}", tell=None)
 
     def _arm(self) -> None:
         self._timer = self._loop.call_at(self._sender.deadline, self._expired)
 
     def _expired(self) -> None:
+        # An ACK may have come already and wait for its turn: when we are the slow ones, nothing is lost.
+        self.readable(self._loop.time())
         if self._over.done():
             return
         self._send(self._sender.expired(self._loop.time()))
         if self._sender.state is SenderState.FAILED:
-            self.fail("the client does not answer any more")
+            self.fail(self._silence())
         elif not self._over.done():
             # The deadline has moved with every ACK; one timer that looks again is cheaper than one for each.
             self._arm()
 
+    def _silence(self) -> str:
+        if self._sender.heard:
+            return "the client does not answer any more"
+        return "the client never answered; a firewall in between has to let UDP through from the port we answer from"
+
     def _send(self, send: Send) -> None:
+        self._rest = NOTHING
         if not send.count:
             return
-        self._rest = NOTHING
-        if send.first == 0:
-            self._put(encode(OptionAck(self._sender.terms.accepted)))
+        if not send.first:
+            self._offer()
             return
-        size = self._sender.terms.block_size
-        offset = (send.first - 1) * size
-        content = self._source.read(offset, send.count * size)
-        if content is None:
-            self._load(send)
-            return
-        for place in range(send.count):
-            block = send.first + place
-            payload = content[place * size : (place + 1) * size]
-            if not self._put(encode(DataPacket(block, payload))):
-                self._rest = Send(block, send.count - place)
-                self._loop.add_writer(self._sock, self._writable)
+        first, left = send.first, send.count
+        while left and not self._over.done():
+            most = self._port.most
+            run = self._content.run(first, left if left < most else most)
+            if run is None:
+                self._load(Send(first, left))
                 return
+            if not self._put(run):
+                self._rest = Send(first, left)
+                self._later = self._loop.call_later(_LOOK_AGAIN_SECONDS, self._continue)
+                return
+            count = -(-len(run) // self._step)
+            first += count
+            left -= count
 
-    def _put(self, data: bytes) -> bool:
-        """Whether the kernel took the datagram; it does not while its send buffer is full."""
+    def _offer(self) -> None:
         try:
-            self._sock.send(data)
+            self._port.say(encode(OptionAck(self._sender.terms.accepted)))
+        except (BlockingIOError, Lost):
+            # The timer repeats it.
+            return
+        except OSError as error:
+            self._gone(error)
+
+    def _put(self, data: memoryview) -> bool:
+        """Whether there is nothing left to do about it; there is while the kernel's send buffer is full."""
+        try:
+            self._port.send(data)
         except BlockingIOError:
             return False
+        except Lost:
+            # As if the network had lost it.
+            return True
         except OSError as error:
-            self.fail(f"cannot send: {error.strerror}", tell=None)
+            self._gone(error)
         return True
 
-    def _writable(self) -> None:
-        self._loop.remove_writer(self._sock)
+    def _continue(self) -> None:
+        self._later = None
         if not self._over.done():
             self._send(self._rest)
 
     def _load(self, send: Send) -> None:
-        if self._loading is None:
-            size = self._sender.terms.block_size
-            wanted = (send.first - 1) * size, send.count * size
-            self._loading = self._loop.run_in_executor(None, self._source.load, *wanted)
-            self._loading.add_done_callback(partial(self._loaded, send))
+        if self._loading:
+            return
+        loading = self._content.load(send.first)
+        assert loading is not None, "what is in memory is always there"
+        self._loading = True
+        loading.add_done_callback(lambda done: self._loaded(send, done))
 
-    def _loaded(self, send: Send, loading: Future[None]) -> None:
-        self._loading = None
-        if loading.cancelled():
+    def _loaded(self, send: Send, loading: Future[bytes]) -> None:
+        self._loading = False
+        if self._over.done() or loading.cancelled():
             return
         error = loading.exception()
-        if self._over.done():
-            return
         if error is not None:
             self.fail(f"cannot read the file: {error}")
         else:

@@ -105,7 +105,7 @@ def _decode_request(data: bytes, write: bool) -> Request:
 def _until_padding(parts: list[bytes]) -> list[bytes]:
     """Options end where padding begins: datagrams padded by tunnels and switches are common."""
     for at in range(0, len(parts), 2):
-        if not parts[at]:
+        if not parts[at].strip(b"\xff"):
             return parts[:at]
     return parts
 
@@ -138,6 +138,20 @@ def encode(packet: Packet) -> bytes:
 
 def _encode_options(options: dict[str, str]) -> bytes:
     return b"".join(f"{name}\0{value}\0".encode() for name, value in options.items())
+
+
+def encode_blocks(first: int, content: bytes, block_size: int) -> bytes:
+    """DATA datagrams one behind the other, numbered from `first` on; all but the last have a full block.
+
+    An empty content is one empty block: it ends a file whose size is a multiple of the block size.
+    """
+    pack = _TWO_NUMBERS.pack
+    parts: list[bytes | memoryview] = []
+    view = memoryview(content)
+    for place in range(max(1, -(-len(content) // block_size))):
+        parts.append(pack(DATA, (first + place) & 0xFFFF))
+        parts.append(view[place * block_size : (place + 1) * block_size])
+    return b"".join(parts)
 
 
 class Terms(Struct, frozen=True):

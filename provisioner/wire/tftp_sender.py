@@ -9,7 +9,9 @@ DONE, FAILED. The last two are final.
 Retransmission: after the client's `timeout` option (RFC 2349) if it has one, else by the measured round trip, doubled
 from try to try, as in RFC 6298.
 A repeated ACK never causes a block to be sent again without a window (the Sorcerer's Apprentice); with a window it
-says that the window's first block was lost and is answered once per window.
+says that the window's first block was lost and is answered once per window. An ACK in the middle of a window says that
+what follows was lost: it is sent again from there, but not more often than once in half a round trip, so that a client
+that acknowledges every block of a window does not multiply them.
 """
 
 from enum import Enum
@@ -20,8 +22,9 @@ from provisioner.wire.tftp import Terms
 
 FIRST_TIMEOUT_SECONDS = 1.0
 # Below this a busy client's ordinary pauses look like loss.
-SHORTEST_TIMEOUT_SECONDS = 0.25
-LONGEST_TIMEOUT_SECONDS = 8.0
+SHORTEST_TIMEOUT_SECONDS = 0.1
+# Many tries within the patience: where a third of all datagrams is lost, seven lost in a row are nothing special.
+LONGEST_TIMEOUT_SECONDS = 2.0
 # Firmware gives up and starts anew within half a minute; a switch relearns a port (spanning tree) in as long.
 PATIENCE_SECONDS = 30.0
 # A client that asked for a long timeout gets at least these, however long they take.
@@ -61,8 +64,10 @@ class Sender:
         self._sent_at = 0.0
         self._timed = True
         self._window_answered = False
+        self._went_back_at = float("-inf")
         self._tries = 0
         self._heard_at = 0.0
+        self.heard = False
         self._smoothed = 0.0
         self._variation = 0.0
         self._timeout = float(terms.timeout_seconds) or FIRST_TIMEOUT_SECONDS
@@ -71,6 +76,11 @@ class Sender:
     def over(self) -> bool:
         """Whether nothing more will be sent."""
         return self.state in (SenderState.DONE, SenderState.FAILED)
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether every block has been sent, so that only the acknowledgement of the last ones may be missing."""
+        return self._sent == self.last_block
 
     def start(self, now: float) -> Send:
         """What to send first."""
@@ -81,16 +91,18 @@ class Sender:
 
     def acknowledged(self, number: int, now: float) -> Send:
         """What to send now that an ACK with this 16-bit number has arrived."""
-        if self.state is SenderState.OFFERING:
-            return self._accepted(number, now)
-        if self.over:
+        if self.state is not SenderState.SENDING:
+            return self._accepted(number, now) if self.state is SenderState.OFFERING else NOTHING
+        ahead = (number - self.acked) & 0xFFFF
+        outstanding = self._sent - self.acked
+        if ahead > outstanding:
             return NOTHING
-        block = self.acked + ((number - self.acked) & 0xFFFF)
-        if block > self._sent:
-            return NOTHING
-        if block == self.acked:
+        if not ahead:
             return self._repeated(now)
-        self._progress(block, now)
+        self._measure(now)
+        self.acked += ahead
+        if ahead < outstanding:
+            return self._went_missing(now)
         if self.acked == self.last_block:
             self.state = SenderState.DONE
             return NOTHING
@@ -117,6 +129,11 @@ class Sender:
         if not self.over:
             self.state = SenderState.FAILED
 
+    def delivered(self) -> None:
+        """The client has hung up after the last block: it has everything, and only its last ACK was lost."""
+        if not self.over:
+            self.acked, self.state = self.last_block, SenderState.DONE
+
     def _offer(self, now: float) -> Send:
         self._sent_at = now
         self.deadline = now + self._timeout
@@ -130,19 +147,20 @@ class Sender:
         return self._window(now)
 
     def _window(self, now: float) -> Send:
-        first = self.acked + 1
+        """A whole window behind what is acknowledged."""
         count = min(self.terms.window, self.last_block - self.acked)
         self._sent = max(self._sent, self.acked + count)
         self._sent_at = now
         self._timed = True
         self._window_answered = False
         self.deadline = now + self._timeout
-        return Send(first, count)
+        return Send(self.acked + 1, count)
 
     def _again(self, now: float) -> Send:
+        """The window once more."""
+        self.resent += min(self.terms.window, self._sent - self.acked)
         send = self._window(now)
         self._timed = False
-        self.resent += send.count
         return send
 
     def _repeated(self, now: float) -> Send:
@@ -152,16 +170,22 @@ class Sender:
         self._window_answered = True
         return send
 
-    def _progress(self, block: int, now: float) -> None:
-        self._measure(now)
-        # The window's tail was lost when the client acknowledges less than we sent; what follows is sent again.
-        self.resent += max(0, min(self._sent, block + self.terms.window) - block)
-        self.acked = block
+    def _went_missing(self, now: float) -> Send:
+        """An ACK in the middle of the window: go back behind it, or just on if we went back a moment ago."""
+        if now - self._went_back_at >= self._smoothed / 2:
+            self._went_back_at = now
+            return self._again(now)
+        first = self._sent + 1
+        self._sent = min(self.acked + self.terms.window, self.last_block)
+        self._timed = False
+        self.deadline = now + self._timeout
+        return Send(first, self._sent + 1 - first) if self._sent >= first else NOTHING
 
     def _measure(self, now: float) -> None:
         """RFC 6298; a block that was sent twice tells nothing (Karn)."""
         self._tries = 0
         self._heard_at = now
+        self.heard = True
         if self.terms.timeout_seconds or not self._timed:
             return
         sample = now - self._sent_at

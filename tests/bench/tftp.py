@@ -21,8 +21,8 @@ from random import Random
 from statistics import median
 
 from tests.bench.figures import Figure
+from tests.bench.tftp_cable import Cable, cable
 from tests.journey import PASSWORD_VARIABLE, REPOSITORY
-from tests.namespaces import Cable, cable
 
 ROUNDS = 5
 _SERVER_CPU, _CLIENT_CPU = 0, 1
@@ -102,7 +102,7 @@ def _bench(folder: Path) -> list[Figure]:
     load = folder / "tftp_load"
     subprocess.run(["gcc", "-O2", "-o", str(load), str(Path(__file__).with_name("tftp_load.c"))], check=True)
     with ExitStack() as stack:
-        wire = stack.enter_context(cable("tftp", addresses=4))
+        wire = stack.enter_context(cable(4))
         servers = {
             name: stack.enter_context(_serving(wire, name, address, argv, folder / f"{name}.log"))
             for (name, argv), address in zip(_commands(folder, files, wire).items(), wire.servers, strict=True)
@@ -147,7 +147,7 @@ def _serving(wire: Cable, name: str, address: str, argv: Sequence[str], log: Pat
     environment = {"PATH": os.environ.get("PATH", os.defpath), PASSWORD_VARIABLE: "only for this bench"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            wire.at_server(argv, _SERVER_CPU), cwd=REPOSITORY, env=environment, stdout=output, stderr=output
+            wire.at_servers(argv, _SERVER_CPU), cwd=REPOSITORY, env=environment, stdout=output, stderr=output
         )
     try:
         yield Running(name, address, process.pid)
@@ -164,7 +164,7 @@ def _until_it_answers(wire: Cable, load: Path, server: Running, files: Path) -> 
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         tiny = [str(load), server.address, "tiny", str(files / "tiny"), "1", "0", "0"]
-        done = subprocess.run(wire.at_client(tiny), capture_output=True, check=False)
+        done = subprocess.run(wire.at_load(tiny, _CLIENT_CPU), capture_output=True, check=False)
         if done.returncode == 0:
             return
         time.sleep(0.2)
@@ -175,7 +175,7 @@ def _run(wire: Cable, load: Path, server: Running, files: Path, each: Load) -> R
     argv = [str(load), server.address, each.file, str(files / each.file)]
     argv += [str(each.transfers), str(_BLOCK_SIZE), str(each.window)]
     before = server.cpu_seconds()
-    done = subprocess.run(wire.at_client(argv, _CLIENT_CPU), capture_output=True, check=False, timeout=300)
+    done = subprocess.run(wire.at_load(argv, _CLIENT_CPU), capture_output=True, check=False, timeout=300)
     said = json.loads(done.stdout)
     if said["wrong"]:
         raise RuntimeError(f"{server.name} sent wrong bytes for {each.name}")

@@ -31,11 +31,15 @@ class Notebook:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, str, int, str]] = []
+        self.details: list[dict[str, object]] = []
         self.failure: Exception | None = None
         self._written = asyncio.Event()
 
-    async def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
+    async def served(
+        self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
+    ) -> None:
         self.lines.append((protocol, path, client, size, error))
+        self.details.append(details)
         self._written.set()
         if self.failure is not None:
             raise self.failure

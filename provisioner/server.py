@@ -33,6 +33,7 @@ from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements
 from provisioner.services.script_port import ScriptSite
+from provisioner.services.transfers import Transfers
 from provisioner.sockets import RawSockets, beside, bind, icmp6, inherited, notify, raw, tcp, tcp6, udp6
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import SERVER_PORT
@@ -170,7 +171,8 @@ class Server:
         services += self._services_on_ipv6()
         for name, http in (("tftp", "http"), ("tftp6", "http6")):
             if name in self.sockets:
-                services.append(tftp.TftpService(self.sockets[name], self._tree(http), parts.boot).run())
+                ways = {"single_port": self.config["tftp.single_port"], "ports": self.config["tftp.ports"]}
+                services.append(tftp.TftpService(self.sockets[name], self._tree(http), parts.boot, **ways).run())
         return services
 
     def _services_on_ipv6(self) -> list[Coroutine[Any, Any, None]]:
@@ -190,7 +192,7 @@ class Server:
         return [serving.run(), advertising.run()]
 
     def _tree(self, http: str = "http") -> Tree:
-        return Tree(self.parts.boot, self.config.files_dir, self._agent, self.port(http) or self.port("http"))
+        return Tree(self.parts.boot, Transfers(self.parts.boot, self.parts.turns), self.config.files_dir, self._agent, self.port(http) or self.port("http"))
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from asyncio import Event, open_connection, wait_for
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import quote, unquote
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
+from yarl import URL
 
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
-from provisioner.errors import Denied, NotFound
+from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turns
+from provisioner.errors import Denied, NotFound, ProvisionerError
 from provisioner.script_names import read_script_name
 from provisioner.services.files import Tree
+from provisioner.services.http import App
+from provisioner.services.transfers import Transfers
+from tests.fakes.turns import FakeTurns
 
 
 class FakeBoot:
@@ -48,7 +58,9 @@ def tree(boot: FakeBoot, tmp_path: Path) -> Tree:
     (root / "ipxe" / "snponly.efi").write_bytes(bytes(range(256)) * 100)
     (tmp_path / "secret").write_text("secret")
     (root / "link").symlink_to(tmp_path / "secret")
-    return Tree(cast(Boot, boot), root, b"the agent", 8091)
+    (root / "inner").symlink_to(root / "ipxe" / "snponly.efi")
+    (root / "circle").symlink_to(root / "circle")
+    return Tree(cast(Boot, boot), Transfers(boot, cast(Turns, FakeTurns())), root, b"the agent", 8091)
 
 
 async def test_a_script_is_rendered_for_the_mac_in_its_name(tree: Tree) -> None:
@@ -82,7 +94,7 @@ def test_no_path_leads_out_of_the_root(tree: Tree, path: str) -> None:
         tree.static(path)
 
 
-@pytest.mark.parametrize("path", ["ipxe", "ipxe/none", "", "n" * 300])
+@pytest.mark.parametrize("path", ["ipxe", "ipxe/none", "", "n" * 300, "circle", "\udc80", "a\ud800"])
 def test_what_is_no_file_is_not_found(tree: Tree, path: str) -> None:
     with pytest.raises(NotFound):
         tree.static(path)
@@ -136,3 +148,112 @@ async def test_a_file_for_a_connection_that_is_gone_is_refused_as_that(tree: Tre
     with pytest.raises(ConnectionError):
         await response.prepare(request)
     assert [told[5].partition(":")[0] for told in boot.told] == ["cut off"]
+
+
+@asynccontextmanager
+async def serving(tree: Tree) -> AsyncIterator[TestClient[Any, Any]]:
+    app = web.Application()
+    app.router.add_routes(tree.routes())
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def test_a_link_inside_of_the_root_is_followed(tree: Tree) -> None:
+    assert tree.static("inner").name == "snponly.efi"
+
+
+ODD_NAMES = [
+    "with blank",
+    "plus+and&",
+    "pkg_1%3a2.deb",
+    "hash#mark",
+    "umlaut-ü",
+    "100%",
+    "semi;colon",
+    "a\\b",
+    "~x",
+    "%2e%2e",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_odd_names_are_served_when_the_client_writes_them_as_a_url_wants(
+    tree: Tree, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "files" / name).write_text(name)
+    async with serving(tree) as client:
+        got = await client.get(URL(f"/files/{quote(name)}", encoded=True))
+        assert (got.status, await got.text()) == (200, name)
+
+
+@pytest.mark.parametrize(
+    "path", ["/files/..%2fsecret", "/files/%2e%2e/secret", "/files/ipxe/..%2f..%2fsecret", "/files/%2fetc%2fpasswd",
+             "/files//etc/passwd", "/files/link", "/files/a%00b"],
+)  # fmt: skip
+async def test_no_url_leads_out_of_the_root(tree: Tree, path: str) -> None:
+    async with serving(tree) as client:
+        with pytest.raises(ProvisionerError) as caught:
+            await tree.get_file(
+                make_mocked_request("GET", path, match_info={"path": unquote(path.removeprefix("/files/"))})
+            )
+        assert caught.value.status in (403, 404)
+        assert (await client.get(URL(path, encoded=True))).status != 200
+
+
+@pytest.mark.parametrize("path", ["/files", "/files/", "/files/ipxe", "/files/ipxe/"])
+async def test_a_folder_is_not_listed(tree: Tree, path: str) -> None:
+    app = App(cast(Tokens, None), cookies=False).build([tree.routes()])
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get(path)).status == 404
+
+
+async def test_a_file_next_to_its_compressed_form_is_sent_as_it_is(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "files" / "disk").write_bytes(b"plain")
+    (tmp_path / "files" / "disk.gz").write_bytes(b"\x1f\x8b")
+    async with serving(tree) as client:
+        plain = await client.get("/files/disk", headers={"Accept-Encoding": "gzip, br"})
+        assert await plain.read() == b"plain" and "Content-Encoding" not in plain.headers
+        packed = await client.get("/files/disk.gz")
+        assert packed.headers["Content-Type"] == "application/gzip" and "Content-Encoding" not in packed.headers
+
+
+async def test_the_tag_of_a_file_changes_with_the_file(tree: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "files" / "a"
+    path.write_text("one")
+    async with serving(tree) as client:
+        first = (await client.get("/files/a")).headers["ETag"]
+        assert (await client.get("/files/a", headers={"If-None-Match": first})).status == 304
+        (tmp_path / "new").write_text("two")
+        os.utime(tmp_path / "new", ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
+        (tmp_path / "new").replace(path)
+        assert (await client.get("/files/a", headers={"If-None-Match": first})).status == 200
+
+
+async def test_a_rendered_file_has_its_length_also_by_head_and_is_kept_by_nobody(tree: Tree, boot: FakeBoot) -> None:
+    async with serving(tree) as client:
+        got = await client.get("/boot/machines/seed")
+        head = await client.head("/boot/machines/seed")
+        assert got.headers["Content-Length"] == head.headers["Content-Length"] == "8"
+        assert got.headers["Cache-Control"] == "no-store"
+    assert len(boot.told) == 1
+
+
+async def test_asking_for_the_size_of_a_script_is_no_boot(tree: Tree) -> None:
+    async with serving(tree) as client:
+        made = await (await client.get("/boot/52-54-00-00-00-01.ipxe")).text()
+        head = await client.head("/boot/52-54-00-00-00-01.ipxe")
+    assert made.split()[2] == "http" and int(head.headers["Content-Length"]) == len(made) - len("http")
+
+
+async def test_scripts_by_tftp_over_ipv6_have_urls_that_can_be_used(tree: Tree) -> None:
+    made = await tree.open("52-54-00-00-00-01.ipxe", "fd00::9", "fd00::1")
+    assert cast(bytes, made).split()[1] == b"http://[fd00::1]:8091"
+
+
+async def test_a_file_that_may_not_be_read_is_refused(tree: Tree, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / "files" / "locked").write_text("x")
+    (tmp_path / "files" / "locked").chmod(0)
+    with pytest.raises(Denied, match="the server cannot read 'locked'"):
+        await tree.open("locked", "10.0.0.9", "10.0.0.1")

@@ -84,9 +84,11 @@ class Boot:
     def script(self, mac: str, reached: Reached, protocol: str, client: str, dialect: Dialect = IPXE) -> bytes:
         """The boot script for a MAC. One that boots an environment carries a registration ticket, good for once.
 
-        Raises Invalid when it cannot be rendered, which the timeline tells too.
+        `protocol` is '' for somebody who only wants to know its size: no machine boots then. Raises Invalid when it
+        cannot be rendered, which the timeline tells too.
         """
-        self._loaded(mac)
+        if protocol:
+            self._loaded(mac)
         clash = self._clashes.held(mac)
         if clash is not None:
             return self._held_script(clash, mac, reached, protocol, client, dialect)
@@ -95,7 +97,7 @@ class Boot:
         try:
             script = self._scripts.find(mac, machine, reached, dialect)
             netboots = script.bootenv.netboots
-            if netboots:
+            if netboots and protocol:
                 turn = self._turns.ask(mac, client, script.paths)
                 if turn.place:
                     return self._wait_script(turn, mac, machine, script.bootenv, reached, protocol, client, dialect)
@@ -105,6 +107,8 @@ class Boot:
             name = self.bootenv_of(machine).name
             self._notes.tell("boot.error", **whose, key=name, protocol=protocol, message=str(error))
             raise _unrenderable(mac, error) from error
+        if not protocol:
+            return text
         kind = "boot.render" if netboots else "boot.local"
         self._notes.tell(kind, **whose, key=script.bootenv.name, protocol=protocol, bytes=len(text))
         return text
@@ -146,6 +150,8 @@ class Boot:
             text = self._context.render(dialect.held, context)
         except RenderError as error:
             raise _unrenderable(mac, error) from error
+        if not protocol:
+            return text.encode()
         by = f"address:{client}"
         self._notes.tell("boot.held", by=by, mac=mac, key=clash.mac, protocol=protocol, reason=clash.reason)
         return text.encode()

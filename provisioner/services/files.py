@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import time
-from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Denied, NotFound, ProvisionerError
+from provisioner.services.reach import client_of, of_request, reached_at
+from provisioner.services.stored import StoredFile, WholeBody, content_type
+from provisioner.services.transfers import Transfers
+from provisioner.wire.http_parts import Stored
 
 _NOT_FOUND = "there is no file {!r}"
+# What is made for who asks, and has a ticket in it.
+_NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 class Tree:
     """Finds files by path; `http_port` makes the URLs in what TFTP serves."""
 
-    def __init__(self, boot: Boot, root: Path, agent: bytes, http_port: int) -> None:
+    def __init__(self, boot: Boot, transfers: Transfers, root: Path, agent: bytes, http_port: int) -> None:
         self._boot = boot
+        self._transfers = transfers
         self._root = root
         self._agent = agent
         self._http_port = http_port
 
     async def open(self, path: str, client_address: str, local_address: str) -> bytes | BinaryIO:
         """For TFTP: the content or the open file; raises NotFound, Denied, or why it could not be rendered."""
-        reached = Reached(local_address, f"http://{local_address}:{self._http_port}")
+        reached = reached_at(local_address, self._http_port)
         made = self._rendered(path, reached, "tftp", client_address)
         if made is not None:
             return made
-        return self.static(path.removeprefix("files/")).open("rb")
+        return self._opened(path.removeprefix("files/"))
 
     def _rendered(self, path: str, reached: Reached, protocol: str, client: str) -> bytes | None:
         script = self._boot.named(path, reached, protocol, client)
@@ -45,16 +49,22 @@ class Tree:
         """A file below the static root; raises Denied for a path that leads out of it, NotFound."""
         if "\0" in path:
             raise Denied("a file name has no NUL in it", code="path-refused")
-        found = (self._root / path).resolve()
+        try:
+            found = (self._root / path).resolve()
+            there = found.is_file()
+        except (OSError, RuntimeError, ValueError):  # longer than a name can be, links in a circle, no text
+            raise NotFound(_NOT_FOUND.format(path), object=path) from None
         if not found.is_relative_to(self._root.resolve()):
             raise Denied(f"{path!r} leads out of the served files", code="path-refused")
-        try:
-            there = found.is_file()
-        except OSError:  # a name longer than a file system can have
-            there = False
         if not there:
             raise NotFound(_NOT_FOUND.format(path), object=path)
         return found
+
+    def _opened(self, path: str) -> BinaryIO:
+        try:
+            return self.static(path).open("rb")
+        except OSError as error:
+            raise Denied(f"the server cannot read {path!r}: {error.strerror}", code="unreadable") from error
 
     # --- HTTP -------------------------------------------------------------------------------------------------
 
@@ -69,8 +79,7 @@ class Tree:
 
     async def get_agent(self, request: web.Request) -> web.Response:
         """The agent as one runnable file."""
-        await self._boot.served("http", request.path, request.remote or "", len(self._agent), 0)
-        return web.Response(body=self._agent, content_type="application/octet-stream")
+        return await self._made(request, self._agent, "application/octet-stream")
 
     async def get_rendered(self, request: web.Request) -> web.Response:
         """A boot script or another file rendered for who asks."""
@@ -81,53 +90,42 @@ class Tree:
         return await self._give_rendered(request, f"grub/{request.match_info['path']}")
 
     async def _give_rendered(self, request: web.Request, path: str) -> web.Response:
-        host = request.host.rpartition(":")[0] or request.host
-        reached = Reached(host, f"{request.scheme}://{request.host}")
-        made = self._rendered(path, reached, "http", request.remote or "")
+        client, reached = _client(request), of_request(request)
+        # Whoever asks how long a script is does not boot.
+        protocol = "http" if request.method == "GET" else ""
+        script = self._boot.named(path, reached, protocol, client)
+        if script is not None:
+            return web.Response(body=script, content_type="text/plain", charset="utf-8", headers=_NOT_KEPT)
+        made = self._boot.file(path.removeprefix("boot/"), reached, client)
         if made is None:
             raise NotFound(_NOT_FOUND.format(path), object=path)
-        await self._boot.served("http", request.path, request.remote or "", len(made), 0)
-        return web.Response(body=made, content_type="text/plain")
+        return await self._made(request, made, content_type(path))
+
+    async def _made(self, request: web.Request, made: bytes, kind: str) -> web.Response:
+        if request.method == "GET":
+            await self._transfers.recorder.served("http", request.path, _client(request), len(made), 0)
+        return web.Response(body=made, headers={"Content-Type": kind, **_NOT_KEPT})
 
     async def get_file(self, request: web.Request) -> web.StreamResponse:
         """A static file, by sendfile, with ranges; how it went is told in the timeline."""
-        client, begun = request.remote or "", time.monotonic()
+        client = _client(request)
         try:
-            found = self.static(request.match_info["path"])
+            file = self._opened(request.match_info["path"])
         except ProvisionerError as error:
-            await self._boot.served("http", request.path, client, 0, 0, error.message)
+            await self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
             raise
+        found = os.fstat(file.fileno())
+        stored = Stored(found.st_size, _etag(found), int(found.st_mtime))
+        follower = self._transfers.of(request.path, client)
+        body = WholeBody(file, found.st_size)
+        return StoredFile(request.method, request.headers, body, stored, content_type(file.name), follower)
 
-        async def ended(size: int, error: str) -> None:
-            if request.method == "GET":
-                await self._boot.served("http", request.path, client, size, time.monotonic() - begun, error)
 
-        return _ToldFile(found, ended)
+def _client(request: web.Request) -> str:
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return client_of(peer)
 
 
-class _ToldFile(web.FileResponse):
-    """A file that tells how its transfer ended. aiohttp sends the file while it prepares the response."""
-
-    def __init__(self, path: Path, ended: Callable[[int, str], Awaitable[None]]) -> None:
-        super().__init__(path)
-        self._ended = ended
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the file, then tell."""
-        try:
-            writer = await super().prepare(request)
-        except (ConnectionError, TimeoutError) as error:
-            await self._ended(0, f"cut off: {error or type(error).__name__}")
-            raise
-        except CancelledError:
-            # That is how we hear that the client hung up, or that we stop.
-            await self._ended(0, "cut off: the connection was closed")
-            raise
-        except (AssertionError, RuntimeError) as error:
-            # What aiohttp and asyncio raise, by version, for a connection that went before the first byte was sent.
-            if request.transport is not None and not request.transport.is_closing():
-                raise
-            await self._ended(0, "cut off: the connection was closed")
-            raise ConnectionResetError("the connection was closed") from error
-        await self._ended(self.content_length or 0, "")
-        return writer
+def _etag(found: os.stat_result) -> str:
+    """Strong: a file that is written over in place changes its time, one that is put in its place its inode."""
+    return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'

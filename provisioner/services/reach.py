@@ -38,6 +38,11 @@ def client_of(peer: Any) -> str:
     return text.removeprefix("::ffff:") if text.startswith("::ffff:") and "." in text else text
 
 
+def reached_at(address: str, port: int) -> Reached:
+    """By an address of ours, for clients that speak something else than HTTP."""
+    return _from_socket((address, port))
+
+
 def _is_sane(name: str, port: str | None, *, literal: bool) -> bool:
     if port is not None and not 0 < int(port[1:]) <= 65535:
         return False

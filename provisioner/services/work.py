@@ -22,6 +22,7 @@ from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.params import hide
 from provisioner.services.http import body, body_bytes, json, number, principal, unless_closing
 from provisioner.services.operations import Operation, Query, Raw
+from provisioner.services.reach import of_request
 
 LONGEST_WAIT_SECONDS = 110
 _NUMBER = Annotated[int, Meta(ge=0, le=1 << 53)]
@@ -243,4 +244,5 @@ class Work:
 
 def where(request: web.Request) -> Where:
     """The address by which this client reached us, which it can surely reach again."""
-    return Where(url=f"{request.scheme}://{request.host}", address=request.host.rpartition(":")[0] or request.host)
+    reached = of_request(request)
+    return Where(url=reached.url, address=reached.address)

@@ -142,6 +142,21 @@ def test_addresses_are_sorted_as_numbers():
     assert found == ["10.0.0.9", "10.0.0.10", "10.0.0.100"]
 
 
+@pytest.mark.parametrize("sort", ["address", "-address"])
+def test_addresses_of_ipv6_come_after_those_of_ipv4_and_pages_show_all(sort):
+    texts = ["fd00::10", "fd00::9", "10.0.0.10", "fd00::1:0", "10.0.0.9"]
+    leases = [Lease(address=each, mac="m", state=LeaseState.ACKED, expires_at=START) for each in texts]
+    listing, found, query = Listing(Lease, attrgetter("address"), "address"), [], {"sort": sort, "limit": "2"}
+    while True:
+        page = listing.page(leases, query, lambda each: each.address)
+        found += page.items
+        if not page.next:
+            break
+        query["cursor"] = page.next
+    expected = ["10.0.0.9", "10.0.0.10", "fd00::9", "fd00::10", "fd00::1:0"]
+    assert found == (expected if sort == "address" else expected[::-1])
+
+
 def test_a_flag_is_true_or_false():
     assert flag({"x": "true"}, "x") and not flag({}, "x")
     with pytest.raises(Invalid, match="'yes' is not true or false"):

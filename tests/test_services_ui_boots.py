@@ -140,3 +140,18 @@ def test_the_bar_is_a_thousand_wide_and_ends_where_the_machine_is_up():
 
 def test_a_boot_that_is_not_up_has_no_bar():
     assert boots(told(*UEFI_BOOT[:6]))[0].bar == ()
+
+
+def test_a_boot_over_ipv6_has_the_same_phases():
+    steps = [
+        (0, "dhcp6.advertise", "fd00::9", {"request": "SOLICIT", "firmware": "UEFI x64 HTTP"}),
+        (0, "dhcp6.advertise", "fd00::9", {"request": "SOLICIT"}),
+        (1, "dhcp6.reply", "fd00::9", {"request": "REQUEST", "firmware": "UEFI x64 HTTP"}),
+        (2, "http.read", "/files/ipxe/snponly.efi", {}),
+        (4, "dhcp6.reply", "fd00::9", {"request": "SOLICIT", "firmware": "iPXE on UEFI x64"}),
+        (6, "boot.render", "discovery", {}),
+        (19, "agent.register", "m1", {}),
+        (20, "agent.hello", "m1", {"boot_id": "b1", "bootenv": "discovery"}),
+        (21, "job.create", "j1", {"task": "a"}),
+    ]
+    assert shape(boots(told(*steps))) == [(1, ["firmware", "loader", "system", "work"])]

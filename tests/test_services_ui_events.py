@@ -30,6 +30,18 @@ def event(kind, key="", by="", **data):
         ),
         (event("dhcp.nak", "10.0.0.9", reason="wrong network"), "Was refused 10.0.0.9: wrong network"),
         (
+            event("dhcp6.advertise", "fd00::9", lease_seconds=3600, boot_file="http://[fd00::1]/x"),
+            "Was offered fd00::9 (boot file http://[fd00::1]/x)",
+        ),
+        (event("dhcp6.advertise", reason="no free address"), "Was refused an address: no free address"),
+        (event("dhcp6.reply", "fd00::9", request="RENEW", lease_seconds=3600), "Was given fd00::9 (for 1 h)"),
+        (event("dhcp6.reply", "fd00::9", request="CONFIRM"), "Has the right address here: fd00::9"),
+        (event("dhcp6.reply", request="INFORMATION_REQUEST"), "Was told options without an address"),
+        (
+            event("dhcp6.rebind", "fd00::9", ignored="an address that another server gave"),
+            "Asked any server to keep its IPv6 address; not answered: an address that another server gave",
+        ),
+        (
             event("tftp.read", "ipxe/undionly.kpxe", bytes=287_744, seconds=0.412),
             "Fetched ipxe/undionly.kpxe by TFTP (288 kB in 0.4 s)",
         ),

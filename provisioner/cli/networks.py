@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from provisioner.cli.changing import MERGE_PATCH, confirmed, done
@@ -49,8 +50,9 @@ def _lease_line(lease: dict[str, Any], names: dict[str, str], session: Session) 
     )
 
 
-def _by_address(lease: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(part) for part in lease["address"].split(".") if part.isdigit())
+def _by_address(lease: dict[str, Any]) -> tuple[int, int]:
+    address = ip_address(lease["address"])
+    return address.version, int(address)
 
 
 def _free_lease(session: Session) -> Exit | None:

@@ -162,7 +162,9 @@ def _sign(event: Event, draft: _Draft) -> str:
         case "dhcp.proxy":
             return _who_asks(event) if event.data.get("request") == "DISCOVER" else ""
         case "dhcp6.advertise" | "dhcp6.reply":
-            return _who_asks(event) if event.data.get("request") == "SOLICIT" else ""
+            # UEFI's IP stack asks beside its boot client and says of itself nothing: that is no system yet.
+            begins = event.data.get("request") == "SOLICIT" and event.data.get("firmware")
+            return _who_asks(event) if begins else ""
         case "boot.render":
             return "loader"
         case "boot.local":

@@ -171,6 +171,10 @@ def _advertise6(event: Event) -> str:
     return _offer(event) if event.data.get("lease_seconds") else _refused(event)
 
 
+def _silent6(event: Event) -> str:
+    return KINDS[event.kind] + _unanswered(event)
+
+
 def _reply6(event: Event) -> str:
     asked = event.data.get("request")
     if asked == "INFORMATION_REQUEST":
@@ -368,6 +372,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "dhcp.offer": _offer,
     "dhcp6.advertise": _advertise6,
     "dhcp6.reply": _reply6,
+    **{f"dhcp6.{kind}": _silent6 for kind in ("solicit", "request", "confirm", "renew", "rebind")},
     "dhcp.request": _request,
     "dhcp.ack": _ack,
     "dhcp.nak": _refused,

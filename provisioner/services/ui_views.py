@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.conductor.actions import Actions
@@ -22,11 +20,8 @@ from provisioner.model import (
     Clash,
     Job,
     Lease,
-    LeaseState,
     Machine,
     Operation,
-    Reservation,
-    Subnet,
 )
 from provisioner.params import redact
 from provisioner.power.driver import ACTIONS
@@ -41,7 +36,6 @@ from provisioner.services.ui_work import jobs_of_run, legs, progress
 from provisioner.store.database import Database, EventQuery
 
 ROWS_LIMIT = 200
-LEASES_LIMIT = 500
 # About what two busy boots leave behind; earlier events are one click away.
 EVENTS_LIMIT = 500
 RECENT_LIMIT = 8
@@ -49,22 +43,6 @@ OPERATIONS_LIMIT = 5
 TABS = ("overview", "timeline", "jobs", "inventory", "params", "raw")
 # From what operators assign down to what it is made of.
 _KINDS = ("workflows", "stages", "tasks", "bootenvs", "params", "profiles", "templates")
-
-
-class SubnetRow(Struct, frozen=True):
-    """A subnet with how many of its pool's addresses are taken."""
-
-    subnet: Subnet
-    taken: int
-    total: int
-
-
-class LeaseRow(Struct, frozen=True):
-    """A lease, and the machine that has its MAC."""
-
-    lease: Lease
-    machine: str
-    state: str
 
 
 class Views:
@@ -203,28 +181,6 @@ class Views:
         shown["params"] = redact(machine.params, self._catalog.view)
         return shown
 
-    # --- addresses --------------------------------------------------------------------------------------------
-
-    def leases(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Subnets, leases and reservations, the leases narrowed by `q` (words)."""
-        now = self._ledger.clock()
-        found = sorted(self._ledger.read_all(Lease), key=lambda lease: IPv4Address(lease.address))
-        rows = [LeaseRow(lease, self._machine_with(lease.mac), _lease_state(lease, now)) for lease in found]
-        reservations = sorted(self._ledger.read_all(Reservation), key=lambda each: IPv4Address(each.address))
-        words = query.get("q", "").lower().split()
-        fitting = [each for each in rows if _lease_fits(each, words)]
-        return {
-            "subnets": [_subnet_row(subnet, rows) for subnet in self._ledger.read_all(Subnet)],
-            "leases": fitting[:LEASES_LIMIT],
-            "total": len(fitting),
-            "filter": query.get("q", ""),
-            "reservations": [(each, self._machine_with(each.mac)) for each in reservations],
-        }
-
-    def _machine_with(self, mac: str) -> str:
-        found = self._ledger.machine_by_mac(mac)
-        return found.name if found is not None else ""
-
     # --- content ----------------------------------------------------------------------------------------------
 
     def content(self, kind: str) -> dict[str, Any]:
@@ -294,25 +250,3 @@ def _by_name(each: Row) -> tuple[tuple[int, int, str], ...]:
     """Names with numbers in the order of the numbers: n2 before n10."""
     parts = re.split(r"(\d+)", each.machine.name.lower())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
-
-
-def _lease_fits(each: LeaseRow, words: Iterable[str]) -> bool:
-    lease = each.lease
-    text = f"{lease.address} {lease.mac} {lease.hostname} {lease.subnet} {each.machine} {each.state}".lower()
-    return all(word in text for word in words)
-
-
-def _lease_state(lease: Lease, now: Any) -> str:
-    """The state as it is by now: an offer or lease whose time is over has expired, whoever has yet to write it down."""
-    over = lease.expires_at <= now and lease.state is not LeaseState.EXPIRED
-    return LeaseState.EXPIRED.value if over else lease.state.value
-
-
-def _subnet_row(subnet: Subnet, leases: Iterable[LeaseRow]) -> SubnetRow:
-    if not subnet.pool_start:
-        return SubnetRow(subnet, 0, 0)
-    first, last = IPv4Address(subnet.pool_start), IPv4Address(subnet.pool_end)
-    taken = sum(
-        first <= IPv4Address(each.lease.address) <= last and each.state != LeaseState.EXPIRED.value for each in leases
-    )
-    return SubnetRow(subnet, taken, int(last) - int(first) + 1)

@@ -11,7 +11,7 @@ PACKAGES=(
     atftp tftp-hpa busybox dnsmasq-base udhcpc shellcheck
 )
 PEERS=(
-    isc-dhcp-client dhcpcd-base systemd kea-admin tcpdump wrk
+    grub-common isc-dhcp-client dhcpcd-base systemd kea-admin tcpdump wrk
     kea-dhcp4-server isc-dhcp-server atftpd nginx-light
 )
 # Packages that cannot stand beside another of the list: only unpacked, into build/peers/NAME.

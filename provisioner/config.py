@@ -99,6 +99,25 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    # YAML reads on, yes and true as one, and `off` is how it comes back from a file.
+    word = text.lower()
+    if word not in ("on", "off", "true", "false", "yes", "no"):
+        raise ValueError("is not on or off")
+    return word in ("on", "true", "yes")
+
+
+def _ports(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    first, dash, last = text.partition("-")
+    if not (dash and all(part.isascii() and part.isdigit() and len(part) <= 5 for part in (first, last))):
+        raise ValueError("is not FIRST-LAST, as in 30000-30999")
+    if not 1 <= int(first) <= int(last) <= _HIGHEST_PORT:
+        raise ValueError(f"is not a range of ports from 1 to {_HIGHEST_PORT}, the lower one first")
+    return int(first), int(last)
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("is empty; it names a folder")
@@ -167,6 +186,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("listen.http6", "auto", "the same as `listen.http` for IPv6; auto: beside 0.0.0.0", _listener6),
     Setting("listen.dhcp6", "auto", "DHCPv6; auto: [::]:547 beside 0.0.0.0:67", _listener6),
     Setting("listen.tftp6", "auto", "TFTP for IPv6; auto: beside 0.0.0.0", _listener6),
+    Setting("tftp.single_port", "off", "answer TFTP from the port that was asked, for firewalls and NAT", _switch),
+    Setting("tftp.ports", "", "the ports that TFTP transfers are sent from: FIRST-LAST; empty: any", _ports),
     Setting("dhcp.interfaces", "", "answer DHCP on these interfaces only, by blanks; empty: on all", _words),
     Setting("dhcp.subnets", "", "subnets to make: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),
     Setting("boot.unknown_bootenv", "discovery", "what machines boot that nobody knows; `local`: their own disk", str),

@@ -44,6 +44,23 @@ def test_a_subnet_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"), [("on", True), ("true", True), ("yes", True), ("off", False), ("no", False)]
+)
+def test_a_switch_is_written_as_people_write_it(text: str, value: bool) -> None:
+    assert read_config({"tftp.single_port": text}, {})["tftp.single_port"] is value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", True), ("true", True), ("'on'", True), ("off", False), ("false", False)]
+)
+def test_a_switch_in_a_file_is_what_yaml_makes_of_it(tmp_path: Path, text: str, value: bool) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"tftp:\n  single_port: {text}\n  ports: 30000-30999\n")
+    config = read_config({}, {}, file)
+    assert (config["tftp.single_port"], config["tftp.ports"]) == (value, (30000, 30999))
+
+
+@pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("listen.http", "everywhere", "is not ADDRESS:PORT"),
@@ -53,6 +70,10 @@ def test_a_subnet_is_read_whole() -> None:
         ("content", "/nowhere/pack", "/nowhere/pack does not exist"),
         ("data_dir", "", "names a folder"),
         ("dhcp.subnets", "10.0.0.0/24,a-b", "is not CIDR,FIRST-LAST"),
+        ("tftp.single_port", "maybe", "is not on or off"),
+        ("tftp.ports", "30000", "is not FIRST-LAST, as in 30000-30999"),
+        ("tftp.ports", "30010-30000", "the lower one first"),
+        ("tftp.ports", "1-70000", "from 1 to 65535"),
         ("admin.password_file", "/nowhere/password", "cannot read /nowhere/password"),
     ],
 )

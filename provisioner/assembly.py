@@ -27,6 +27,7 @@ from provisioner.conductor.boot_context import BootContext
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
+from provisioner.conductor.doctor import Doctor, Probe
 from provisioner.conductor.clock_steps import boot_seconds
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
@@ -51,6 +52,7 @@ from provisioner.power.registry import PowerDrivers
 from provisioner.retention import Limits
 from provisioner.services.api import Api
 from provisioner.services.api_archive import ArchiveRoutes
+from provisioner.services.api_doctor import DoctorRoutes
 from provisioner.services.api_packets import PacketRoutes
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes
@@ -100,6 +102,7 @@ class Parts:
     choices: BootChoices
     addresses: Addresses
     addresses6: Addresses6
+    doctor: Doctor
 
 
 def put_together(
@@ -110,11 +113,12 @@ def put_together(
     clock: Callable[[], datetime],
     http_port: int | None = None,
     http6_port: int = 0,
+    probe: Probe | None = None,
 ) -> Parts:
     """All parts over an opened database, with the content in force; raises SettingError or ContentError.
 
     `http_port` is the port that machines reach us at by HTTP, 0 for none; without it, the one of the settings.
-    `http6_port` is that of the listener for IPv6, 0 when there is none of its own.
+    `http6_port` is that of the listener for IPv6, 0 when there is none of its own. `probe` calls for DHCP servers.
     """
     ledger = Ledger(database, Bus(), clock)
     ledger.load()
@@ -168,6 +172,7 @@ def put_together(
         loaded=choices.loaded,
         neighbour=neighbours.mac_of,
     )
+    addresses = Addresses(ledger, choices, boot_seconds, heard=neighbours.heard)
     return Parts(
         database=database,
         ledger=ledger,
@@ -192,8 +197,9 @@ def put_together(
         turns=turns,
         boot=boot,
         choices=choices,
-        addresses=Addresses(ledger, choices, boot_seconds, heard=neighbours.heard),
+        addresses=addresses,
         addresses6=Addresses6(ledger, choices, _server_duid(vault)),
+        doctor=Doctor(ledger, addresses.unheard, probe),
     )
 
 
@@ -282,6 +288,7 @@ class Applications:
             *join.operations(),
             *archive.operations(),
             *packets.operations(),
+            *DoctorRoutes(parts.doctor, parts.machines).operations(),
             *api.operations(),
         ]
         self._surface = Surface(parts.replies, version, shared, api.login_operations(), join.script_operations())
@@ -306,6 +313,7 @@ class Applications:
             operations=parts.operations,
             clashes=parts.clashes,
             registrations=parts.registrations,
+            networks=parts.networks,
             archive=parts.archive,
             assets=parts.assets,
             version=self._version,

@@ -1,11 +1,10 @@
 """What each page shows, gathered from durable state."""
 
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from provisioner.errors import Invalid, NotFound
-from provisioner.model import Lease, LeaseState, Machine, Subnet
+from provisioner.model import Machine
 from provisioner.services.ui_jobs import JobViews
 from provisioner.services.ui_views import EVENTS_LIMIT, Views
 from tests.browser.demo_state import Demo, discovered, fill
@@ -91,18 +90,6 @@ async def test_params_say_where_their_values_come_from(demo, views):
     story = await discovered(demo, 1, "n1", 5)
     sources = {param.name: param.source for param in (await views.machine(story.machine, "params", {}))["params"]}
     assert (sources["os/hostname"], sources["hello/lines"]) == ("machine", "default")
-
-
-async def test_addresses_of_ipv6_stand_below_those_of_ipv4_and_are_counted_too(demo, views):
-    tx = demo.ledger.transaction()
-    soon = datetime.now(UTC) + timedelta(hours=1)
-    tx.put(Subnet(name="six", cidr="fd00::/64", pool_start="fd00::10", pool_end="fd00::ffff:ffff:ffff:ffff"))
-    for address in ("fd00::10", "10.9.0.9", "fd00::9"):
-        tx.put(Lease(address=address, mac="52:54:00:00:00:01", state=LeaseState.ACKED, expires_at=soon))
-    await tx.commit()
-    shown = views.leases({})
-    assert [each.lease.address for each in shown["leases"]] == ["10.9.0.9", "fd00::9", "fd00::10"]
-    assert [each.taken for each in shown["subnets"] if each.subnet.name == "six"] == [1]
 
 
 async def test_content_of_an_unknown_kind_names_those_there_are(views):

@@ -48,10 +48,13 @@ class LeaseBook:
         self._ledger.observe(Subnet, self._subnet_changed)
 
     def _lease_changed(self, old: Lease | None, new: Lease | None) -> None:
+        lease = new or old
+        if lease is None or ":" in lease.address:
+            return
         if new is not None:
             self.put(new)
-        elif old is not None:
-            self._forget(old.address)
+        else:
+            self._forget(lease.address)
 
     def _reservation_changed(self, old: Reservation | None, new: Reservation | None) -> None:
         self.generation += 1

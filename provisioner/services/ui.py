@@ -18,6 +18,7 @@ from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
+from provisioner.conductor.networks import Networks
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
@@ -32,6 +33,7 @@ from provisioner.services.ui_forms import Forms
 from provisioner.services.ui_jobs import JobViews
 from provisioner.services.ui_login import Login
 from provisioner.services.ui_logs import LogPages
+from provisioner.services.ui_network_forms import NetworkPages
 from provisioner.services.ui_pages import STATIC, Assets, Page, Templates
 from provisioner.services.ui_views import Views
 from provisioner.store.assets import Assets as JobFiles
@@ -47,7 +49,6 @@ _MACHINES = Page(
 _MACHINE = Page("machine", "/", ("header", "tabs", "body"), "*")
 _JOBS = Page("jobs", "/jobs", ("counts", "rows"), "job.create,job.start,job.end,job.cancel,machine.delete")
 _JOB = Page("job", "/jobs", ("header", "body"), "*")
-_LEASES = Page("leases", "/leases", ("body",), "dhcp,object,machine.create,machine.delete,agent.register")
 _CONTENT = Page("content", "/content", ("body",), "content,object")
 _OBJECT = Page("object", "/content", ("body",), "content,object,machine.workflow,machine.stage")
 _HEALTH = Page(
@@ -82,6 +83,7 @@ class Ui:
         operations: Operations,
         clashes: Clashes,
         registrations: Registrations,
+        networks: Networks,
         archive: Archive,
         assets: JobFiles,
         version: str = "",
@@ -99,6 +101,7 @@ class Ui:
         self._forms = Forms(self._answers, catalog, machines, jobs, actions)
         self._fleet = Fleet(self._answers, self._views, bulk, operations)
         self._clashes = ClashPages(self._answers, ledger, self._views, clashes, registrations)
+        self._networks = NetworkPages(self._answers, ledger, self._views, networks)
         self._logs = LogPages(self._answers, ledger, machines, archive)
 
     def routes(self) -> list[web.RouteDef]:
@@ -111,7 +114,6 @@ class Ui:
             web.get("/jobs", self.jobs),
             web.get("/jobs/{job}", self.job),
             web.get("/jobs/{job}/log.txt", self.log_text),
-            web.get("/leases", self.leases),
             web.get("/content", self.content),
             web.get("/content/{kind}", self.content),
             web.get("/content/{kind}/{name:.+}", self.content_object),
@@ -122,6 +124,7 @@ class Ui:
             *self._forms.routes(),
             *self._fleet.routes(),
             *self._clashes.routes(),
+            *self._networks.routes(),
             *self._logs.routes(),
         ]
 
@@ -191,12 +194,6 @@ class Ui:
                 return response
             await response.write(data)
             offset += len(data)
-
-    async def leases(self, request: web.Request) -> web.Response:
-        """Subnets, leases and reservations."""
-        self._require(request)
-        last = await self._views.last_event()
-        return self._answers.live(request, _LEASES, self._views.leases(request.query), last)
 
     async def content(self, request: web.Request) -> web.Response:
         """Content objects of one kind."""

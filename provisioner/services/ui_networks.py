@@ -1,0 +1,126 @@
+"""The network as operators see it: subnets and how much of their pools is in use, leases, reservations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+from msgspec import Struct
+
+from provisioner.conductor.ledger import Ledger
+from provisioner.leases import FOREVER
+from provisioner.model import Lease, LeaseState, Reservation, Subnet
+
+LEASES_LIMIT = 500
+_ENDLESS = timedelta(seconds=FOREVER) / 2
+
+
+class SubnetRow(Struct, frozen=True):
+    """A subnet with how many of its pool's addresses are taken, and what is out of the ordinary there in words."""
+
+    subnet: Subnet
+    taken: int
+    quarantined: int
+    total: int
+    remarks: tuple[str, ...]
+
+
+class LeaseRow(Struct, frozen=True):
+    """A lease, and the machine that has its MAC. `why` tells of a quarantine; an `endless` one was given to BOOTP."""
+
+    lease: Lease
+    machine: str
+    state: str
+    why: str
+    endless: bool
+    reserved: bool
+
+
+class NetworkViews:
+    """Gathers what the pages of the network show."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def leases(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Subnets, leases and reservations, the leases narrowed by `q` (words)."""
+        now = self._ledger.clock()
+        rows = [self._row(lease, now) for lease in sorted(self._ledger.read_all(Lease), key=_by_address)]
+        reservations = sorted(self._ledger.read_all(Reservation), key=_by_address)
+        words = query.get("q", "").lower().split()
+        fitting = [each for each in rows if _fits(each, words)]
+        subnets = sorted(self._ledger.read_all(Subnet), key=lambda each: each.name)
+        return {
+            "subnets": [_subnet_row(subnet, rows) for subnet in subnets],
+            "leases": fitting[:LEASES_LIMIT],
+            "total": len(fitting),
+            "filter": query.get("q", ""),
+            "reservations": [(each, self._machine_with(each.mac)) for each in reservations],
+        }
+
+    def _row(self, lease: Lease, now: datetime) -> LeaseRow:
+        state = _state(lease, now)
+        return LeaseRow(
+            lease,
+            self._machine_with(lease.mac),
+            state,
+            quarantine_words(lease) if state == LeaseState.QUARANTINED.value else "",
+            lease.expires_at - now > _ENDLESS,
+            self._ledger.read(Reservation, lease.address) is not None,
+        )
+
+    def _machine_with(self, mac: str) -> str:
+        found = self._ledger.machine_by_mac(mac) if mac else None
+        return found.name if found is not None else ""
+
+
+def quarantine_words(lease: Lease) -> str:
+    """Why nobody gets the address."""
+    if lease.seconds:
+        return "declined: its client found the address in use"
+    return "somebody answered there when it was asked for"
+
+
+def _by_address(each: Lease | Reservation) -> tuple[int, int]:
+    return _in_order(each.address)
+
+
+def _in_order(address: str) -> tuple[int, int]:
+    """Addresses of IPv4 before those of IPv6, each by number."""
+    found = ip_address(address)
+    return found.version, int(found)
+
+
+def _fits(each: LeaseRow, words: Iterable[str]) -> bool:
+    lease = each.lease
+    text = f"{lease.address} {lease.mac} {lease.hostname} {lease.subnet} {each.machine} {each.state}".lower()
+    return all(word in text for word in words)
+
+
+def _state(lease: Lease, now: datetime) -> str:
+    """The state as it is by now: an offer or lease whose time is over has expired, whoever has yet to write it down."""
+    over = lease.expires_at <= now and lease.state is not LeaseState.EXPIRED
+    return LeaseState.EXPIRED.value if over else lease.state.value
+
+
+def _subnet_row(subnet: Subnet, leases: Iterable[LeaseRow]) -> SubnetRow:
+    if not subnet.pool_start:
+        return SubnetRow(subnet, 0, 0, 0, _remarks(subnet))
+    first, last = _in_order(subnet.pool_start), _in_order(subnet.pool_end)
+    its = [each for each in leases if first <= _in_order(each.lease.address) <= last]
+    taken = sum(each.state != LeaseState.EXPIRED.value for each in its)
+    quarantined = sum(each.state == LeaseState.QUARANTINED.value for each in its)
+    return SubnetRow(subnet, taken, quarantined, last[1] - first[1] + 1, _remarks(subnet))
+
+
+def _remarks(subnet: Subnet) -> tuple[str, ...]:
+    said = (
+        (not subnet.enabled, "not answered"),
+        (subnet.proxy, "boot information only"),
+        (subnet.only_reservations, "reservations only"),
+        (bool(subnet.shared_network), f"on link {subnet.shared_network}"),
+        (subnet.router_advertisements, "router advertisements"),
+    )
+    return tuple(words for holds, words in said if holds)

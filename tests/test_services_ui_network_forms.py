@@ -1,0 +1,142 @@
+"""Forms of the network's pages, as a browser without JavaScript posts them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from provisioner.errors import Invalid
+from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.services.ui_network_forms import RESERVATION_FIELDS, SUBNET_FIELDS, Field
+from tests.ui_browser import opened
+
+SUBNET = {
+    "name": "rack 1", "cidr": "10.5.0.0/24", "pool_start": "10.5.0.10", "pool_end": "10.5.0.20", "gateway": "",
+    "dns_servers": "10.5.0.1, 10.5.0.2", "domain": "", "next_server": "", "lease_seconds": "600",
+    "reserved_lease_seconds": "1200", "renew_seconds": "0", "rebind_seconds": "0", "shared_network": "",
+    "pickers": "most-expired hint", "probe": "off", "enabled": "yes", "options": "42 = 10.5.0.1\n\n", "description": "",
+}  # fmt: skip
+RESERVATION = {"address": "10.5.0.30", "mac": "52:54:00:00:00:01", "hostname": "web", "options": "", "scoped": "yes"}
+EMPTY = {"boot_file": "", "next_server": "", "description": ""}
+
+
+async def leased(demo):
+    tx = demo.ledger.transaction()
+    then = datetime.now(UTC) + timedelta(hours=1)
+    lease = Lease(address="10.5.0.12", mac="52:54:00:00:00:07", state=LeaseState.ACKED, expires_at=then, hostname="db")
+    tx.put(lease)
+    await tx.commit()
+
+
+def test_every_field_of_a_subnet_and_a_reservation_is_in_its_form():
+    for cls, fields, key in ((Subnet, SUBNET_FIELDS, "name"), (Reservation, RESERVATION_FIELDS, "address")):
+        assert {each.name for each in fields} | {key} == {each.name for each in msgspec.structs.fields(cls)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("text", "a", "a"),
+        ("number", 7, "7"),
+        ("list", ["a", "b"], "a, b"),
+        ("options", {"a": "1", "b": "x = y"}, "a = 1\nb = x = y"),
+        ("switch", True, "yes"),
+        ("switch", False, ""),
+    ],
+)
+def test_what_a_form_shows_is_read_back_as_it_was(kind, value, text):
+    field = Field("x", "X", kind)
+    assert field.shown(value) == text
+    assert field.read({"x": text}) == value
+
+
+@pytest.mark.parametrize(("kind", "text"), [("number", "ten"), ("number", ""), ("options", "42"), ("options", "= x")])
+def test_what_cannot_be_read_names_the_field(kind, text):
+    with pytest.raises(Invalid, match=r"^(x|options): "):
+        Field("x", "X", kind).read({"x": text})
+
+
+async def test_a_subnet_is_made_shown_changed_and_removed(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        assert 'name="cidr"' in await browser.get("/new-subnet")
+        assert (await browser.post("/new-subnet", SUBNET)).headers["Location"] == "/leases"
+        made = demo.ledger.read(Subnet, "rack 1")
+        assert (made.pickers, made.dns_servers) == ((Picker.MOST_EXPIRED, Picker.HINT), ("10.5.0.1", "10.5.0.2"))
+        assert (made.lease_seconds, made.options, made.proxy) == (600, {"42": "10.5.0.1"}, False)
+        assert "/subnets/rack%201" in await browser.get("/leases")
+        assert "most-expired, hint" in await browser.get("/subnets/rack%201")
+        changed = {**SUBNET, "proxy": "yes", "lease_seconds": "900"}
+        assert (await browser.post("/subnets/rack%201", changed)).status == 303
+        assert demo.ledger.read(Subnet, "rack 1").proxy
+        assert "boot information only" in await browser.get("/leases")
+        asked = await browser.post("/subnets/rack%201/delete", {})
+        assert "Remove subnet rack 1?" in await asked.text()
+        assert (await browser.post("/subnets/rack%201/delete", {"confirmed": "yes"})).status == 303
+        assert demo.ledger.read(Subnet, "rack 1") is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"cidr": "10.5.0.0/33"}, "cidr: "),
+        ({"lease_seconds": "soon"}, "soon&#39; is not a number"),
+        ({"pickers": "best"}, "is not one of: hint, next-free, most-expired, none"),
+        ({"options": "42"}, "is no option"),
+    ],
+)
+async def test_a_wrong_field_shows_the_form_as_it_was_filled_in_with_what_is_wrong(tmp_path, wrong, says):
+    async with opened(tmp_path) as (demo, browser):
+        answer = await browser.post("/new-subnet", {**SUBNET, "description": "kept words", **wrong})
+        text = await answer.text()
+        assert answer.status == 422 and says.lower() in text.lower()
+        assert "kept words" in text and 'aria-invalid="true"' in text
+        assert list(demo.ledger.read_all(Subnet)) == [
+            each for each in demo.ledger.read_all(Subnet) if each.name == "rack"
+        ]
+
+
+async def test_a_subnet_in_use_is_not_removed(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        await browser.post("/new-subnet", SUBNET)
+        await browser.post("/new-reservation", {**EMPTY, **RESERVATION})
+        assert (await browser.post("/subnets/rack%201/delete", {"confirmed": "yes"})).status == 409
+        assert demo.ledger.read(Subnet, "rack 1") is not None
+
+
+async def test_a_reservation_is_made_changed_and_removed(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        assert (await browser.post("/new-reservation", {**EMPTY, **RESERVATION})).status == 303
+        assert demo.ledger.read(Reservation, "10.5.0.30").scoped
+        assert "everywhere" not in await browser.get("/leases")
+        everywhere = {name: value for name, value in RESERVATION.items() if name != "scoped"}
+        assert (await browser.post("/reservations/10.5.0.30", {**EMPTY, **everywhere})).status == 303
+        assert not demo.ledger.read(Reservation, "10.5.0.30").scoped
+        assert "everywhere" in await browser.get("/leases")
+        wrong = await browser.post("/reservations/10.5.0.30", {**EMPTY, **RESERVATION, "mac": "52:54"})
+        assert wrong.status == 422 and "52:54" in await wrong.text()
+        assert (await browser.post("/reservations/10.5.0.30/delete", {})).status == 200
+        await browser.post("/reservations/10.5.0.30/delete", {"confirmed": "yes"})
+        assert demo.ledger.read(Reservation, "10.5.0.30") is None
+
+
+async def test_a_lease_is_reserved_for_its_holder_and_freed(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        await leased(demo)
+        assert "/new-reservation?lease=10.5.0.12" in await browser.get("/leases")
+        form = await browser.get("/new-reservation?lease=10.5.0.12")
+        assert all(f'value="{value}"' in form for value in ("10.5.0.12", "52:54:00:00:00:07", "db"))
+        assert (await browser.post("/leases/10.5.0.12/free", {})).status == 200
+        assert demo.ledger.read(Lease, "10.5.0.12") is not None
+        assert (await browser.post("/leases/10.5.0.12/free", {"confirmed": "yes"})).status == 303
+        assert demo.ledger.read(Lease, "10.5.0.12") is None
+
+
+async def test_forms_of_what_there_is_not_name_what_there_is(tmp_path):
+    async with opened(tmp_path) as (_, browser):
+        await browser.post("/new-subnet", SUBNET)
+        assert "there is: rack 1" in await browser.get("/subnets/other", 404)
+        await browser.get("/reservations/10.0.0.1", 404)
+        assert (await browser.post("/subnets/other", SUBNET)).status == 404
+        assert (await browser.post("/leases/10.0.0.1/free", {"confirmed": "yes"})).status == 404

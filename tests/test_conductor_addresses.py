@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
-from provisioner.conductor.boot_choices import BootChoices
+from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
 from provisioner.links import Arrival
@@ -31,6 +31,8 @@ SUBNET = Subnet(
     dns_servers=("10.77.0.1", "10.77.0.2"), domain="lab.example", options={"ntp-servers": "10.77.0.3"},
 )  # fmt: skip
 HALL = Subnet(name="hall", cidr="10.9.0.0/24", pool_start="10.9.0.10", pool_end="10.9.0.19", gateway="10.9.0.1")
+# Another DHCP server gives the addresses there.
+OFFICE = Subnet(name="office", cidr="10.55.0.0/24", proxy=True)
 PRINTER = Reservation(
     address="10.77.0.99", mac="52:54:00:77:00:10", hostname="printer", boot_file="-", options={"42": "10.77.0.4"}
 )
@@ -77,7 +79,9 @@ class Server:
         self.bus = ListeningBus()
         self.database = WatchedDatabase(path)
         self.ledger = Ledger(self.database, self.bus, clock)
-        self.addresses = Addresses(self.ledger, BootChoices(self.ledger, lambda: Params({}), self.bootenv_of))
+        self.addresses = Addresses(
+            self.ledger, BootChoices(self.ledger, lambda: Params({}), self.bootenv_of, web=Web(port=8091))
+        )
 
     def bootenv_of(self, machine):
         return LOCAL if machine is not None and machine.bootenv == "local" else DISCOVERY
@@ -117,13 +121,13 @@ async def running(path, clock=None):
 @pytest.fixture
 async def server(tmp_path):
     async with running(tmp_path / "db") as server:
-        await server.save(SUBNET, HALL, PRINTER, machine("node1", KNOWN, bootenv="local"))
+        await server.save(SUBNET, HALL, OFFICE, PRINTER, machine("node1", KNOWN, bootenv="local"))
         yield server
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
 async def test_conversation(server, path):
-    player = Player(server.addresses, server.clock)
+    player = Player(server.addresses, server.clock, server.ledger.settled)
     server.bus.events = player.events
     expected = path.read_text()
     played = await player.play(expected)

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from provisioner.cli.command import Command
 from provisioner.cli.exits import MEANINGS
 from provisioner.cli.parser import GROUPS
 from provisioner.config import SETTINGS, Config, read_config
+from provisioner.firmware import ARCHS, Platform
+from provisioner.loaders import LOADERS, NO_LOADER, order
 from provisioner.model import CONTENT_KINDS
+from provisioner.quirks import Match, Quirk
 from provisioner.server import Server, build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +135,43 @@ async def test_every_route_is_documented_and_no_other(server: Server) -> None:
 def test_every_kind_of_content_is_named_with_its_routes() -> None:
     (sentence,) = re.findall(r"^`\{kind\}` is (.*?)\.", text("docs/api.md"), re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(CONTENT_KINDS)
+
+
+def cells_below(heading: str) -> list[list[str]]:
+    """The rows of the tables under a heading of docs/booting.md."""
+    part = text("docs/booting.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [re.split(r" +\| +", line.strip("| ")) for line in part.splitlines() if line.startswith("| ")]
+
+
+def words(cell: str) -> tuple[str, ...]:
+    """What stands in backquotes in a cell."""
+    return tuple(re.findall(r"`([^`]+)`", cell))
+
+
+def test_every_loader_is_documented_with_its_files() -> None:
+    told = {words(row[0])[0]: row for row in cells_below("Loaders") if words(row[0])}
+    assert list(told) == [*LOADERS, NO_LOADER]
+    for name, loader in LOADERS.items():
+        assert told[name][1] == loader.meaning
+        assert words(told[name][2]) == tuple(loader.files.values())
+
+
+def test_every_firmware_is_documented_with_its_loaders_in_order() -> None:
+    told = {row[0]: row for row in cells_below("What each firmware is given")}
+    for platform in Platform:
+        name = f"UEFI {platform.value.removeprefix('uefi-')}" if platform is not Platform.BIOS else "BIOS"
+        _, numbers, pxe, http = told[name]
+        assert words(pxe) == order(platform)
+        assert words(http) == order(platform, only_ipxe=True)
+        known = {str(number) for number, arch in ARCHS.items() if arch.platform is platform}
+        assert set(re.findall(r"\d+", numbers)) == known
+    assert words(told["UEFI x64, Secure Boot on"][2]) == order(Platform.X64, secure=True)
+
+
+def test_every_quirk_is_documented() -> None:
+    fields = {field.encode_name for field in msgspec.structs.fields(Match)}
+    told = {words(row[0])[0] for row in cells_below("Quirks") if words(row[0]) and row[0] != "In `match`"}
+    assert told == fields | set(Quirk.__struct_fields__) - {"match"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from provisioner.conductor.addresses import Addresses
 from provisioner.events import Event
 from provisioner.links import Arrival
-from provisioner.wire.dhcp import decode, encode
+from provisioner.wire.dhcp import DhcpMessage, decode, encode
 from provisioner.wire.dhcp_options import describe
 from tests.dhcp_messages import SERVER, read_description
 
 FOLDER = Path(__file__).parent / "dhcp"
 HERE = Arrival(SERVER, "eth0")
 SPOKEN = ("<", "!")
+# `@port 4011`: from here on the client speaks to the boot server.
+BOOT_SERVER_PORT = 4011
 
 
 class Clock:
@@ -42,10 +44,12 @@ def paragraphs(text: str) -> Iterator[str]:
 class Player:
     """Plays one conversation and writes down what happened."""
 
-    def __init__(self, addresses: Addresses, clock: Clock) -> None:
+    def __init__(self, addresses: Addresses, clock: Clock, settled: Callable[[], Awaitable[None]]) -> None:
         self._addresses = addresses
+        self._settled = settled
         self._clock = clock
         self._arrival = HERE
+        self._port = 67
         self.events: list[Event] = []
 
     async def play(self, text: str) -> str:
@@ -63,12 +67,16 @@ class Player:
 
     def _set_scene(self, words: list[str]) -> None:
         match words:
+            case ["port", port]:
+                self._port = int(port)
             case ["wait", seconds]:
                 self._clock.wait(float(seconds))
             case ["arrives", "unicast"]:
                 self._arrival = Arrival(SERVER, "eth0", broadcast=False)
             case ["arrives", "broadcast"]:
                 self._arrival = HERE
+            case ["arrives", "unicast", address, interface]:
+                self._arrival = Arrival(address, interface, broadcast=False)
             case ["arrives", address, interface]:
                 self._arrival = Arrival(address, interface)
             case _:
@@ -77,6 +85,8 @@ class Player:
     async def _answer(self, said: str) -> str:
         self.events.clear()
         request = decode(encode(read_description(said), limit=1472))
+        if self._port == BOOT_SERVER_PORT:
+            return await self._answer_boot_server(request)
         answers = self._addresses.answer([(request, self._arrival)])
         await answers.saved
         lines = [f"< silence: {reason}" for reason in answers.ignored] or ["< silence"]
@@ -87,6 +97,12 @@ class Player:
             lines = [f"< to {to.way.value} {to.address}:{to.port}"]
             lines += [f"< {line}" for line in describe(decode(reply.data)).splitlines()]
         return "\n".join(lines + [_event_line(event) for event in self.events])
+
+    async def _answer_boot_server(self, request: DhcpMessage) -> str:
+        told = self._addresses.proxy.answer(request, self._arrival)
+        await self._settled()
+        shown = describe(decode(told.data)).splitlines() if told.data else [f"silence: {told.reason}"]
+        return "\n".join([*(f"< {line}" for line in shown), *map(_event_line, self.events)])
 
 
 def _event_line(event: Event) -> str:

@@ -111,22 +111,19 @@ class BootClient(Struct, frozen=True):
     @property
     def firmware(self) -> str:
         """The firmware in words: `UEFI x64`, `iPXE on BIOS`; empty for a client that does not netboot."""
-        return _in_words(self.kind, self.arch) if self.kind is not ClientKind.OTHER else ""
+        kind, row = self.kind, ARCHS.get(self.arch)
+        if kind is ClientKind.OTHER:
+            return ""
+        name = row.name if row is not None else f"client architecture {self.arch}"
+        if kind is ClientKind.IPXE:
+            return f"iPXE on {name}"
+        return f"{name} HTTP" if kind is ClientKind.HTTP and row is not None and not row.http else name
 
     @property
     def platform(self) -> Platform | None:
         """What loaders must be built for, None when there are none for such a machine."""
         row = ARCHS.get(self.arch)
         return row.platform if row is not None else None
-
-
-@lru_cache(maxsize=1024)
-def _in_words(kind: ClientKind, arch: int) -> str:
-    row = ARCHS.get(arch)
-    name = row.name if row is not None else f"client architecture {arch}"
-    if kind is ClientKind.IPXE:
-        return f"iPXE on {name}"
-    return f"{name} HTTP" if kind is ClientKind.HTTP and row is not None and not row.http else name
 
 
 def boot_client(message: DhcpMessage) -> BootClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
 
@@ -56,6 +57,9 @@ class Link(Struct, frozen=True):
     def covering(self, address: str) -> Network | None:
         """The subnet of this link that the address lies in."""
         value = number(address)
+        here = self.here
+        if here.first <= value <= here.last:
+            return here
         for each in self.networks:
             if each.first <= value <= each.last:
                 return each
@@ -98,6 +102,8 @@ def _link(here: Network, sharing: list[Network]) -> Link:
     return Link(here, networks, any(each.subnet.proxy for each in networks), tuple(pickers))
 
 
+# The same few addresses are asked about a dozen times for each message.
+@lru_cache(maxsize=4096)
 def number(address: str) -> int:
     """An IPv4 address as a number."""
     return int.from_bytes(inet_aton(address))

@@ -32,6 +32,7 @@ class Boot(Struct, frozen=True):
     """What the reply says about booting: a file and options, or neither; `reason` says why.
 
     `file` is a name for TFTP or a URL. `name_in` and `name_end` say how it is written, `loader` which row it is.
+    A `shared` one is the same object for all clients alike: its option 97 stands for each client's own.
     """
 
     file: str = ""
@@ -41,6 +42,7 @@ class Boot(Struct, frozen=True):
     name_in: NameIn = NameIn.ASKED
     name_end: NameEnd = NameEnd.NUL
     answer_request: bool = False
+    shared: bool = False
 
     @property
     def is_url(self) -> bool:

@@ -56,6 +56,7 @@ class Reply(Struct, frozen=True):
     data: bytes
     destination: Destination
     arrival: Arrival
+    mac: str = ""
 
 
 class Answers(Struct, frozen=True):
@@ -145,11 +146,11 @@ class Addresses:
             return None, WAITS
         boot, firmware = self._boot(message, arrival, decision, machine)
         reply = self._reply(message, arrival, decision, boot, machine) if decision.reply else None
-        if decision.holds:
-            self._book.hold(decision.holds, tx.now)
         for lease in decision.changes:
             self._book.put(lease)
             tx.put(lease)
+        if decision.holds:
+            self._book.hold(decision.holds, tx.now)
         _tell(tx, message, arrival, decision, machine.id if machine is not None else "", firmware, boot)
         if machine is not None and decision.reply is MessageType.ACK and decision.address:
             self._follow_lease(tx, machine.id, decision)
@@ -162,7 +163,9 @@ class Addresses:
         told = self.proxy.beside(tx, message, arrival, decision.network.subnet)
         if told.kind is None:
             return None, Decision(reason=told.reason)
-        return Reply(told.data, reply_destination(message, told.kind, ""), arrival), Decision(reply=MessageType.OFFER)
+        return Reply(told.data, reply_destination(message, told.kind, ""), arrival, message.mac), Decision(
+            reply=MessageType.OFFER
+        )
 
     def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
         key = (decision.reason, arrival.interface, message.giaddr)
@@ -188,7 +191,7 @@ class Addresses:
         client = boot_client(message)
         if decision.reply not in (MessageType.OFFER, MessageType.ACK) or not client.firmware:
             return NO_BOOT, client.firmware
-        return self._choices.choose(client, machine, arrival.address, override), client.firmware
+        return self._choices.choose(client, machine, arrival.address, override, shared=True), client.firmware
 
     def _reply(
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, machine: Machine | None
@@ -198,7 +201,7 @@ class Addresses:
             machine.name if machine is not None else ""
         )
         data = self._replies.build(message, arrival, decision, boot, hostname, machine)
-        return Reply(data, reply_destination(message, decision.reply, decision.address), arrival)
+        return Reply(data, reply_destination(message, decision.reply, decision.address), arrival, message.mac)
 
     def _follow_lease(self, tx: Transaction, machine_id: str, decision: Decision) -> None:
         """Set the machine's address to its new lease; whoever else claims that address has lost it.

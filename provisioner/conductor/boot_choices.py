@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
@@ -177,11 +178,19 @@ class BootChoices:
         self._ways: dict[tuple[tuple[str, ...], int, bool], _Ways] = {}
 
     def choose(
-        self, client: BootClient, machine: Machine | None, server: str, override: str = "", *, proxy: bool = False
+        self,
+        client: BootClient,
+        machine: Machine | None,
+        server: str,
+        override: str = "",
+        *,
+        proxy: bool = False,
+        shared: bool = False,
     ) -> Boot:
         """What to tell the client that reaches us at address `server`; `override` is a reservation's boot file.
 
-        Call it once for each message that is answered: it counts how often firmware begins anew.
+        Call it once for each message that is answered: it counts how often firmware begins anew. With `shared`, the
+        answer may be one that others get too, without this client's UUID (see Boot).
         """
         if client.kind is ClientKind.OTHER:
             return NO_BOOT
@@ -196,7 +205,8 @@ class BootChoices:
             loader = self._whose_turn(client, machine, settings, way)
             if not loader and settings.secure and way.only_ipxe and not override:
                 return Boot(reason=NOT_SECURE_BY_PROXY if proxy else NOT_SECURE_BY_HTTP)
-        return self._boot(client, self._bootenv_of(machine), way, (loader, override, server, proxy))
+        boot = self._boot(client, self._bootenv_of(machine), way, (loader, override, server, proxy))
+        return boot if shared or not boot.shared else _personal(boot, client)
 
     def _boot(self, client: BootClient, bootenv: Bootenv | None, way: _Way, told: tuple[str, str, str, bool]) -> Boot:
         """What the client is told; for firmware that is the same for all who are alike, but for its UUID."""
@@ -204,17 +214,14 @@ class BootChoices:
         key = (*told, bool(client.uuid), id(bootenv))
         known = way.boots.get(key)
         if known is not None:
-            boot = known[1]
-            if CLIENT_UUID not in boot.options:
-                return boot
-            options = {**boot.options, CLIENT_UUID: client.uuid}
-            return Boot(boot.file, boot.reason, options, boot.loader, boot.name_in, boot.name_end, boot.answer_request)
+            return known[1]
         http = self._web.url(server)
         boot = choose_boot(client, bootenv, loader, override=override, http=http, behaviour=way.behaviour, proxy=proxy)
         # The script that iPXE is told is its machine's own.
         if client.kind is not ClientKind.IPXE:
             if len(way.boots) >= MOST_WAYS:
                 way.boots.clear()
+            boot = replace(boot, shared=True)
             way.boots[key] = (bootenv, boot)
         return boot
 
@@ -345,6 +352,13 @@ class BootChoices:
             times=FAILURES_BEFORE_NEXT,
         )
         tx.commit(lazy=True).add_done_callback(_settled)
+
+
+def _personal(boot: Boot, client: BootClient) -> Boot:
+    options = boot.options
+    if CLIENT_UUID in options:
+        options = {**options, CLIENT_UUID: client.uuid}
+    return replace(boot, options=options, shared=False)
 
 
 def _settled(saved: Future[None]) -> None:

@@ -46,6 +46,10 @@ class ConfiguredOptions:
         """What every client of this subnet (with this reservation) gets that reaches us at this address."""
         return self._for(arrival, decision).fixed
 
+    def any_own(self, arrival: Arrival, decision: Decision) -> bool:
+        """Whether anything differs from client to client."""
+        return _has_any(decision) and bool(self._for(arrival, decision).own)
+
     def own(
         self, request: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
     ) -> dict[int, bytes]:

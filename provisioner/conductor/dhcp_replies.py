@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from socket import inet_aton
 
+from msgspec import Struct
+
 from provisioner.conductor.configured_options import ConfiguredOptions
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, server_id
@@ -28,6 +30,7 @@ from provisioner.wire.dhcp_options import (
     BOOT_FILE_NAME,
     BROADCAST,
     CLIENT_ID,
+    CLIENT_UUID,
     DNS_SERVERS,
     DOMAIN_NAME,
     HOST_NAME,
@@ -59,7 +62,25 @@ _DHCP_ONLY = frozenset({*range(50, 62), BOOT_FILE_NAME, TFTP_SERVER_NAME})
 # RFC 6842, 3011 and 3046; the relay's comes last.
 _ECHOED = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
 
+# Of the options that concern one client alone, those whose values are known without anybody having to look them up.
+_FILLED_IN = frozenset({CLIENT_UUID, HOST_NAME})
+
 _BlockKey = tuple[object, ...]
+
+
+class _Form(Struct, frozen=True):
+    """A reply to be filled in: what is the same for all clients alike on one network, encoded.
+
+    `options` are pieces that stand as they are, and the codes of those that are the client's own. `network` and `boot`
+    are kept so that their ids stay theirs.
+    """
+
+    network: Network
+    boot: Boot
+    options: tuple[bytes | int, ...]
+    siaddr: str
+    sname: str
+    file: str
 
 
 class DhcpReplies:
@@ -68,11 +89,13 @@ class DhcpReplies:
     def __init__(self, most_blocks: int = MOST_BLOCKS) -> None:
         self._most_blocks = most_blocks
         self._blocks: dict[_BlockKey, bytes] = {}
+        self._forms: dict[_BlockKey, _Form] = {}
         self._configured = ConfiguredOptions(most_blocks)
 
     def forget(self) -> None:
         """Drop what was encoded from an earlier configuration."""
         self._blocks.clear()
+        self._forms.clear()
         self._configured.forget()
 
     def boot_file(self, request: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None) -> str:
@@ -95,6 +118,10 @@ class DhcpReplies:
             return self._refusal(request, arrival, decision)
         if decision.bootp:
             return self._bootp(request, arrival, decision, boot, hostname)
+        if (boot.shared or boot is NO_BOOT) and decision.reservation is None:
+            form = self._form(request, arrival, decision, boot, hostname)
+            if form is not None:
+                return _filled_in(form, request, decision, hostname)
         own = self._own_options(request, arrival, decision, boot, hostname)
         configured = self._configured.own(request, arrival, decision, machine)
         if configured:
@@ -111,6 +138,51 @@ class DhcpReplies:
             siaddr=next_server,
             sname=next_server if in_header and not boot.is_url else "",
             file=boot.file if in_header and len(boot.file) <= _LONGEST_FILE else "",
+        )
+
+    def _form(
+        self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str
+    ) -> _Form | None:
+        """The form for this reply; None where the subnet's own options differ from client to client."""
+        network, options = decision.network, request.options
+        assert network is not None
+        if network.subnet.options and self._configured.any_own(arrival, decision):
+            return None
+        key = (
+            id(network),
+            id(boot),
+            decision.reply,
+            decision.lease_seconds,
+            options.get(PARAMETER_LIST),
+            arrival.address,
+            server_id(request, arrival),
+            CLIENT_UUID in options,
+            hostname != "",
+        )
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= self._most_blocks:
+                self._forms.clear()
+            form = self._forms[key] = self._make_form(request, arrival, decision, boot, hostname)
+        return form
+
+    def _make_form(
+        self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str
+    ) -> _Form:
+        assert decision.network is not None
+        own = self._own_options(request, arrival, decision, boot, hostname)
+        for code in _ECHOED:
+            own.pop(code, None)
+        options: list[bytes | int] = [self._block(request, arrival, decision, (*own, *_ECHOED))]
+        options += [code if code in _FILLED_IN else encode_options({code: value}) for code, value in own.items()]
+        server = boot_server(arrival, decision) if boot.file else ""
+        return _Form(
+            decision.network,
+            boot,
+            tuple(options),
+            server,
+            server if boot.in_header and not boot.is_url else "",
+            boot.file if boot.in_header and len(boot.file) <= _LONGEST_FILE else "",
         )
 
     def _bootp(self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str) -> bytes:
@@ -226,6 +298,29 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
         (reservation.next_server if reservation is not None else "")
         or (network.subnet.next_server if network is not None else "")
         or arrival.address
+    )
+
+
+def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: str) -> bytes:
+    options = b""
+    for each in form.options:
+        if isinstance(each, bytes):
+            options += each
+        else:
+            value = request.options[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
+            options += encode_options({each: value})
+    for code in _ECHOED:
+        if code in request.options:
+            options += encode_options({code: request.options[code]})
+    return encode_reply(
+        request,
+        options,
+        message_limit(request),
+        ciaddr=request.ciaddr if decision.reply is MessageType.ACK else "",
+        yiaddr=decision.address,
+        siaddr=form.siaddr,
+        sname=form.sname,
+        file=form.file,
     )
 
 

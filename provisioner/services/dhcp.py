@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from asyncio import Future
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import structlog
 
 from provisioner.conductor.addresses import FAILED, Answers, Reply
 from provisioner.links import Arrival
+from provisioner.recording import NO_RECORDER, Recorder
 from provisioner.services.frames import Frames
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
 from provisioner.wire.error import WireError
@@ -30,6 +32,8 @@ log = structlog.get_logger(__name__)
 DRAIN_LIMIT = 64
 # A DHCP datagram may be as large as the client says it takes; none is larger than this.
 LARGEST_DATAGRAM = 4096
+# Ways in told apart: our addresses by interfaces, of which a large site has a few hundred.
+MOST_ARRIVALS = 1024
 # A power-on storm of a hall fits in: 2,000 packets of 600 bytes with the kernel's overhead.
 RECEIVE_BUFFER_BYTES = 4 << 20
 
@@ -79,13 +83,16 @@ class DhcpService:
         client_port: int = CLIENT_PORT,
         relay_port: int = SERVER_PORT,
         frames: Frames | None = None,
+        recorder: Recorder = NO_RECORDER,
     ) -> None:
         self._sock = sock
         self._answering = answering
         self._interfaces = frozenset(interfaces)
-        self._ports = {Way.RELAY: relay_port}
+        self._relay_port = relay_port
         self._client_port = client_port
         self._frames = frames
+        self._recorder = recorder
+        self._arrivals: dict[bytes, Arrival] = {}
         self._names: dict[int, str] = {}
         self._indexes: dict[str, int] = {}
         self._pending: set[Future[None]] = set()
@@ -109,9 +116,10 @@ class DhcpService:
 
     def _readable(self) -> None:
         messages: list[tuple[DhcpMessage, Arrival]] = []
+        receive, now = self._sock.recvmsg, time.time()
         for _ in range(DRAIN_LIMIT):
             try:
-                data, ancillary, flags, source = self._sock.recvmsg(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
+                data, ancillary, flags, source = receive(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -120,9 +128,14 @@ class DhcpService:
                 continue
             self.received += 1
             try:
-                messages.append(self._read(data, ancillary, flags))
+                message, arrival = self._read(data, ancillary, flags)
             except WireError as error:
                 self._drop(error.reason, source=source[0], error=error.message)
+                continue
+            messages.append((message, arrival))
+            if self._recorder is not NO_RECORDER:
+                to = BROADCAST_ADDRESS if arrival.broadcast else arrival.address
+                self._recorder.keep("dhcp", now, message.mac, False, data, source, (to, SERVER_PORT), arrival.interface)
         if messages:
             self._answer(messages)
 
@@ -131,7 +144,9 @@ class DhcpService:
     ) -> tuple[DhcpMessage, Arrival]:
         if flags & socket.MSG_TRUNC:
             raise WireError("datagram too long")
-        return decode(data), self._arrival(ancillary)
+        # All that came the same way have the same few bytes of packet information.
+        arrival = self._arrivals.get(ancillary[0][2]) if len(ancillary) == 1 else None
+        return decode(data), arrival if arrival is not None else self._arrival(ancillary)
 
     def _arrival(self, ancillary: Sequence[tuple[int, int, bytes]]) -> Arrival:
         for level, kind, value in ancillary:
@@ -144,7 +159,12 @@ class DhcpService:
                 if self._interfaces and name not in self._interfaces:
                     raise WireError("interface not served", name)
                 # For a broadcast, `local` is the interface's own address and not what the datagram was sent to.
-                return Arrival(socket.inet_ntoa(local), name, local != header)
+                arrival = Arrival(socket.inet_ntoa(local), name, local != header)
+                if len(ancillary) == 1 and name in self._indexes:
+                    if len(self._arrivals) >= MOST_ARRIVALS:
+                        self._arrivals.clear()
+                    self._arrivals[value] = arrival
+                return arrival
         raise WireError("no packet information")
 
     def _interface(self, index: int) -> str:
@@ -170,8 +190,7 @@ class DhcpService:
             log.exception("dhcp.failed", messages=len(messages))
             self.dropped[FAILED] += len(messages)
             return
-        for reply in answers.at_once:
-            self._send(reply)
+        self._send_all(answers.at_once)
         for reason in answers.ignored:
             self.dropped[reason] += 1
         self._pending.add(answers.saved)
@@ -185,8 +204,19 @@ class DhcpService:
         if error is not None:
             self._drop("not saved", error=str(error), replies=len(replies))
             return
+        self._send_all(replies)
+
+    def _send_all(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             self._send(reply)
+        if self._recorder is not NO_RECORDER:
+            now = time.time()
+            for reply in replies:
+                arrival, to = reply.arrival, reply.destination
+                ours = (arrival.address, SERVER_PORT)
+                theirs = (to.address, to.port)
+                self._recorder.keep("dhcp", now, reply.mac, True, reply.data, ours, theirs, arrival.interface)
+            self._recorder.flush()
 
     def _send(self, reply: Reply) -> None:
         way = reply.destination.way
@@ -194,17 +224,13 @@ class DhcpService:
             self._send_frame(self._frames, reply)
             return
         # Nobody answers ARP for an address that is only now being given, so without raw frames it is broadcast.
-        to_all = way in (Way.BROADCAST, Way.HARDWARE)
+        to_all = way is Way.BROADCAST or way is Way.HARDWARE
         address = BROADCAST_ADDRESS if to_all else reply.destination.address
         index = self._indexes.get(reply.arrival.interface, 0) if to_all else 0
         information = _PKTINFO.pack(index, socket.inet_aton(reply.arrival.address), _ANYWHERE)
+        port = self._relay_port if way is Way.RELAY else self._client_port
         try:
-            self._sock.sendmsg(
-                [reply.data],
-                [(socket.IPPROTO_IP, IP_PKTINFO, information)],
-                0,
-                (address, self._ports.get(way, self._client_port)),
-            )
+            self._sock.sendmsg([reply.data], [(socket.IPPROTO_IP, IP_PKTINFO, information)], 0, (address, port))
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=address, interface=reply.arrival.interface)
         else:

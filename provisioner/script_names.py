@@ -40,9 +40,9 @@ _NAMES = (
     (Language.GRUB_START, re.compile(rf"{_FOLDER}grub\.cfg()")),
 )
 
-# What loaders look for and boot as well without: GRUB's lists of modules, shim's revocations and certificates.
+# What loaders look for and boot as well without: GRUB's modules and lists of them, shim's revocations and certificates.
 _OPTIONAL = re.compile(
-    r"(?:.*/)?(?:(?:command|fs|crypto|terminal|moddep|partmap|parttool|video)\.lst"
+    r"(?:.*/)?(?:\w+\.mod|(?:command|fs|crypto|terminal|moddep|partmap|parttool|video)\.lst"
     r"|revocations(?:_\w+)?\.efi|shim_certificate(?:_\w+)?\.efi|[\w./]*\.mo(?:\.gz)?)"
 )
 

@@ -4,8 +4,6 @@ A loader is a name and a file for each platform, the path below `/files/`. Firmw
 is an HTTP client. iPXE then asks by DHCP again and gets the machine's script; GRUB asks for `/grub/grub.cfg`.
 """
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
 from provisioner.firmware import Platform
@@ -93,7 +91,7 @@ def order(
     With `only_ipxe` GRUB is left out: it would sit at its prompt for ever. Firmware that boots by HTTP leaves GRUB 2.06
     without a network, and GRUB reads nothing of what a proxy said (digitalrebar kb-00043).
     """
-    usual = _SIGNED_FIRST if secure else _UNSIGNED_FIRST
+    usual: tuple[str, ...] = _SIGNED_FIRST if secure else _UNSIGNED_FIRST
     if only_ipxe:
         usual = () if secure else tuple(name for name in usual if LOADERS[name].is_ipxe)
     names = (first, *(name for name in usual if name != first)) if first else usual
@@ -104,8 +102,3 @@ def file_of(name: str, platform: Platform | None) -> str:
     """The loader's file for this platform, '' when it has none."""
     loader = LOADERS.get(name)
     return loader.files.get(platform, "") if loader is not None and platform is not None else ""
-
-
-def all_files(names: Sequence[str], platform: Platform | None) -> list[str]:
-    """The files of these loaders that there can be for this platform."""
-    return [file for name in names if (file := file_of(name, platform))]

@@ -24,6 +24,7 @@ from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
+from provisioner.raw_sockets import RawSockets, icmp6, raw
 from provisioner.recording import NO_RECORDER
 from provisioner.services import dhcp, dhcp6, tftp
 from provisioner.services.clock import Clock
@@ -33,8 +34,7 @@ from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements
 from provisioner.services.script_port import ScriptSite
-from provisioner.services.transfers import Transfers
-from provisioner.sockets import RawSockets, beside, bind, icmp6, inherited, notify, raw, tcp, tcp6, udp6
+from provisioner.sockets import beside, bind, inherited, notify, tcp, tcp6, udp6
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import SERVER_PORT
 from provisioner.wire.dhcp6 import SERVER_PORT as SERVER_PORT6
@@ -151,6 +151,7 @@ class Server:
         services: list[Coroutine[Any, Any, None]] = [
             parts.actions.run(),
             parts.operations.run(),
+            parts.repositories.run(),
             Clock(parts.ledger, parts.jobs, parts.tokens, parts.retention).run(),
         ]
         if "dhcp" in self.sockets:
@@ -167,7 +168,11 @@ class Server:
                 services.append(Prober(parts.addresses.conflicts, self._raw, service.resume, identifier).run())
         if "proxy" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]
-            services.append(ProxyDhcpService(self.sockets["proxy"], parts.addresses.proxy, interfaces=interfaces).run())
+            recorder = parts.recorder or NO_RECORDER
+            proxy = ProxyDhcpService(
+                self.sockets["proxy"], parts.addresses.proxy, interfaces=interfaces, recorder=recorder
+            )
+            services.append(proxy.run())
         services += self._services_on_ipv6()
         for name, http in (("tftp", "http"), ("tftp6", "http6")):
             if name in self.sockets:
@@ -192,13 +197,13 @@ class Server:
         return [serving.run(), advertising.run()]
 
     def _tree(self, http: str = "http") -> Tree:
-        return Tree(self.parts.boot, Transfers(self.parts.boot, self.parts.turns), self.config.files_dir, self._agent, self.port(http) or self.port("http"))
+        return Tree(self.parts.boot, self.parts.transfers, self.config.files_dir, self._agent, self.port(http) or self.port("http"))
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
         surfaces = Applications(self.parts, self._agent, self._version, self._facing_machines)
         return [
-            ("http", surfaces.facing_machines([health, self._tree().routes()])),
+            ("http", surfaces.facing_machines([health, self._tree().routes(), self.parts.repositories.routes()])),
             ("ui", surfaces.facing_people([health])),
         ]
 

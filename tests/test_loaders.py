@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.firmware import Platform
-from provisioner.loaders import IPXE_FILES, LOADERS, all_files, file_of, order
+from provisioner.loaders import IPXE_FILES, file_of, order
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,3 @@ def test_a_loader_that_nobody_knows_has_no_file():
 def test_ipxe_files_are_those_of_ipxe_alone():
     assert "ipxe/undionly.kpxe" in IPXE_FILES
     assert all(name.startswith("ipxe/") for name in IPXE_FILES)
-
-
-def test_all_files_of_a_platform():
-    assert all_files(tuple(LOADERS), Platform.BIOS) == ["ipxe/undionly.kpxe", "ipxe/ipxe.pxe"]

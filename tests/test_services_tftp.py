@@ -21,9 +21,9 @@ HERE = "127.0.0.1"
 
 
 @asynccontextmanager
-async def serving(files, **options):
+async def serving(files, host=HERE, **options):
     """A running service; yields (address, file tree, notebook, service)."""
-    sock = open_socket(HERE, 0)
+    sock = open_socket(host, 0)
     address = sock.getsockname()
     tree, notebook = MemoryTree(files), Notebook()
     service = TftpService(sock, tree, notebook, **options)

@@ -62,9 +62,9 @@ class Network:
         return heappop(self._queue)
 
 
-def transfer(sender: Sender, network: Network, receiver: Receiver, until: float = 3600.0) -> float:
-    """Run to the end; returns how long it took."""
-    now = 0.0
+def transfer(sender: Sender, network: Network, receiver: Receiver, until: float = 3600.0) -> tuple[float, float]:
+    """Run to the end; returns how long it took, and for how long the sender had heard nothing new then."""
+    now = heard_at = 0.0
     repeat_at = 1.0
 
     def put(send: Send) -> None:
@@ -79,7 +79,9 @@ def transfer(sender: Sender, network: Network, receiver: Receiver, until: float 
         if arrival and arrival[0] <= now:
             _, _, to, number = network.take()
             if to == "server":
+                before = sender.acked, sender.state
                 put(sender.acknowledged(number & 0xFFFF, now))
+                heard_at = heard_at if before == (sender.acked, sender.state) else now
             else:
                 answer = 0 if number == 0 else receiver.received(number)
                 repeat_at = now + 1.0
@@ -90,7 +92,7 @@ def transfer(sender: Sender, network: Network, receiver: Receiver, until: float 
         else:
             network.put(now, "server", len(receiver.blocks))
             repeat_at = now + 1.0
-    return now
+    return now, now - heard_at
 
 
 @settings(max_examples=150, deadline=None)
@@ -104,10 +106,27 @@ def test_everything_arrives_once_and_in_order_whatever_the_network_does(
 ):
     sender = Sender(Terms(block_size, window, 0, OPTIONS if options or window > 1 else {}), size)
     receiver = Receiver(window, sender.last_block)
-    transfer(sender, Network(seed, loss, double, late), receiver)
-    # Only the last ACK of all may stay lost: the client has everything, and its part of the talk is over.
-    assert sender.state is SenderState.DONE or sender.sent_all
-    assert receiver.blocks == list(range(1, sender.last_block + 1))
+    _, silence = transfer(sender, Network(seed, loss, double, late), receiver)
+    have = len(receiver.blocks)
+    assert receiver.blocks == list(range(1, have + 1))
+    if sender.state is SenderState.FAILED:
+        # The last ACK of all may stay lost; then the client has everything. Where a third of all is lost, both ways,
+        # nine tries in a row may be: then, and never sooner, it is right to give up.
+        assert silence >= PATIENCE_SECONDS
+        assert have == sender.last_block or loss == 0.3
+    else:
+        assert have == sender.last_block
+
+
+@pytest.mark.parametrize("window", [1, 4, 16])
+def test_where_a_third_of_all_is_lost_nearly_everybody_gets_the_file(window):
+    arrived = 0
+    for seed in range(100):
+        sender = Sender(Terms(512, window, 0, OPTIONS), 512 * 40)
+        receiver = Receiver(window, sender.last_block)
+        transfer(sender, Network(seed, 0.3), receiver)
+        arrived += len(receiver.blocks) == sender.last_block
+    assert arrived >= 90
 
 
 @pytest.mark.parametrize(("size", "last"), [(0, 1), (1, 1), (511, 1), (512, 2), (513, 2), (1024, 3)])
@@ -208,7 +227,7 @@ def test_pauses_double_from_try_to_try_up_to_a_limit():
         before = sender.deadline
         sender.expired(before)
         pauses.append(sender.deadline - before)
-    assert pauses[:3] == [2.0, 2.0, 2.0]
+    assert pauses[:5] == [2.0, 4.0, 8.0, 8.0, 8.0]
     assert sender.state is SenderState.FAILED
     assert sender.deadline >= PATIENCE_SECONDS
 
@@ -221,11 +240,11 @@ def test_pauses_begin_with_the_round_trip_and_double():
         now += 0.001
         sender.acknowledged(block, now)
     pauses = []
-    for _ in range(6):
+    for _ in range(8):
         pauses.append(sender.deadline - now)
         now = sender.deadline
         sender.expired(now)
-    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0])
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8.0])
 
 
 def test_a_client_that_acknowledges_every_block_of_a_window_does_not_multiply_them():
@@ -301,6 +320,6 @@ def test_when_it_is_over_nothing_more_is_sent(state):
 
 def test_one_percent_loss_costs_little():
     sender = Sender(Terms(1468, 1, 0, OPTIONS), 1_000_000)
-    seconds = transfer(sender, Network(7, loss=0.01), Receiver(1, sender.last_block))
+    seconds, _ = transfer(sender, Network(7, loss=0.01), Receiver(1, sender.last_block))
     assert sender.state is SenderState.DONE
     assert seconds < 8

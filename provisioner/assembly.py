@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from time import time
 from typing import Any
 
 import structlog
@@ -53,15 +54,19 @@ from provisioner.retention import Limits
 from provisioner.services.api import Api
 from provisioner.services.api_archive import ArchiveRoutes
 from provisioner.services.api_doctor import DoctorRoutes
+from provisioner.services.api_downloads import DownloadRoutes
 from provisioner.services.api_packets import PacketRoutes
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes
+from provisioner.services.repositories import Repositories
 from provisioner.services.surface import Surface
+from provisioner.services.transfers import Transfers
 from provisioner.services.ui import Ui
 from provisioner.services.work import Work
 from provisioner.shipped import tree
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database
+from provisioner.store.file_cache import FileCache
 from provisioner.store.logs import JobLogs
 from provisioner.store.recorder import FlightRecorder
 from provisioner.tickets import Tickets
@@ -99,6 +104,8 @@ class Parts:
     notes: Notes
     turns: Turns
     boot: Boot
+    transfers: Transfers
+    repositories: Repositories
     choices: BootChoices
     addresses: Addresses
     addresses6: Addresses6
@@ -172,6 +179,8 @@ def put_together(
         loaded=choices.loaded,
         neighbour=neighbours.mac_of,
     )
+    transfers = Transfers(boot, turns)
+    copies = FileCache(config["data_dir"] / "repos", config["repos.cache_mb"] * 1_000_000, time)
     addresses = Addresses(ledger, choices, boot_seconds, heard=neighbours.heard)
     return Parts(
         database=database,
@@ -196,6 +205,8 @@ def put_together(
         notes=notes,
         turns=turns,
         boot=boot,
+        transfers=transfers,
+        repositories=Repositories(config["repos.upstreams"], copies, transfers),
         choices=choices,
         addresses=addresses,
         addresses6=Addresses6(ledger, choices, _server_duid(vault)),
@@ -289,6 +300,7 @@ class Applications:
             *archive.operations(),
             *packets.operations(),
             *DoctorRoutes(parts.doctor, parts.machines).operations(),
+            *DownloadRoutes(parts.turns, parts.repositories).operations(),
             *api.operations(),
         ]
         self._surface = Surface(parts.replies, version, shared, api.login_operations(), join.script_operations())
@@ -312,6 +324,8 @@ class Applications:
             bulk=parts.bulk,
             operations=parts.operations,
             clashes=parts.clashes,
+            doctor=parts.doctor,
+            recorder=parts.recorder,
             registrations=parts.registrations,
             networks=parts.networks,
             archive=parts.archive,

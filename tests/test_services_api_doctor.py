@@ -21,11 +21,11 @@ async def parts(tmp_path):
         yield parts
 
 
-async def client(parts, purpose=TokenPurpose.API, subject="admin"):
+async def client(parts, purpose=TokenPurpose.API, subject="admin", may_probe=True):
     async def probe():
         return [ForeignServer("10.0.0.250", "eth0")]
 
-    doctor = Doctor(parts.ledger, lambda: (), probe)
+    doctor = Doctor(parts.ledger, lambda: (), probe if may_probe else None)
     app = App(parts.tokens, cookies=True).build([routes(DoctorRoutes(doctor, parts.machines).operations())])
     return serving(app, await parts.secret(purpose, subject))
 
@@ -67,3 +67,11 @@ async def test_machines_may_not_ask(parts):
     async with await client(parts, TokenPurpose.MACHINE, machine) as caller:
         assert (await caller.get(PATH)).status == 403
         assert (await caller.post(f"{PATH}/probe")).status == 403
+
+
+async def test_a_server_that_may_not_probe_says_why(parts):
+    async with await client(parts, may_probe=False) as caller:
+        answer = await caller.post(f"{PATH}/probe")
+        body = await answer.json()
+    assert (answer.status, body["code"]) == (409, "probe-impossible")
+    assert "CAP_NET_RAW" in body["detail"]

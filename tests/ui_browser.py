@@ -26,7 +26,7 @@ class PlainBrowser:
         """A page's text; its status must be this one."""
         async with self.session.get(path, allow_redirects=False) as response:
             assert response.status == status, await response.text()
-            return await response.text()
+            return await response.text(errors="replace")
 
     async def answer(self, path: str) -> ClientResponse:
         """The response to a GET, not followed."""

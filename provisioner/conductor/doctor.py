@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.diagnosis import Facts, Finding, ForeignServer, PoolUse, Unheard, diagnose
+from provisioner.errors import Refused
 from provisioner.model import Lease, LeaseState, Machine, Subnet
 from provisioner.sockets import local_addresses
 from provisioner.store.database import EventQuery
@@ -53,13 +54,16 @@ class Examination(Struct, frozen=True):
 
 
 class Doctor:
-    """Examines the boot network. `unheard` tells what was dropped, `probe` calls for other DHCP servers."""
+    """Examines the boot network.
+
+    `unheard` tells what was dropped, `probe` calls for other DHCP servers; None where the server has no right to.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         unheard: Callable[[], Iterable[Unheard]],
-        probe: Probe,
+        probe: Probe | None,
         addresses: Callable[[], frozenset[str]] = local_addresses,
     ) -> None:
         self._ledger = ledger
@@ -70,7 +74,12 @@ class Doctor:
         self._probed_at: datetime | None = None
 
     async def probe(self) -> None:
-        """Call for DHCP servers on all networks we serve, and keep who answered; takes some seconds."""
+        """Call for DHCP servers on all networks we serve, and keep who answered; takes some seconds. Refused."""
+        if self._probe is None:
+            raise Refused(
+                "this server cannot call for other DHCP servers: its DHCP is off, or it had no CAP_NET_RAW at its start",
+                code="probe-impossible",
+            )
         foreign = tuple(await self._probe())
         self._foreign, self._probed_at = foreign, self._ledger.clock()
 

@@ -24,7 +24,7 @@ class DoctorRoutes:
         """What the doctor can be asked."""
         return [
             Operation("GET", "/api/v1/doctor", self.examine, "doctor", {200: Examination}, _WHOSE),
-            Operation("POST", "/api/v1/doctor/probe", self.probe, "doctor", {200: Examination}),
+            Operation("POST", "/api/v1/doctor/probe", self.probe, "doctor", {200: Examination}, errors=(409,)),
         ]
 
     async def examine(self, request: web.Request) -> web.Response:

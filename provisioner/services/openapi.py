@@ -24,6 +24,8 @@ TAGS = {
     "operations": "Long actions that go on after their request was answered.",
     "events": "What happened, numbered and durable.",
     "addresses": "Subnets, reservations and leases.",
+    "packets": "The flight recorder: the last DHCP packets of every client.",
+    "doctor": "What is wrong with the boot network.",
     "content": "Params, profiles, templates, tasks, stages, workflows and boot environments.",
     "agents": "What agents speak. All but `register` need the machine's token.",
 }

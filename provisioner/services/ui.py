@@ -15,6 +15,7 @@ from provisioner.conductor.archive import Archive
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
+from provisioner.conductor.doctor import Doctor
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
@@ -28,6 +29,7 @@ from provisioner.services.http import number, principal
 from provisioner.services.ui_answers import SECURITY_HEADERS, Answers, redirect
 from provisioner.services.ui_api import api_view
 from provisioner.services.ui_clashes import ClashPages
+from provisioner.services.ui_doctor import DoctorPages
 from provisioner.services.ui_fleet import Fleet
 from provisioner.services.ui_forms import Forms
 from provisioner.services.ui_jobs import JobViews
@@ -38,6 +40,7 @@ from provisioner.services.ui_pages import STATIC, Assets, Page, Templates
 from provisioner.services.ui_views import Views
 from provisioner.store.assets import Assets as JobFiles
 from provisioner.store.database import Database
+from provisioner.store.recorder import FlightRecorder
 
 _MACHINES = Page(
     "machines",
@@ -82,6 +85,8 @@ class Ui:
         bulk: Bulk,
         operations: Operations,
         clashes: Clashes,
+        doctor: Doctor,
+        recorder: FlightRecorder | None,
         registrations: Registrations,
         networks: Networks,
         archive: Archive,
@@ -103,6 +108,7 @@ class Ui:
         self._clashes = ClashPages(self._answers, ledger, self._views, clashes, registrations)
         self._networks = NetworkPages(self._answers, ledger, self._views, networks)
         self._logs = LogPages(self._answers, ledger, machines, archive)
+        self._doctor = DoctorPages(self._answers, ledger, machines, doctor, recorder)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of this service."""
@@ -126,6 +132,7 @@ class Ui:
             *self._clashes.routes(),
             *self._networks.routes(),
             *self._logs.routes(),
+            *self._doctor.routes(),
         ]
 
     def error_page(self, request: web.Request, error: ProvisionerError) -> web.Response:

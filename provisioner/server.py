@@ -24,7 +24,7 @@ from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.model import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
-from provisioner.raw_sockets import RawSockets, icmp6, raw
+from provisioner.raw_sockets import RawSockets, connected_networks, icmp6, raw
 from provisioner.recording import NO_RECORDER
 from provisioner.services import dhcp, dhcp6, tftp
 from provisioner.services.clock import Clock
@@ -34,7 +34,8 @@ from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements
 from provisioner.services.script_port import ScriptSite
-from provisioner.sockets import beside, bind, inherited, notify, tcp, tcp6, udp6
+from provisioner.services.server_search import ServerSearch, served_interfaces
+from provisioner.sockets import beside, bind, inherited, local_addresses, notify, tcp, tcp6, udp6
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import SERVER_PORT
 from provisioner.wire.dhcp6 import SERVER_PORT as SERVER_PORT6
@@ -277,6 +278,14 @@ def build(
         http_port, http6_port = (
             int(sockets[name].getsockname()[1]) if name in sockets else 0 for name in ("http", "http6")
         )
+        search = None
+        if raw_sockets is not None:
+            search = ServerSearch(
+                raw_sockets.frames,
+                raw_sockets.offers,
+                lambda: served_interfaces(connected_networks(), parts.ledger.all(Subnet), config["dhcp.interfaces"]),
+                local_addresses,
+            )
         parts = put_together(
             config,
             database,
@@ -285,6 +294,7 @@ def build(
             clock,
             http_port=http_port,
             http6_port=http6_port,
+            probe=search,
         )
         undo.pop_all()
     return Server(config, sockets, parts, version, raw_sockets, advertising)

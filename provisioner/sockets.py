@@ -1,7 +1,5 @@
 """Sockets: bound here, or inherited from whoever started us (systemd socket activation); and readiness told back.
 
-Raw sockets are opened here too, before privileges drop; no one can hand these over.
-
 sd_listen_fds(3): LISTEN_PID is us, LISTEN_FDS counts descriptors from 3 on, LISTEN_FDNAMES names them.
 """
 
@@ -10,10 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -26,13 +21,6 @@ log = structlog.get_logger(__name__)
 
 _EVERY_IPV4 = "0.0.0.0"
 _FIRST_INHERITED = 3
-
-# <linux/icmp.h>: a filter is the set of the types that are not wanted.
-_SOL_RAW, _ICMP_FILTER, _ONLY_ECHO_REPLIES = 255, 1, (0xFFFFFFFF & ~1).to_bytes(4, sys.byteorder)
-_ETH_P_ARP = 0x0806
-_ICMP6_FILTER, _ROUTER_SOLICITATION = 1, 133
-# They are read while a question is open; what comes otherwise is thrown away, and need not be much.
-_RAW_BUFFER_BYTES = 1 << 16
 
 
 def inherited(environment: Mapping[str, str], pid: int) -> dict[str, socket.socket]:
@@ -107,68 +95,6 @@ def beside(name: str, twin: Listener, port: int, opener: Callable[[str, int], so
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             log.warning("listen.not-on-ipv6", service=name, port=port, error=error.strerror, setting=f"listen.{name}")
         return None
-
-
-@dataclass(frozen=True)
-class RawSockets:
-    """What needs CAP_NET_RAW: `frames` sends to hardware addresses; by `arp` and `echo` we ask who has an address."""
-
-    frames: socket.socket
-    arp: socket.socket
-    echo: socket.socket
-
-    def close(self) -> None:
-        """Close all of them."""
-        for sock in (self.frames, self.arp, self.echo):
-            sock.close()
-
-
-def raw() -> RawSockets | None:
-    """The raw sockets, or None when we may not have any."""
-    with ExitStack() as undo:
-
-        def opened(family: int, kind: int, protocol: int) -> socket.socket:
-            sock = undo.enter_context(socket.socket(family, kind, protocol))
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RAW_BUFFER_BYTES)
-            return sock
-
-        try:
-            # Protocol 0 receives nothing.
-            frames = opened(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-            arp = opened(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ARP))
-            echo = opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        except PermissionError:
-            return None
-        echo.setsockopt(_SOL_RAW, _ICMP_FILTER, _ONLY_ECHO_REPLIES)
-        undo.pop_all()
-        return RawSockets(frames, arp, echo)
-
-
-def icmp6() -> socket.socket | None:
-    """A raw socket for router advertisements and solicitations, or None when we may not have it, or have no IPv6."""
-    try:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
-    except OSError:
-        return None
-    try:
-        wanted = bytearray(b"\xff" * 32)
-        wanted[_ROUTER_SOLICITATION // 8] &= ~(1 << _ROUTER_SOLICITATION % 8)
-        # Words of 32 bits in the host's order (struct icmp6_filter).
-        words = b"".join(
-            int.from_bytes(wanted[at : at + 4], "little").to_bytes(4, sys.byteorder) for at in range(0, 32, 4)
-        )
-        sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, words)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        # RFC 4861 section 6.1: hosts drop what may have come over a router.
-        for option in (socket.IPV6_MULTICAST_HOPS, socket.IPV6_UNICAST_HOPS):
-            sock.setsockopt(socket.IPPROTO_IPV6, option, 255)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def bind(name: str, listener: Listener, opener: Callable[[str, int], socket.socket]) -> socket.socket:

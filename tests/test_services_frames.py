@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from provisioner.services.frames import Frames
-from provisioner.sockets import raw
+from provisioner.raw_sockets import raw
 from tests.lab import Lab, sniffer
 
 pytestmark = pytest.mark.peer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from provisioner.config import Listener
 from provisioner.errors import SettingError
-from provisioner.sockets import bind, inherited, notify, raw, tcp
+from provisioner.sockets import bind, inherited, notify, tcp
 
 _CHILD = """
 import json, os
@@ -74,10 +73,3 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
 
 def test_without_a_service_manager_nobody_is_told() -> None:
     notify({}, "READY=1")
-
-
-def test_raw_sockets_are_had_with_the_right_to_and_are_none_without() -> None:
-    sockets = raw()
-    assert (sockets is not None) == (os.geteuid() == 0)
-    if sockets is not None:
-        sockets.close()

@@ -23,7 +23,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer, runs
 from provisioner.leases import QUARANTINE, Decision
 from provisioner.links import Arrival
-from provisioner.model import Lease, LeaseState, Probe
+from provisioner.model import Lease, LeaseState, Probe, Subnet
 from provisioner.wire.dhcp import DhcpMessage, MessageType
 
 log = structlog.get_logger(__name__)
@@ -135,6 +135,11 @@ class Conflicts:
             stock = self._stocks[decision.network.subnet.name] = _Stock(interface, arrival.address, now)
         stock.interface, stock.ours, stock.used_at = interface, arrival.address, now
         return stock
+
+    def needed(self) -> bool:
+        """Whether there is any pool whose addresses are asked for."""
+        subnets = self._ledger.all(Subnet)
+        return any(each.enabled and each.pool_start and each.probe is not Probe.OFF for each in subnets)
 
     # --- for whoever asks -------------------------------------------------------------------------------------
 

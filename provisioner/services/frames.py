@@ -13,7 +13,7 @@ _ETH_P_IP = 0x0800
 
 
 class Frames:
-    """Sends on a packet socket of `provisioner.sockets.raw`."""
+    """Sends on a packet socket of `provisioner.raw_sockets`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

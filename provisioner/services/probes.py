@@ -7,15 +7,13 @@ ROMs wait some seconds for an offer, hosts on one's own network answer within mi
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
-from fcntl import ioctl
 from typing import Protocol
 
 import structlog
 
 from provisioner.conductor.conflicts import Message, Question
-from provisioner.sockets import RawSockets
+from provisioner.raw_sockets import RawSockets, drain, hardware_address
 from provisioner.wire.address_probes import (
     arp_probe,
     arp_template,
@@ -33,9 +31,6 @@ ROUND_SECONDS = 20.0
 
 _ETH_P_ARP = 0x0806
 _EVERYBODY = b"\xff" * 6
-_SIOCGIFHWADDR = 0x8927
-# struct ifreq: the name, then a sockaddr whose data begin after its family.
-_IFREQ_BYTES, _HARDWARE_AT = 40, 18
 # At once, so that a flood of ARP does not keep the loop from its work.
 _READ_LIMIT = 64
 _PACKET_BYTES = 2048
@@ -46,6 +41,9 @@ class Asking(Protocol):
 
     def begin(self, wake: Callable[[], None]) -> None:
         """Somebody can ask now."""
+
+    def needed(self) -> bool:
+        """Whether anything will ever be asked for."""
 
     def wanted(self) -> list[Question]:
         """What to ask for now."""
@@ -79,9 +77,10 @@ class Prober:
         self._asking.begin(self._wake)
         try:
             while True:
+                if self._ready or self._asking.needed():
+                    self._asking.rest()
+                    self._wake()
                 await asyncio.sleep(ROUND_SECONDS)
-                self._asking.rest()
-                self._wake()
         finally:
             self._open.clear()
             self._listen(False)
@@ -93,7 +92,7 @@ class Prober:
         if self._ready:
             self._loop.call_soon(self._ask)
         else:
-            # Loading scapy takes 0.2 s, which is nothing to be done between two packets.
+            # Loading scapy takes 0.2 s, which is nothing to be done between two packets, nor without need.
             self._loop.run_in_executor(None, _build_templates).add_done_callback(self._built)
 
     def _built(self, built: asyncio.Future[None]) -> None:
@@ -137,7 +136,7 @@ class Prober:
             try:
                 if each.interface:
                     if each.interface not in macs:
-                        macs[each.interface] = _hardware_address(self._sockets.frames, each.interface)
+                        macs[each.interface] = hardware_address(self._sockets.frames, each.interface)
                     probe = arp_probe(macs[each.interface], each.address)
                     self._sockets.frames.sendto(probe, (each.interface, _ETH_P_ARP, 0, 0, _EVERYBODY))
                 else:
@@ -155,7 +154,7 @@ class Prober:
         self._listening = on
         for sock, reader in ((self._sockets.arp, self._read_arp), (self._sockets.echo, self._read_echo)):
             if on:
-                _drain(sock)
+                drain(sock)
                 self._loop.add_reader(sock, reader)
             else:
                 self._loop.remove_reader(sock)
@@ -191,17 +190,3 @@ class Prober:
 def _build_templates() -> None:
     arp_template()
     echo_template()
-
-
-def _hardware_address(sock: socket.socket, interface: str) -> str:
-    """The MAC of an interface now; a bridge changes its own when ports come and go."""
-    answer = ioctl(sock, _SIOCGIFHWADDR, interface.encode().ljust(_IFREQ_BYTES, b"\0"))
-    return answer[_HARDWARE_AT : _HARDWARE_AT + 6].hex(":")
-
-
-def _drain(sock: socket.socket) -> None:
-    try:
-        while True:
-            sock.recv(1)
-    except OSError:
-        return

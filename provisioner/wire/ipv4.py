@@ -1,4 +1,4 @@
-"""UDP inside IPv4 (RFC 791, RFC 768) as bytes, for datagrams that the kernel's own UDP cannot send.
+"""UDP inside IPv4 (RFC 791, RFC 768) as bytes, for datagrams that the kernel's own UDP cannot send or hear.
 
 That is a reply to a client that has no address yet: the kernel would ask by ARP for the address that is only now being
 given, and nobody answers.
@@ -6,7 +6,7 @@ given, and nobody answers.
 
 from __future__ import annotations
 
-from socket import IPPROTO_UDP, inet_aton
+from socket import IPPROTO_UDP, inet_aton, inet_ntoa
 from struct import Struct as Layout
 
 _VERSION_AND_LENGTH = 0x45  # version 4, five words of header
@@ -42,3 +42,17 @@ def udp_packet(source: str, destination: str, source_port: int, destination_port
     header_sum = checksum(_HEADER.pack(*fields, 0, from_address, to_address))
     header = _HEADER.pack(*fields, header_sum, from_address, to_address)
     return header + _UDP.pack(source_port, destination_port, udp_length, udp_sum) + payload
+
+
+def read_udp(packet: bytes) -> tuple[str, int, bytes]:
+    """Source address, destination port and payload of a UDP datagram; nothing and port 0 when it is none."""
+    if len(packet) < _HEADER_BYTES:
+        return "", 0, b""
+    first, _, total, _, _, _, protocol, _, source, _ = _HEADER.unpack_from(packet)
+    at = 4 * (first & 0xF)
+    if first >> 4 != 4 or protocol != IPPROTO_UDP or at < _HEADER_BYTES or not at + _UDP_BYTES <= total <= len(packet):
+        return "", 0, b""
+    _, port, length, _ = _UDP.unpack_from(packet, at)
+    if not _UDP_BYTES <= length <= total - at:
+        return "", 0, b""
+    return inet_ntoa(source), port, packet[at + _UDP_BYTES : at + length]

@@ -15,7 +15,7 @@ from provisioner.model import Subnet
 from provisioner.netboot import NO_BOOT
 from provisioner.services.dhcp6 import Dhcp6Service, open_socket
 from provisioner.services.router_advertisements import RouterAdvertisements
-from provisioner.sockets import icmp6
+from provisioner.raw_sockets import icmp6
 from provisioner.store.database import Database
 
 SUBNET = Subnet(

@@ -1,23 +1,29 @@
 """Our DHCP service alone, on port 67 of the network namespace that it is started in, until killed.
 
-python -m tests.peers.dhcp_server DATABASE
+python -m tests.peers.dhcp_server DATABASE [SUBNETS]
+
+SUBNETS is a JSON list of subnets to serve instead of the usual one; then each event is told in a line on stdout.
 """
 
 import asyncio
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import json
 
 from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
+from provisioner.events import Event
 from provisioner.model import BootArch, Bootenv, Subnet
 from provisioner.params import Params
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
 from provisioner.services.probes import Prober
-from provisioner.sockets import raw
+from provisioner.raw_sockets import raw
 from provisioner.store.database import Database
 
 SUBNET = Subnet(
@@ -33,15 +39,24 @@ SUBNET = Subnet(
 DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
 
 
-async def main(path: Path) -> None:
+class TalkingBus(Bus):
+    """Tells each event in a line: kind, MAC, address."""
+
+    def publish_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            print(event.kind, event.mac, event.key, flush=True)
+
+
+async def main(path: Path, bus: Bus, subnets: Sequence[Subnet]) -> None:
     """Serve for ever."""
     database = Database(path)
     database.open()
     database.start()
-    ledger = Ledger(database, Bus(), lambda: datetime.now(UTC))
+    ledger = Ledger(database, bus, lambda: datetime.now(UTC))
     ledger.load()
     tx = ledger.transaction()
-    tx.put(SUBNET)
+    for subnet in subnets:
+        tx.put(subnet)
     await tx.commit()
     addresses = Addresses(ledger, BootChoices(ledger, lambda: Params({}), lambda machine: DISCOVERY))
     addresses.follow()
@@ -55,4 +70,8 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    path, *more = sys.argv[1:]
+    if more:
+        asyncio.run(main(Path(path), TalkingBus(), json.decode(more[0], type=list[Subnet])))
+    else:
+        asyncio.run(main(Path(path), Bus(), [SUBNET]))

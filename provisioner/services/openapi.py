@@ -24,6 +24,7 @@ TAGS = {
     "operations": "Long actions that go on after their request was answered.",
     "events": "What happened, numbered and durable.",
     "addresses": "Subnets, reservations and leases.",
+    "downloads": "Who downloads large files and who waits for a turn; repositories passed through.",
     "packets": "The flight recorder: the last DHCP packets of every client.",
     "doctor": "What is wrong with the boot network.",
     "content": "Params, profiles, templates, tasks, stages, workflows and boot environments.",

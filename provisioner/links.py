@@ -148,14 +148,19 @@ def client_link(message: DhcpMessage, arrival: Arrival) -> str:
     Through a relay, or as one, it may select a subnet itself (RFC 3011); what the relay selects goes before that.
     """
     if message.giaddr:
-        options = message.options
-        selected = relay_address(message, _LINK_SELECTION)
-        if not selected and SUBNET_SELECTION in options:
-            selected = message.address_option(SUBNET_SELECTION)
-        return selected or message.giaddr
+        if selects_subnet(message):
+            return message.address_option(SUBNET_SELECTION)
+        return relay_address(message, _LINK_SELECTION) or message.giaddr
     if message.ciaddr and not arrival.broadcast:
         return message.ciaddr
     return arrival.address
+
+
+def selects_subnet(message: DhcpMessage) -> bool:
+    """Whether the subnet that the client itself selects is the one that counts."""
+    if SUBNET_SELECTION not in message.options or not message.giaddr:
+        return False
+    return message.address_option(SUBNET_SELECTION) != "" and not relay_address(message, _LINK_SELECTION)
 
 
 def server_id(message: DhcpMessage, arrival: Arrival) -> str:

@@ -127,7 +127,7 @@ async def server(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
 async def test_conversation(server, path):
-    player = Player(server.addresses, server.clock, server.ledger.settled)
+    player = Player(server.addresses, server.clock, server.ledger.settled, server.ledger)
     server.bus.events = player.events
     expected = path.read_text()
     played = await player.play(expected)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from provisioner.conductor.configured_options import ConfiguredOptions
 from provisioner.leases import Decision, renewal_times
-from provisioner.links import Arrival, Network, address_text, server_id
+from provisioner.links import Arrival, Network, address_text, selects_subnet, server_id
 from provisioner.model import Machine
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import (
@@ -247,8 +247,7 @@ class DhcpReplies:
                 own[BOOT_FILE_NAME] = boot.file.encode() + end
             if boot.in_options(asked is not None and TFTP_SERVER_NAME in asked) and not boot.is_url:
                 own[TFTP_SERVER_NAME] = boot_server(arrival, decision).encode() + end
-        if CLIENT_ID in request.options or RELAY_INFORMATION in request.options:
-            own.update(_echoed(request))
+        own.update(_echoed(request))
         return own
 
     def _block(self, request: DhcpMessage, arrival: Arrival, decision: Decision, without: tuple[int, ...]) -> bytes:
@@ -309,9 +308,7 @@ def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: 
         else:
             value = request.options[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
             options += encode_options({each: value})
-    for code in _ECHOED:
-        if code in request.options:
-            options += encode_options({code: request.options[code]})
+    options += encode_options(_echoed(request))
     return encode_reply(
         request,
         options,
@@ -325,7 +322,11 @@ def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: 
 
 
 def _echoed(request: DhcpMessage) -> dict[int, bytes]:
-    return {code: request.options[code] for code in _ECHOED if code in request.options}
+    found = {code: request.options[code] for code in _ECHOED if code in request.options}
+    if SUBNET_SELECTION in found and not selects_subnet(request):
+        # To send it back would say that it counted (RFC 3011).
+        del found[SUBNET_SELECTION]
+    return found
 
 
 def _network_options(network: Network) -> dict[int, bytes]:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.ledger import Ledger
 from provisioner.events import Event
 from provisioner.links import Arrival
 from provisioner.wire.dhcp import DhcpMessage, decode, encode
 from provisioner.wire.dhcp_options import describe
+from tests.conversations.scenes import set_scene
 from tests.dhcp_messages import SERVER, read_description
 
 FOLDER = Path(__file__).parent / "dhcp"
@@ -44,10 +46,13 @@ def paragraphs(text: str) -> Iterator[str]:
 class Player:
     """Plays one conversation and writes down what happened."""
 
-    def __init__(self, addresses: Addresses, clock: Clock, settled: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, addresses: Addresses, clock: Clock, settled: Callable[[], Awaitable[None]], ledger: Ledger
+    ) -> None:
         self._addresses = addresses
         self._settled = settled
         self._clock = clock
+        self._ledger = ledger
         self._arrival = HERE
         self._port = 67
         self.events: list[Event] = []
@@ -59,13 +64,13 @@ class Player:
             spoken.append(paragraph)
             for line in paragraph.splitlines():
                 if line.startswith("@"):
-                    self._set_scene(line[1:].split())
+                    await self._set_scene(line[1:].split())
             said = "\n".join(line[2:] for line in paragraph.splitlines() if line.startswith(">"))
             if said:
                 spoken.append(await self._answer(said))
         return "\n\n".join(spoken) + "\n"
 
-    def _set_scene(self, words: list[str]) -> None:
+    async def _set_scene(self, words: list[str]) -> None:
         match words:
             case ["port", port]:
                 self._port = int(port)
@@ -80,7 +85,7 @@ class Player:
             case ["arrives", address, interface]:
                 self._arrival = Arrival(address, interface)
             case _:
-                raise ValueError(words)
+                await set_scene(self._ledger, words)
 
     async def _answer(self, said: str) -> str:
         self.events.clear()

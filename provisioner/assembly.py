@@ -28,8 +28,8 @@ from provisioner.conductor.boot_context import BootContext
 from provisioner.conductor.bulk import Bulk
 from provisioner.conductor.catalog import Build, Catalog
 from provisioner.conductor.clashes import Clashes
-from provisioner.conductor.doctor import Doctor, Probe
 from provisioner.conductor.clock_steps import boot_seconds
+from provisioner.conductor.doctor import Doctor, Probe
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines

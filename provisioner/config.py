@@ -16,6 +16,7 @@ import yaml
 
 from provisioner.errors import SettingError
 from provisioner.model import Probe, Subnet
+from provisioner.repositories import parse_upstreams
 
 PREFIX = "PROVISIONER_"
 OFF = "off"
@@ -145,6 +146,10 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _upstreams(text: str) -> dict[str, str]:
+    return parse_upstreams(_words(text))
+
+
 def _subnets(text: str) -> tuple[Subnet, ...]:
     return tuple(_subnet(part) for part in _words(text))
 
@@ -192,6 +197,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dhcp.subnets", "", "subnets to make: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),
     Setting("boot.unknown_bootenv", "discovery", "what machines boot that nobody knows; `local`: their own disk", str),
     Setting("boot.heavy_downloads", "100", "how many machines may download at once; 0: no limit", _whole(0, 100_000)),
+    Setting("repos.upstreams", "", "install repositories to pass on: NAME=URL, by blanks", _upstreams),
+    Setting("repos.cache_mb", "20000", "MB of copies of repositories' files; 0: no limit", _whole(0, 100_000_000)),
     Setting("machines.default_workflow", "discover", "the workflow of newly registered machines; empty: none", str),
     Setting("jobs.keep_days", "0", "remove jobs that ended so many days ago; 0: never", _whole(0, LONGEST_DAYS)),
     Setting("jobs.keep_per_machine", "0", "keep so many of each machine's newest jobs; 0: all", _whole(0, 1_000_000)),

@@ -177,7 +177,7 @@ async def test_a_file_that_cannot_be_had_whole_is_never_taken_for_whole(path: Pa
 
 
 async def test_a_file_that_becomes_shorter_is_cut_off(path: Path) -> None:
-    path.write_bytes(CONTENT[:10])
+    path.write_bytes(CONTENT[:10])  # noqa: ASYNC240
     notebook = Notebook()
     async with serving(path, notebook) as (reader, writer):
         writer.write(request())

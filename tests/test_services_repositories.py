@@ -1,0 +1,352 @@
+"""Repositories passed on: from a real upstream on loopback, that is slow, wrong, gone or hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiohttp import ClientPayloadError, ClientResponse, ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
+
+from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turns
+from provisioner.services.http import App
+from provisioner.services.repositories import Repositories
+from provisioner.services.transfers import Transfers
+from provisioner.store.file_cache import FileCache
+from tests.fakes.turns import FakeTurns
+
+BIG = bytes(range(256)) * 4096
+DEB = "pool/main/a/apt_2.6.1_amd64.deb"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Upstream:
+    """Answers with what `files` has, or as `handler` says; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {"InRelease": b"index 1", DEB: BIG}
+        self.handler: Handler | None = None
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """One answer."""
+        self.asked.append((request.method, request.path, dict(request.headers)))
+        if self.handler is not None:
+            return await self.handler(request)
+        content = self.files.get(request.path.removeprefix("/debian/"))
+        if content is None:
+            raise web.HTTPNotFound
+        etag = hashlib.md5(content).hexdigest()
+        if request.headers.get("If-None-Match") == f'"{etag}"':
+            raise web.HTTPNotModified
+        return web.Response(body=content, headers={"ETag": f'"{etag}"'})
+
+
+class Notebook:
+    """Remembers what was told to the timeline."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    async def served(self, *told: Any) -> None:
+        self.told.append(told)
+
+
+class Site:
+    """Upstream, repositories and a client of theirs."""
+
+    def __init__(self, upstream: Upstream, server: TestServer, notebook: Notebook, folder: Path) -> None:
+        self.upstream = upstream
+        self.server = server
+        self.notebook = notebook
+        self.now = 1_000_000.0
+        self.cache = FileCache(folder, 100 << 20, lambda: self.now)
+        self.repositories = Repositories(
+            {"debian": str(server.make_url("/debian/"))},
+            self.cache,
+            Transfers(notebook, cast(Turns, FakeTurns())),
+            lambda: ClientSession(auto_decompress=False),
+            lambda: self.now,
+        )
+        self.client: TestClient[Any, Any] | None = None
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> ClientResponse:
+        """An answer, whose body is not read yet."""
+        assert self.client is not None
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return await self.client.request(method, f"/repos/debian/{path}", headers=named)
+
+    async def read(self, path: str, **headers: str) -> tuple[int, bytes]:
+        """Status and body."""
+        got = await self.get(path, **headers)
+        return got.status, await got.read()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of requests."""
+        (found,) = self.repositories.now().repositories
+        names = ("hits", "fetches", "unchanged", "stale", "failed")
+        return {name: getattr(found, name) for name in names if getattr(found, name)}
+
+    async def settled(self) -> None:
+        """All fetches have ended."""
+        await self.repositories.settled()
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Site]:
+    upstream = Upstream()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", upstream.answer)
+    async with TestServer(app) as server:
+        site = Site(upstream, server, Notebook(), folder)
+        running = asyncio.create_task(site.repositories.run())
+        served = App(cast(Tokens, None), cookies=False).build([site.repositories.routes()])
+        try:
+            async with TestClient(TestServer(served)) as site.client:
+                await site.repositories.started.wait()
+                yield site
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with opened(tmp_path / "repos") as site:
+        yield site
+
+
+async def test_a_file_comes_from_the_upstream_once_and_from_its_copy_then(site: Site) -> None:
+    assert await site.read(DEB) == (200, BIG)
+    await site.settled()
+    assert await site.read(DEB) == (200, BIG)
+    assert len(site.upstream.asked) == 1 and site.counts == {"fetches": 1, "hits": 1}
+    assert [(told[1], told[3]) for told in site.notebook.told] == [(f"/repos/debian/{DEB}", len(BIG))] * 2
+
+
+async def test_the_first_reader_does_not_wait_for_the_whole_and_others_share_the_fetch(site: Site) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BIG)
+        await response.prepare(request)
+        await response.write(BIG[:1000])
+        await go_on.wait()
+        await response.write(BIG[1000:])
+        return response
+
+    site.upstream.handler = slow
+    one, other = await site.get(DEB), await site.get(DEB)
+    assert await one.content.readexactly(1000) == BIG[:1000] == await other.content.readexactly(1000)
+    part = await site.get(DEB, Range="bytes=10-19")
+    assert (part.status, await part.read()) == (206, BIG[10:20])
+    go_on.set()
+    assert await one.content.read() == BIG[1000:] == await other.content.read()
+    assert len(site.upstream.asked) == 1
+
+
+async def test_a_fetch_goes_on_when_its_reader_hangs_up(site: Site) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BIG)
+        await response.prepare(request)
+        await response.write(BIG[:1000])
+        await go_on.wait()
+        await response.write(BIG[1000:])
+        return response
+
+    site.upstream.handler = slow
+    (await site.get(DEB)).close()
+    go_on.set()
+    await site.settled()
+    site.upstream.handler = None
+    assert await site.read(DEB) == (200, BIG) and len(site.upstream.asked) == 1
+
+
+async def test_ranges_head_and_conditions_are_answered_from_the_copy(site: Site) -> None:
+    first = await site.get(DEB)
+    await first.read()
+    await site.settled()
+    assert await site.read(DEB, Range="bytes=-5") == (206, BIG[-5:])
+    head = await site.get(DEB, "HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(BIG)))
+    assert (await site.read(DEB, If_None_Match=first.headers["ETag"]))[0] == 304
+    assert len(site.upstream.asked) == 1
+
+
+async def test_an_index_is_asked_for_again_when_its_copy_is_old_and_kept_when_it_is_the_same(site: Site) -> None:
+    assert await site.read("InRelease") == (200, b"index 1")
+    await site.settled()
+    site.now += 59
+    assert await site.read("InRelease") == (200, b"index 1") and len(site.upstream.asked) == 1
+    site.now += 2
+    assert await site.read("InRelease") == (200, b"index 1")
+    await site.settled()
+    assert "If-None-Match" in site.upstream.asked[1][2] and site.counts["unchanged"] == 1
+    site.upstream.files["InRelease"] = b"index 2, longer"
+    site.now += 61
+    assert await site.read("InRelease") == (200, b"index 2, longer")
+
+
+async def test_a_copy_is_given_out_however_old_when_the_upstream_is_away(site: Site) -> None:
+    await site.read("InRelease")
+    await site.settled()
+    site.now += 10_000
+    await site.server.close()
+    assert await site.read("InRelease") == (200, b"index 1") and site.counts["stale"] == 1
+
+
+async def test_an_upstream_that_is_away_is_said_to_be(site: Site) -> None:
+    await site.server.close()
+    got = await site.get("InRelease")
+    problem = await got.json()
+    assert (got.status, problem["code"]) == (502, "upstream-failed") and "cannot be fetched" in problem["detail"]
+    assert site.counts == {"fetches": 1, "failed": 1} and "cannot be fetched" in site.notebook.told[0][5]
+
+
+@pytest.mark.parametrize(
+    ("status", "answered"), [(404, 404), (410, 404), (403, 502), (500, 502), (503, 502), (504, 504)]
+)
+async def test_what_the_upstream_refuses_is_refused(site: Site, status: int, answered: int) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    site.upstream.handler = refuse
+    assert (await site.read("InRelease"))[0] == answered
+
+
+async def test_what_the_upstream_has_no_more_is_not_kept_either(site: Site) -> None:
+    await site.read("InRelease")
+    await site.settled()
+    del site.upstream.files["InRelease"]
+    site.now += 61
+    assert (await site.read("InRelease"))[0] == 404
+    await site.settled()
+    assert site.cache.size == 0
+
+
+async def test_a_fetch_that_breaks_off_is_resumed(site: Site) -> None:
+    async def breaking(request: web.Request) -> web.StreamResponse:
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        headers = {"ETag": '"e"', "Content-Range": f"bytes {start}-{len(BIG) - 1}/{len(BIG)}"}
+        response = web.StreamResponse(status=206 if start else 200, headers=headers)
+        response.content_length = len(BIG) - start
+        await response.prepare(request)
+        await response.write(BIG[start : start + 400_000])
+        if start + 400_000 < len(BIG):
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+    site.upstream.handler = breaking
+    assert await site.read(DEB) == (200, BIG)
+    assert {asked[2].get("If-Range") for asked in site.upstream.asked} == {None, '"e"'}
+
+
+async def test_what_ends_too_early_is_never_taken_for_whole_and_not_kept(site: Site) -> None:
+    async def short(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BIG)
+        await response.prepare(request)
+        await response.write(BIG[:1000])
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    site.upstream.handler = short
+    try:
+        assert (await site.read(DEB))[0] == 502
+    except ClientPayloadError:
+        assert "cut off" in site.notebook.told[0][5]
+    await site.settled()
+    assert site.cache.find("debian", DEB) is None and site.counts["failed"] == 1
+
+
+async def test_a_file_that_is_not_what_its_name_says_is_never_sent_whole(site: Site) -> None:
+    path = f"dists/x/by-hash/SHA256/{hashlib.sha256(b'right').hexdigest()}"
+    site.upstream.files[path] = b"wrong"
+    with pytest.raises(ClientPayloadError):
+        await site.read(path)
+    await site.settled()
+    site.upstream.files[path] = b"right"
+    assert await site.read(path) == (200, b"right")
+
+
+async def test_a_file_of_unknown_length_is_sent_when_it_is_all_there(site: Site) -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for _ in range(3):
+            await response.write(b"piece ")
+        return response
+
+    site.upstream.handler = chunked
+    got = await site.get("Packages")
+    assert (got.headers["Content-Length"], await got.read()) == ("18", b"piece piece piece ")
+
+
+async def test_a_redirect_on_the_same_server_is_followed(site: Site) -> None:
+    async def moved(request: web.Request) -> web.StreamResponse:
+        if request.path == "/elsewhere":
+            return web.Response(body=b"there")
+        raise web.HTTPFound("/elsewhere")
+
+    site.upstream.handler = moved
+    assert await site.read("InRelease") == (200, b"there")
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1/x", "/debian/InRelease"])
+async def test_a_redirect_elsewhere_or_in_a_circle_is_refused(site: Site, target: str) -> None:
+    async def moved(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(target)
+
+    site.upstream.handler = moved
+    status, body = await site.read("InRelease")
+    assert status == 502 and (b"another server" in body or b"redirects" in body)
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fetc/passwd", "%2e%2e/x", "dists/", "a%5cb", "a%0d%0ab"])
+async def test_no_path_leads_out_of_the_repository(site: Site, path: str) -> None:
+    assert site.client is not None
+    got = await site.client.get(URL(f"/repos/debian/{path}", encoded=True))
+    assert got.status in (403, 404) and site.upstream.asked == []
+
+
+async def test_names_are_passed_on_as_the_upstream_has_them(site: Site) -> None:
+    site.upstream.files["pool/p_1:2+dfsg~1 x.deb"] = b"odd"
+    assert await site.read("pool/p_1%3a2+dfsg~1%20x.deb") == (200, b"odd")
+
+
+async def test_an_unknown_repository_is_refused_with_those_there_are(site: Site) -> None:
+    assert site.client is not None
+    got = await site.client.get("/repos/fedora/x")
+    assert got.status == 404 and "debian" in (await got.json())["detail"]
+
+
+async def test_copies_outlive_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path / "repos") as before:
+        await before.read(DEB)
+        await before.settled()
+    async with opened(tmp_path / "repos") as after:
+        after.upstream.files.clear()
+        assert await after.read(DEB) == (200, BIG) and after.upstream.asked == []
+
+
+async def test_before_the_service_runs_it_asks_for_patience(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 0, lambda: 0.0)
+    repositories = Repositories({"a": "http://127.0.0.1:1/"}, cache, Transfers(Notebook(), cast(Turns, FakeTurns())))
+    app = App(cast(Tokens, None), cookies=False).build([repositories.routes()])
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get("/repos/a/x")).status == 503

@@ -1,0 +1,153 @@
+"""Copies on disk: whole or not at all, and never more than the limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.store.file_cache import FileCache, Note
+
+
+class Clock:
+    """Stands until it is set."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, clock: Clock) -> FileCache:
+    cache = FileCache(tmp_path / "repos", 10_000, clock)
+    cache.open()
+    return cache
+
+
+def note(path: str, content: bytes) -> Note:
+    return Note(path, len(content), '"e"', '"u"', "Sun, 09 Sep 2001 01:46:40 GMT", "text/plain", 60)
+
+
+def keep(cache: FileCache, path: str, content: bytes, source: str = "debian") -> None:
+    part = cache.begin(len(content))
+    part.write(content)
+    cache.keep(part, source, note(path, content))
+
+
+def read(cache: FileCache, path: str, source: str = "debian") -> bytes | None:
+    found = cache.find(source, path)
+    if found is None:
+        return None
+    with found.file as file:
+        file.seek(0)
+        return file.read(found.note.size)
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "repos").rglob("*") if path.is_file()]
+
+
+def test_a_copy_is_found_again_with_its_note(cache: FileCache) -> None:
+    keep(cache, "dists/InRelease", b"content")
+    found = cache.find("debian", "dists/InRelease")
+    assert found is not None and found.note == note("dists/InRelease", b"content")
+    found.file.close()
+    assert read(cache, "dists/InRelease") == b"content"
+    assert read(cache, "dists/Release") is None and read(cache, "dists/InRelease", "other") is None
+
+
+def test_a_newer_copy_takes_the_place_of_the_older(cache: FileCache) -> None:
+    keep(cache, "a", b"old content")
+    before = cache.size
+    keep(cache, "a", b"new")
+    assert read(cache, "a") == b"new" and cache.size < before
+
+
+def test_a_part_is_no_copy_and_the_next_start_removes_it(cache: FileCache, tmp_path: Path, clock: Clock) -> None:
+    part = cache.begin(3)
+    part.write(b"abc")
+    assert read(cache, "a") is None and len(files(tmp_path)) == 1
+    part.drop()
+    left = cache.begin(3)
+    left.write(b"abc")
+    FileCache(tmp_path / "repos", 10_000, clock).open()
+    assert files(tmp_path) == []
+    left.drop()
+
+
+def test_a_restart_finds_the_copies_and_their_size(cache: FileCache, tmp_path: Path, clock: Clock) -> None:
+    keep(cache, "a", b"content")
+    again = FileCache(tmp_path / "repos", 10_000, clock)
+    again.open()
+    assert again.size == cache.size and read(again, "a") == b"content"
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "longer", "mark", "note"])
+def test_a_damaged_copy_is_none_and_goes(cache: FileCache, tmp_path: Path, damage: str) -> None:
+    keep(cache, "a", b"content" * 10)
+    (path,) = files(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": data[:-5],
+            "empty": b"",
+            "longer": b"x" + data,
+            "mark": data[:-1] + b"?",
+            "note": data[:-20] + b"}" * 8 + data[-12:],
+        }[damage]
+    )
+    assert read(cache, "a") is None and files(tmp_path) == []
+
+
+def test_a_copy_of_another_path_under_this_name_is_none(cache: FileCache, tmp_path: Path) -> None:
+    keep(cache, "a", b"content")
+    keep(cache, "b", b"other")
+    one, other = files(tmp_path)
+    one.write_bytes(other.read_bytes())
+    assert {read(cache, "a"), read(cache, "b")} & {None}
+
+
+def test_those_used_least_recently_go_first(cache: FileCache, clock: Clock) -> None:
+    for name in "abc":
+        keep(cache, name, name.encode() * 2500)
+        clock.now += 1000
+    assert read(cache, "a") is not None
+    keep(cache, "d", b"d" * 2500)
+    assert [read(cache, name) is not None for name in "abcd"] == [True, False, True, True]
+    assert cache.size <= 10_000
+
+
+def test_what_is_larger_than_the_limit_is_not_kept(cache: FileCache, tmp_path: Path) -> None:
+    keep(cache, "a", b"x" * 10_001)
+    assert read(cache, "a") is None and files(tmp_path) == []
+
+
+def test_without_a_limit_all_is_kept(tmp_path: Path, clock: Clock) -> None:
+    cache = FileCache(tmp_path / "repos", 0, clock)
+    cache.open()
+    keep(cache, "a", b"x" * 100_000)
+    keep(cache, "b", b"x" * 100_000)
+    assert read(cache, "a") is not None and read(cache, "b") is not None
+
+
+def test_a_copy_knows_when_it_was_last_right(cache: FileCache, clock: Clock) -> None:
+    keep(cache, "a", b"x")
+    clock.now += 500
+    cache.validated("debian", "a")
+    cache.validated("debian", "gone")
+    found = cache.find("debian", "a")
+    assert found is not None and found.validated_at == clock.now
+    found.file.close()
+
+
+def test_a_copy_can_be_forgotten(cache: FileCache) -> None:
+    keep(cache, "a", b"x")
+    cache.forget("debian", "a")
+    cache.forget("debian", "a")
+    assert read(cache, "a") is None and cache.size == 0

@@ -270,6 +270,7 @@ def test_the_starter_finds_no_server_on_a_command_line_without_one(start_agent: 
 
 def test_the_starter_knows_its_address_towards_the_server(start_agent: ModuleType) -> None:
     assert start_agent.route_to("http://127.0.0.1:8091") == "127.0.0.1"
+    assert start_agent.route_to("http://[::1]:8091") == "::1"
 
 
 def test_the_starter_describes_each_real_link(start_agent: ModuleType, tmp_path: Path) -> None:

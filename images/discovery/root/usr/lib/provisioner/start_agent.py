@@ -44,12 +44,18 @@ def server_url(command_line):
 def route_to(url):
     """Our address on the way to the server, or "" while there is no way. Sends nothing: a UDP connect only looks."""
     parts = urlsplit(url)
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((parts.hostname, parts.port or 80))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""
+    families = (socket.AF_INET6,) if ":" in (parts.hostname or "") else (socket.AF_INET, socket.AF_INET6)
+    for family in families:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((parts.hostname, parts.port or 80))
+                address = str(probe.getsockname()[0])
+        except OSError:
+            continue
+        # A link-local address is there before DHCPv6 has given one.
+        if not address.startswith("fe80:"):
+            return address
+    return ""
 
 
 def describe_links(folder=Path("/sys/class/net")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import ExitStack, asynccontextmanager
 from random import Random
@@ -93,6 +94,13 @@ async def test_each_transfer_is_written_down_with_its_bytes():
     async with serving({"f": SMALL}) as (address, _, notebook, _), client_of(address) as client:
         await client.get("/f")
         assert await notebook.wait() == [("tftp", "f", HERE, 1000, "")]
+
+
+async def test_what_was_agreed_and_sent_again_is_written_down_too():
+    async with serving({"f": SMALL}) as (address, _, notebook, _), client_of(address) as client:
+        await client.get("f", blksize="600", windowsize="4", unknown="1")
+        await notebook.wait()
+        assert notebook.details == [{"options": {"blksize": "600", "windowsize": "4"}, "resent": 0}]
 
 
 async def test_the_tree_learns_who_asks_and_by_which_address():
@@ -285,6 +293,98 @@ async def test_a_client_that_is_gone_is_noticed():
         assert service._active == {}
 
 
+# --- one port, a range of ports, IPv6 ---------------------------------------------------------------------------------
+
+
+async def test_with_a_single_port_all_goes_from_the_port_that_was_asked(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(MEGABYTE[:100_000])
+    async with serving({"f": path}, single_port=True) as (address, _, notebook, _):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(TftpClient(address)) for _ in range(20)]
+            got = await asyncio.gather(*(client.get("f", blksize="1468", windowsize="4") for client in clients))
+            assert all(each == MEGABYTE[:100_000] for each in got)
+            assert {client.peer for client in clients} == {address}
+        assert {line[4] for line in await notebook.wait(20)} == {""}
+
+
+async def test_with_a_single_port_a_stranger_cannot_take_part_and_odd_packets_end_nothing():
+    async with serving({"f": SMALL}, single_port=True) as (address, *_), client_of(address) as client:
+        client.request("f")
+        await client.receive()
+        async with client_of(address) as stranger:
+            for packet in (encode(Error(0, "stop it")), encode(Ack(1)), b"", b"\0\4", b"\0\x09xx"):
+                stranger.send(packet, address)
+                if packet[:2] != b"\0\4" and packet[:2] != b"\0\5":
+                    client.send(packet)
+        assert await client.ask(Ack(1)) == Data(2, SMALL[512:])
+
+
+async def test_with_a_single_port_a_repeated_request_begins_no_second_transfer():
+    async with serving({"f": SMALL}, single_port=True) as (address, tree, *_), client_of(address) as client:
+        client.request("f")
+        client.request("f")
+        assert await client.receive() == Data(1, SMALL[:512])
+        assert await client.ask(Ack(1)) == Data(2, SMALL[512:])
+        assert len(tree.asked) == 1
+
+
+async def test_transfers_are_sent_from_the_ports_that_were_given():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind((HERE, 0))
+        port = free.getsockname()[1]
+    async with serving({"f": SMALL}, ports=(port, port)) as (address, _, notebook, _), client_of(address) as client:
+        client.request("f")
+        await client.receive()
+        assert client.peer == (HERE, port)
+        async with client_of(address) as second:
+            refusal = await second.get("f")
+            assert refusal == Error(0, f"cannot open a port: all ports from {port} to {port} are in use")
+        client.send(Ack(1))
+        await client.receive()
+        client.send(Ack(2))
+        assert len(await notebook.wait(2)) == 2
+        assert await client.get("f") == SMALL
+
+
+class Client6(TftpClient):
+    """The same over IPv6."""
+
+    def __init__(self, service, host="::1"):
+        self.sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.sock.bind((host, 0))
+        self.sock.setblocking(False)
+        self.service = service
+        self.peer = None
+
+
+@pytest.mark.parametrize("single_port", [False, True])
+async def test_over_ipv6_it_is_the_same(single_port):
+    async with serving({"f": MEGABYTE[:50_000]}, "::1", single_port=single_port) as (address, tree, notebook, _):
+        with Client6(address[:2]) as client:
+            assert await client.get("f", blksize="1428", windowsize="16") == MEGABYTE[:50_000]
+            assert (await client.get("nothing")).code == 1
+            assert client.peer[:2] == address[:2]
+        assert tree.asked == [("f", "::1", "::1"), ("nothing", "::1", "::1")]
+        assert (await notebook.wait())[0] == ("tftp", "f", "::1", 50_000, "")
+
+
+@pytest.mark.parametrize("single_port", [False, True])
+async def test_an_ipv4_client_of_a_socket_for_both_is_told_of_by_its_ipv4_address(single_port):
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::", 0))
+    tree, notebook = MemoryTree({"f": SMALL}), Notebook()
+    task = asyncio.create_task(TftpService(sock, tree, notebook, single_port=single_port).run())
+    with TftpClient(("127.0.0.9", sock.getsockname()[1])) as client:
+        assert await client.get("f") == SMALL
+        assert client.peer[0] == "127.0.0.9"
+        assert (await client.get("nothing")).code == 1
+    assert (tree.asked[0], (await notebook.wait())[0][2]) == (("f", HERE, "127.0.0.9"), HERE)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 # --- surviving ------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +438,43 @@ async def test_five_thousand_mutated_packets_leave_the_service_serving():
                 await asyncio.sleep(0)
         async with client_of(address) as client:
             assert await client.get("f") == SMALL
+
+
+@pytest.mark.parametrize("single_port", [False, True])
+async def test_mutated_packets_to_a_transfer_of_others_leave_it_going_on(single_port):
+    random = Random(2)
+    seeds = [encode(Ack(1)), encode(Error(0, "x")), encode(Data(1, b"x")), encode(Request("f")), encode(OptionAck({}))]
+    async with serving({"f": SMALL}, single_port=single_port) as (address, *_), client_of(address) as client:
+        client.request("f")
+        await client.receive()
+        async with client_of(address) as noisy:
+            for _ in range(2000):
+                data = bytearray(random.choice(seeds) + random.randbytes(random.randint(0, 40)))
+                data[random.randrange(len(data))] = random.randrange(256)
+                noisy.send(bytes(data), client.peer)
+                await asyncio.sleep(0)
+        assert await client.ask(Ack(1)) == Data(2, SMALL[512:])
+
+
+async def test_a_thousand_transfers_at_once_leave_nothing_open(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(MEGABYTE[:20_000])
+    async with serving({"f": path}) as (address, _, notebook, service):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(TftpClient(address)) for _ in range(1000)]
+            before = len(os.listdir("/proc/self/fd"))
+            for client in clients:
+                # All are begun before one goes on.
+                client.request("f", blksize="1468", windowsize="8")
+                await client.receive()
+            assert len(service._active) == 1000
+            got = await asyncio.gather(*(client.get("f", blksize="1468", windowsize="8") for client in clients))
+            assert all(each == MEGABYTE[:20_000] for each in got)
+            # Those that were begun before ended because their clients began anew.
+            await notebook.wait(2000)
+            assert service._active == {}
+            # The event loop's pool may have taken a descriptor or two for itself.
+            assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
 async def test_a_file_that_becomes_shorter_ends_its_transfer_with_an_error(tmp_path):

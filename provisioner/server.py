@@ -162,7 +162,13 @@ class Server:
                 log.warning(
                     "dhcp.no-raw-sockets", effect="broadcast replies, no probes for conflicts", cure="CAP_NET_RAW"
                 )
-            service = dhcp.DhcpService(self.sockets["dhcp"], parts.addresses, interfaces=interfaces, frames=frames)
+            service = dhcp.DhcpService(
+                self.sockets["dhcp"],
+                parts.addresses,
+                interfaces=interfaces,
+                frames=frames,
+                recorder=parts.recorder or NO_RECORDER,
+            )
             services.append(service.run())
             if self._raw is not None:
                 identifier = int.from_bytes(os.urandom(2))

@@ -13,9 +13,11 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fcntl import ioctl
 from itertools import count
 from pathlib import Path
 from random import Random
+from struct import Struct as Layout
 from typing import TypeVar
 
 from tests.peers.programs import program, root
@@ -26,6 +28,9 @@ _OWN = "/proc/thread-self/ns/net"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NUMBERS = count()
 _ETH_P_ALL = 0x0003
+# <linux/ethtool.h>, <linux/sockios.h>, struct ifreq.
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
+_ETHTOOL_VALUE, _IFREQ = Layout("@II"), Layout("@16sP16x")
 T = TypeVar("T")
 
 
@@ -72,8 +77,9 @@ class Lab:
             *("-n", self.full(one), "link", "add", card, "type", "veth"),
             *("peer", "name", other_card, *address, "netns", self.full(other)),
         )
-        self.do(one, f"link set {card} up")
-        self.do(other, f"link set {other_card} up")
+        for name, end in ((one, card), (other, other_card)):
+            self.opened(name, lambda end=end: _calculate_checksums(end))  # type: ignore[misc]
+            self.do(name, f"link set {end} up")
 
     def mac(self, name: str, card: str) -> str:
         """The hardware address of a card."""
@@ -189,6 +195,13 @@ def _enter(descriptor: int) -> None:
             raise OSError(number, os.strerror(number))
     finally:
         os.close(descriptor)
+
+
+def _calculate_checksums(card: str) -> None:
+    """Between cards of one host the kernel leaves checksums out, which whoever carries frames by hand must have."""
+    value = ctypes.create_string_buffer(_ETHTOOL_VALUE.pack(_ETHTOOL_STXCSUM, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        ioctl(sock, _SIOCETHTOOL, _IFREQ.pack(card.encode(), ctypes.addressof(value)))
 
 
 def _hardware_address(card: str) -> str:

@@ -112,6 +112,7 @@ _OBJECTS: tuple[Content, ...] = (
         contents="grub {{ mac }} {{ kernel_url.removeprefix(server.url) }} {{ boot_params }}\n",
     ),
     Template(name="boot/grub-local", contents="grub {{ machine.name }} local\n"),
+    Template(name="boot/grub-held", contents="grub {{ mac }} looks like {{ machines | join }}\n"),
     Template(name="boot/grub-start", contents="start {{ mac_dashed }}\n"),
     Template(
         name="boot/wait",

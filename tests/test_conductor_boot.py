@@ -5,6 +5,7 @@ import re
 import pytest
 
 from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid
@@ -188,6 +189,22 @@ async def test_grubs_ticket_registers_the_machine_as_well(parts):
 async def test_a_machine_that_belongs_on_its_disk_is_told_so_by_grub(parts):
     await parts.ready(bootenv="local", name="n1")
     assert named(parts, f"grub/{MAC}.cfg") == b"grub n1 local\n"
+
+
+async def test_a_newcomer_that_clashes_is_held_by_grub_too(parts):
+    known = (await parts.register(MAC)).machine
+    with pytest.raises(Conflict):
+        await parts.register(OTHER_MAC)
+    assert named(parts, f"grub/{OTHER_MAC}.cfg") == f"grub {OTHER_MAC} looks like {known.name}\n".encode()
+
+
+async def test_whoever_comes_for_a_script_is_told_to_those_who_count_loaders(parts):
+    came = []
+    fixed = parts.ledger, parts.catalog, parts.tokens, parts.clashes, parts.boot_context, parts.notes, parts.turns
+    parts.boot = Boot(*fixed, loaded=came.append)
+    named(parts, f"grub/{MAC}.cfg")
+    named(parts, "grub/grub.cfg")
+    assert came == [MAC]
 
 
 async def test_grubs_first_file_names_the_mac_of_the_address_it_came_from(parts):

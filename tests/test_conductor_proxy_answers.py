@@ -250,6 +250,20 @@ async def test_peers_3_a_card_that_says_only_its_class_is_acknowledged(world):
     assert ack.file == "ipxe/undionly.kpxe" and 97 not in ack.options
 
 
+@pytest.mark.parametrize(
+    ("options", "asked", "told"),
+    [
+        (OVMF, b"\x47\x04\0\0\0\0\xff", b"\x47\x04\0\0\0\0\xff"),
+        (BIOS, b"\x01\x01\x07\x47\x04\0\0\0\0\xff", b"\6\1\x08\x47\x04\0\0\0\0\xff"),
+        (OVMF, b"\x47\x09\0", None),
+        (OVMF, b"\xff\x47\x04\0\0\0\0", None),
+        (OVMF, b"\x47", None),
+    ],
+)
+async def test_the_boot_item_that_is_asked_for_is_named_in_the_answer(world, options, asked, told):
+    assert world.ask(at_boot_server(options | {43: asked})).options.get(43) == told
+
+
 async def test_the_boot_server_serves_clients_of_our_own_addresses_too(world):
     ack = world.ask(renew(1, "10.78.0.10", options=OVMF), Arrival("10.78.0.1", "eth1", broadcast=False))
     assert ack.file == "ipxe/snponly.efi"

@@ -36,10 +36,13 @@ from provisioner.wire.dhcp_options import (
     SERVER_ID,
     TFTP_SERVER_NAME,
     VENDOR_CLASS,
+    VENDOR_OPTIONS,
 )
 
 log = structlog.get_logger(__name__)
 
+# In option 43.
+_BOOT_ITEM, _END = 71, 255
 # Of the header field `file`.
 _LONGEST_FILE = 127
 _ASKING = frozenset({MessageType.DISCOVER, MessageType.REQUEST, MessageType.INFORM})
@@ -168,12 +171,26 @@ def _build(message: DhcpMessage, arrival: Arrival, subnet: Subnet, boot: Boot, r
     )
 
 
+def _boot_item(value: bytes) -> bytes:
+    """The boot item that a client asks a boot server for, whole: it takes no answer without it (PXE 2.1, table 2-1)."""
+    at = 0
+    while at + 1 < len(value) and value[at] != _END:
+        end = at + 2 + value[at + 1]
+        if value[at] == _BOOT_ITEM and end <= len(value):
+            return value[at:end]
+        at = end
+    return b""
+
+
 def _options(message: DhcpMessage, arrival: Arrival, boot: Boot, server: str, reply: MessageType) -> dict[int, bytes]:
     options = {MESSAGE_TYPE: bytes([reply]), SERVER_ID: inet_aton(server_id(message, arrival))}
     if VENDOR_CLASS in boot.options:
         # Some ROMs look no further than the first few options for it.
         options[VENDOR_CLASS] = boot.options[VENDOR_CLASS]
     options |= boot.options
+    item = _boot_item(message.options.get(VENDOR_OPTIONS, b""))
+    if item:
+        options[VENDOR_OPTIONS] = options.get(VENDOR_OPTIONS, b"\xff")[:-1] + item + b"\xff"
     asked = message.options.get(PARAMETER_LIST, b"")
     end = boot.name_end.written
     if boot.in_options(BOOT_FILE_NAME in asked) or len(boot.file) > _LONGEST_FILE:

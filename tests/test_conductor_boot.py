@@ -5,7 +5,6 @@ import re
 import pytest
 
 from provisioner.conductor.boot import Boot
-from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import Reached
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid

@@ -326,6 +326,8 @@ class Applications:
             clashes=parts.clashes,
             doctor=parts.doctor,
             recorder=parts.recorder,
+            turns=parts.turns,
+            repositories=parts.repositories,
             registrations=parts.registrations,
             networks=parts.networks,
             archive=parts.archive,

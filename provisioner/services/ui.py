@@ -23,13 +23,16 @@ from provisioner.conductor.networks import Networks
 from provisioner.conductor.operations import Operations
 from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
+from provisioner.conductor.turns import Turns
 from provisioner.errors import ProvisionerError
 from provisioner.model import Machine
 from provisioner.services.http import number, principal
+from provisioner.services.repositories import Repositories
 from provisioner.services.ui_answers import SECURITY_HEADERS, Answers, redirect
 from provisioner.services.ui_api import api_view
 from provisioner.services.ui_clashes import ClashPages
 from provisioner.services.ui_doctor import DoctorPages
+from provisioner.services.ui_downloads import DownloadPages
 from provisioner.services.ui_fleet import Fleet
 from provisioner.services.ui_forms import Forms
 from provisioner.services.ui_jobs import JobViews
@@ -87,6 +90,8 @@ class Ui:
         clashes: Clashes,
         doctor: Doctor,
         recorder: FlightRecorder | None,
+        turns: Turns,
+        repositories: Repositories,
         registrations: Registrations,
         networks: Networks,
         archive: Archive,
@@ -109,6 +114,7 @@ class Ui:
         self._networks = NetworkPages(self._answers, ledger, self._views, networks)
         self._logs = LogPages(self._answers, ledger, machines, archive)
         self._doctor = DoctorPages(self._answers, ledger, machines, doctor, recorder)
+        self._downloads = DownloadPages(self._answers, turns, repositories)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of this service."""
@@ -133,6 +139,7 @@ class Ui:
             *self._networks.routes(),
             *self._logs.routes(),
             *self._doctor.routes(),
+            *self._downloads.routes(),
         ]
 
     def error_page(self, request: web.Request, error: ProvisionerError) -> web.Response:

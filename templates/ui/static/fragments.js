@@ -59,6 +59,8 @@ export function watchFragments(stream) {
     if (detail === "on" && broken) later(all(), GATHER_MS);
     broken = detail !== "on";
   });
+  // What changes all the time tells no events of it.
+  setInterval(() => document.hidden || later(everChanging(), GATHER_MS), PROGRESS_MS);
   return (names = all()) => {
     clearTimeout(timer);
     timer = 0;
@@ -69,6 +71,10 @@ export function watchFragments(stream) {
 
 function all() {
   return [...document.querySelectorAll("[data-fragment]")].map((each) => each.dataset.fragment);
+}
+
+function everChanging() {
+  return [...document.querySelectorAll("[data-fragment][data-again]")].map((each) => each.dataset.fragment);
 }
 
 function progressing() {

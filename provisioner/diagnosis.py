@@ -177,7 +177,7 @@ def _never_fetched(events: list[Event], facts: Facts) -> Iterator[Finding]:
     for event in events:
         if _is_fetch(event) or event.kind.startswith("agent."):
             pending, times = None, 0
-        elif event.kind == "dhcp.ack" and event.data.get("boot_file"):
+        elif event.data.get("boot_file") and (event.kind == "dhcp.ack" or _text(event, "reply") == "ACK"):
             times += pending is not None
             pending = event
     if pending is None:
@@ -314,6 +314,22 @@ def _no_free_address(events: list[Event], facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _loader_given_up(events: list[Event], facts: Facts) -> Iterator[Finding]:
+    told = [event for event in events if event.kind == "boot.loader"]
+    if told:
+        failed = _text(told[-1], "failed")
+        yield Finding(
+            code="loader-failed",
+            severity=Severity.WARNING,
+            subject=failed,
+            title=f"Boot loader {failed} was loaded and never came up; {told[-1].key} is tried now",
+            advice="When a loader works, write its name into param boot/loader; when none does, see docs/booting.md:"
+            " Secure Boot refuses iPXE, and some cards want snponly or undionly",
+            count=len(told),
+            last=told[-1].time,
+        )
+
+
 def _missing_files(events: list[Event], facts: Facts) -> Iterator[Finding]:
     for event in events:
         if event.kind in ("tftp.error", "http.error") and "there is no file" in _text(event, "message"):
@@ -369,6 +385,7 @@ _CLIENT_RULES: tuple[_ClientRule, ...] = (
     _fragments,
     _refused_again_and_again,
     _no_free_address,
+    _loader_given_up,
     _missing_files,
     _conflicts,
     _system_never_came,

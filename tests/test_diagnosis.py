@@ -51,6 +51,18 @@ BOOT = (
 )
 
 
+def test_what_a_proxy_told_and_nobody_fetched_is_said_as_well():
+    told = {"boot_file": "ipxe/snponly.efi", "server": OURS, "reply": "ACK"}
+    assert len(codes(event(1, "dhcp.proxy", **told))) == 1
+    assert codes(event(1, "dhcp.proxy", **told), event(2, "tftp.read", key="ipxe/snponly.efi"), after=9) == []
+
+
+def test_a_loader_that_never_came_up_is_named_with_what_to_do():
+    [finding] = found(event(1, "boot.loader", key="ipxe", failed="snponly", times=2))
+    assert (finding.code, finding.subject, finding.macs) == ("loader-failed", "snponly", (MAC,))
+    assert "ipxe is tried now" in finding.title and "boot/loader" in finding.advice
+
+
 def test_a_boot_that_went_well_says_nothing():
     assert codes(*BOOT) == []
 

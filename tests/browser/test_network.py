@@ -1,0 +1,48 @@
+"""Subnets, reservations and leases in a real browser."""
+
+import pytest
+from playwright.async_api import expect
+
+from provisioner.model import Lease, Reservation, Subnet
+from tests.browser.demo_state import fill
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_a_subnet_is_made_and_changed_with_wrong_input_kept(demo, visit, url):
+    page = visit.page
+    await page.goto(f"{url}/leases")
+    await visit.find("new-subnet").click()
+    await visit.find("field-name").fill("hall")
+    await visit.find("field-cidr").fill("10.9.0.0/33")
+    await visit.find("save").click()
+    await expect(visit.find("network-error")).to_contain_text("10.9.0.0/33")
+    await expect(visit.find("field-name")).to_have_value("hall")
+    # The browser's console tells of the status 422 that the form came back with.
+    assert [each for each in visit.complaints if "422" not in each] == []
+    visit.complaints.clear()
+    await visit.find("field-cidr").fill("10.9.0.0/24")
+    await visit.find("save").click()
+    await expect(page.get_by_role("link", name="hall")).to_be_visible()
+    await page.get_by_role("link", name="hall").click()
+    await visit.find("field-proxy").check()
+    await visit.find("save").click()
+    await expect(page.get_by_text("boot information only")).to_be_visible()
+    assert demo.ledger.read(Subnet, "hall").proxy
+
+
+async def test_a_lease_becomes_a_reservation_and_is_freed(demo, visit, url):
+    await fill(demo)
+    page = visit.page
+    await page.goto(f"{url}/leases?q=10.77.0.13")
+    await visit.find("reserve").click()
+    await expect(visit.find("field-address")).to_have_value("10.77.0.13")
+    await visit.find("save").click()
+    await expect(page.get_by_role("link", name="Reservation", exact=True)).to_be_visible()
+    assert demo.ledger.read(Reservation, "10.77.0.13") is not None
+    await page.goto(f"{url}/leases?q=10.77.0.72")
+    await expect(page.get_by_text("somebody answered there")).to_be_visible()
+    await visit.find("free").click()
+    await page.get_by_role("button", name="Free it").click()
+    await expect(page).to_have_url(f"{url}/leases")
+    assert demo.ledger.read(Lease, "10.77.0.72") is None

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from argon2 import PasswordHasher
+from msgspec.structs import replace
 
 from provisioner.assembly import Applications, put_together
 from provisioner.conductor.assets import JobAssets
@@ -38,8 +39,10 @@ from provisioner.packs import load_shipped
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
 from provisioner.store.database import Database
+from provisioner.wire.dhcp import BOOTREPLY, encode
 from tests.browser import hardware
 from tests.browser.story import OPERATOR, Story, StoryClock
+from tests.dhcp_messages import OVMF, discover
 from tests.fakes.power import FakePower
 
 PASSWORD = "correct horse battery"
@@ -236,9 +239,37 @@ async def fill_more(demo: Demo, told: dict[str, Story]) -> dict[str, Story]:
     burn = Stage(name="burn-in", description="A day of load", bootenv="discovery", tasks=("memtest", "inventory"))
     await demo.catalog.put(burn, OPERATOR)
     await clashing(demo, await discovered(demo, 9, "rack1-n09", 12), 13)
+    await _troubled(demo, told["done"].machine.macs[0])
     demo.clock.set(datetime.now(UTC))
     demo.clock.run()
     return told
+
+
+async def _troubled(demo: Demo, heard: str) -> None:
+    """A boot network with what goes wrong most often, and the packets of one client."""
+    now = datetime.now(UTC)
+    strangers = [f"52:54:00:aa:00:{number:02x}" for number in range(1, 4)]
+    demo.clock.set(now - timedelta(minutes=4))
+    tx = demo.ledger.transaction(by="dhcp")
+    chosen = {"ignored": "the client chose another server", "detail": "10.77.0.250", "interface": "eth1"}
+    for mac in strangers:
+        tx.event("dhcp.request", mac=mac, **chosen)
+    tx.event("dhcp.offer", mac="52:54:00:aa:00:09", key="10.77.0.60", secs=32, interface="eth1", firmware="BIOS")
+    told = {"firmware": "UEFI x64", "boot_file": "ipxe/snponly.efi", "next_server": "192.168.7.1", "interface": "eth1"}
+    tx.event("dhcp.ack", mac="52:54:00:aa:00:0a", key="10.77.0.61", **told)
+    tx.event("tftp.error", mac=strangers[0], key="pxelinux.0", message="there is no file 'pxelinux.0'")
+    await tx.commit()
+    recorder = demo.parts.recorder
+    assert recorder is not None
+    asked = discover(2, options=OVMF)
+    offered = replace(
+        asked, op=BOOTREPLY, yiaddr="10.77.0.12", options={53: b"\2", 54: b"\x0a\x4d\0\1", 51: b"\0\0\x0e\x10"}
+    )
+    client, ours = ("0.0.0.0", 68), ("10.77.0.1", 67)
+    at = now.timestamp()
+    recorder.keep("dhcp", at - 300, heard, False, encode(asked), client, ("255.255.255.255", 67), "eth1")
+    recorder.keep("dhcp", at - 299.998, heard, True, encode(offered), ours, ("255.255.255.255", 68), "eth1")
+    recorder.flush()
 
 
 async def _addresses(demo: Demo) -> None:

@@ -120,8 +120,8 @@ class Port(Protocol):
         Raises BlockingIOError when the kernel takes no more for now, Lost, or OSError when it is of no use to go on.
         """
 
-    def receive(self) -> bytes | None:
-        """The next datagram of the client, None if there is none."""
+    def receive(self, most: int, /) -> bytes:
+        """The next datagram of the client; BlockingIOError if there is none."""
 
 
 class _Cutting:
@@ -188,6 +188,8 @@ class OwnPort(_Cutting):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
         self.sock = sock
+        # Once a block: a method of ours around it would cost as much as the rest of us.
+        self.receive = sock.recv
         self._cutting = False
 
     @classmethod
@@ -226,13 +228,6 @@ class OwnPort(_Cutting):
         self.sock.setsockopt(_UDP, _UDP_SEGMENT, step)
         self._cutting = bool(step)
 
-    def receive(self) -> bytes | None:
-        """What came from the client."""
-        try:
-            return self.sock.recv(2048)
-        except BlockingIOError:
-            return None
-
     def close(self) -> None:
         """Give the port back."""
         self.sock.close()
@@ -259,8 +254,9 @@ class SharedPort(_Cutting):
     def _send_many(self, data: bytes | memoryview) -> None:
         self._sock.sendmsg([data], self._with_segment, 0, self._client)
 
-    def receive(self) -> None:
-        """The service hands over what came."""
+    def receive(self, most: int, /) -> bytes:
+        """Nothing is here: the service hands over what came."""
+        raise BlockingIOError
 
 
 class PortRange:

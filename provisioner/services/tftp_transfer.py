@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 # While the kernel's send buffer is full.
 _LOOK_AGAIN_SECONDS = 0.001
 _ACK_CODE = bytes((0, ACK))
+# An ACK or ERROR is small; more is padding or not for us.
+_DATAGRAM_BYTES = 2048
 
 
 class Transfer:
@@ -36,7 +38,9 @@ class Transfer:
         self._size = size
         self._loop = asyncio.get_running_loop()
         self._over: Future[None] = self._loop.create_future()
+        self._receive = port.receive
         self._timer: TimerHandle | None = None
+        self._timer_at = 0.0
         self._later: TimerHandle | None = None
         self._rest = NOTHING
         port.prepare(sender.terms.block_size, sender.terms.window)
@@ -92,28 +96,27 @@ class Transfer:
     def readable(self, now: float) -> None:
         """One datagram; for more, the socket says again that it is readable. Never raises: others are served too."""
         try:
-            data = self._port.receive()
+            data = self._receive(_DATAGRAM_BYTES)
+        except BlockingIOError:
+            return
         except OSError as error:
             self._gone(error)
             return
-        if data is not None:
-            self.received(data, now)
+        self.received(data, now)
 
     def received(self, data: bytes, now: float) -> None:
         """A datagram of the client. Never raises."""
         try:
-            self._take(data, now)
+            if len(data) < 4 or not data.startswith(_ACK_CODE):
+                self._take(data)
+            elif not self._over.done():
+                # All but a handful of what comes; bytes behind it are padding.
+                self._acknowledged(data[2] << 8 | data[3], now)
         except Exception:
             log.exception("tftp.failed")
             self.fail("our own fault")
 
-    def _take(self, data: bytes, now: float) -> None:
-        if self._over.done():
-            return
-        if data[:2] == _ACK_CODE and len(data) >= 4:
-            # All but a handful of what comes; bytes behind it are padding.
-            self._acknowledged(data[2] << 8 | data[3], now)
-            return
+    def _take(self, data: bytes) -> None:
         try:
             packet = decode(data)
         except WireError:
@@ -133,7 +136,7 @@ class Transfer:
         send = sender.acknowledged(block, now)
         if send.count:
             self._send(send)
-            if self._timer is not None and sender.deadline < self._timer.when():
+            if sender.deadline < self._timer_at and self._timer is not None:
                 # The round trip was measured to be shorter than the timer was set for.
                 self._timer.cancel()
                 self._arm()
@@ -157,7 +160,8 @@ class Transfer:
             self.fail(f"the client is gone: {error.strerror}", tell=None)
 
     def _arm(self) -> None:
-        self._timer = self._loop.call_at(self._sender.deadline, self._expired)
+        self._timer_at = self._sender.deadline
+        self._timer = self._loop.call_at(self._timer_at, self._expired)
 
     def _expired(self) -> None:
         # An ACK may have come already and wait for its turn: when we are the slow ones, nothing is lost.
@@ -180,10 +184,10 @@ class Transfer:
         self._rest = NOTHING
         if not send.count:
             return
-        if not send.first:
+        first, left = send.first, send.count
+        if not first:
             self._offer()
             return
-        first, left = send.first, send.count
         while left and not self._over.done():
             most = self._port.most
             run = self._content.run(first, left if left < most else most)

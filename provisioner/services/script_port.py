@@ -194,7 +194,7 @@ class _Connection(asyncio.BufferedProtocol):
 class ScriptSite(web.BaseSite):
     """Serves an application on a bound socket; connections begin at a script port."""
 
-    def __init__(self, runner: web.BaseRunner[Any], sock: socket.socket, give: GiveScript) -> None:
+    def __init__(self, runner: web.BaseRunner, sock: socket.socket, give: GiveScript) -> None:
         super().__init__(runner, backlog=_BACKLOG)
         self._sock = sock
         self._give = give

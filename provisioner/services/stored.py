@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
+from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
@@ -108,16 +109,16 @@ class StoredFile(web.StreamResponse):
     def __init__(
         self,
         method: str,
-        headers: object,
+        headers: Mapping[str, str],
         body: Body,
         stored: Stored,
         kind: str,
         follower: Follower,
         pace: Pace | None = None,
     ) -> None:
-        self._answer: Answer = answer(method, headers, stored)  # type: ignore[arg-type]
+        self._answer: Answer = answer(method, headers, stored)
         super().__init__(status=self._answer.status, headers=_headers(self._answer, stored, kind))
-        self._body = body
+        self._content = body
         self._stored = stored
         self._follower = follower
         self._pace = pace or Pace()
@@ -134,7 +135,7 @@ class StoredFile(web.StreamResponse):
                 return await super().prepare(request)
             return await self._send(request)
         finally:
-            self._body.close()
+            self._content.close()
 
     async def _send(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         start, end = self._answer.start, self._answer.start + self._answer.length
@@ -171,14 +172,14 @@ class StoredFile(web.StreamResponse):
         """Send a little and wait when it is not our turn, else as much as is there at most a slice; how much it was."""
         loop = asyncio.get_running_loop()
         goes_on = self._follower.may_go_on()
-        count = min(await self._body.ready(place), end, place + (SLICE_BYTES if goes_on else DRIBBLE_BYTES)) - place
+        count = min(await self._content.ready(place), end, place + (SLICE_BYTES if goes_on else DRIBBLE_BYTES)) - place
         if count <= 0:
             raise ConnectionResetError("the file became shorter")
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the connection was closed")
         async with asyncio.timeout(self._pace.stall_seconds):
-            done = await loop.sendfile(transport, self._body.file, place, count)
+            done = await loop.sendfile(transport, self._content.file, place, count)
         if done != count:
             raise ConnectionResetError("the file became shorter")
         if not goes_on:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,8 @@ from provisioner.links import Arrival
 from provisioner.model import BootArch, Bootenv, Lease, Machine, Param, Reservation, Subnet
 from provisioner.params import Params
 from provisioner.store.database import Database, EventQuery
-from provisioner.wire.dhcp import BOOTREPLY, MessageType, Way, decode
+from provisioner.wire.dhcp import BOOTREPLY, MessageType, Way, decode, encode
+from provisioner.wire.error import WireError
 from tests.dhcp_messages import BIOS, HTTP, IPXE_HTTP, OVMF, SERVER, discover, inform, mac, release, renew, select
 from tests.parts import START
 
@@ -318,3 +320,35 @@ async def test_a_bios_that_never_comes_to_4011_is_counted_by_what_it_asks_the_ot
         files.append(world.say(discover(1, options=BIOS, xid=xid))[0].file)
         world.say(select(1, ADDRESS, FOREIGN, options=BIOS, xid=xid))
     assert files == ["ipxe/undionly.kpxe"] * 2 + ["ipxe/ipxe.pxe"]
+
+
+# --- whatever comes -------------------------------------------------------------------------------------------
+
+
+def mutated(random, data):
+    """A datagram with some bytes changed, cut off or added."""
+    changed = bytearray(data)
+    for _ in range(random.randrange(1, 12)):
+        changed[random.randrange(len(changed))] = random.randrange(256)
+    if random.random() < 0.2:
+        del changed[random.randrange(len(changed)) :]
+    return bytes(changed) + random.randbytes(random.choice((0, 0, 0, 40)))
+
+
+async def test_no_datagram_however_odd_is_our_own_fault(world):
+    random = Random(4011)
+    messages = [at_boot_server(options) for options in (BIOS, OVMF, HTTP, IPXE_HTTP)]
+    messages += [discover(1, options=options) for options in (BIOS, OVMF, HTTP, IPXE_HTTP)]
+    datagrams = [encode(message, limit=1472) for message in messages]
+    read = 0
+    for _ in range(4000):
+        try:
+            message = decode(mutated(random, random.choice(datagrams)))
+            world.addresses.proxy.answer(message, UNICAST)
+            world.addresses.proxy.beside(world.ledger.transaction(), message, HERE, SUBNET)
+            read += 1
+        except WireError:
+            continue
+    assert read > 1000
+    await world.ledger.settled()
+    assert list(world.ledger.all(Lease)) == []

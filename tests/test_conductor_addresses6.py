@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +31,7 @@ from provisioner.wire.dhcp6_options import (
     decode_ia,
 )
 from tests.conversations.dhcp import Clock
+from tests.conversations.dhcp6 import FOLDER, Player6
 from tests.dhcp6_messages import (
     IPXE,
     PRIVATE,
@@ -155,6 +157,17 @@ async def server(tmp_path):
     async with running(tmp_path / "db") as server:
         await server.save(RACK, HALL)
         yield server
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
+async def test_conversation(server, path):
+    player = Player6(server.addresses, server.clock)
+    server.bus.events = player.events
+    text = path.read_text()
+    played = await player.play(text)
+    if os.environ.get("REFRESH_CONVERSATIONS"):
+        path.write_text(played)
+    assert played == text
 
 
 async def test_a_lease_is_offered_then_given(server):

@@ -193,7 +193,7 @@ def _tell(
     message = relayed.message
     kind = message.kind if decision.reply is None or message.kind in _FAREWELLS else decision.reply
     named = _named(relayed)
-    via = relayed.relays[-1].link if relayed.relays else ""
+    via = next((each.link for each in reversed(relayed.relays) if each.link != "::"), "")
     answered = decision.reply is not None and decision.network is not None
     data = {
         "request": message.kind.name,

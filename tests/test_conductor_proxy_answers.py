@@ -12,7 +12,7 @@ from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.conductor.ledger import Ledger
-from provisioner.links import Arrival
+from provisioner.links import Arrival, network
 from provisioner.model import BootArch, Bootenv, Lease, Machine, Param, Reservation, Subnet
 from provisioner.params import Params
 from provisioner.store.database import Database, EventQuery
@@ -225,6 +225,11 @@ async def test_the_subnet_names_file_and_server(world):
     assert (offer.file, offer.siaddr) == ("pxelinux.0", "10.77.0.9")
 
 
+async def test_the_subnets_file_may_be_a_template(world):
+    await world.save(replace(SUBNET, options={"boot-file-name": "boot-of-{{ client.mac }}"}))
+    assert world.say(discover(1, options=BIOS))[0].file == f"boot-of-{mac(1)}"
+
+
 async def test_a_subnet_without_proxy_gives_addresses_as_ever(world):
     offer, _ = world.say(discover(1, options=OVMF), Arrival("10.78.0.1", "eth1"))
     assert offer.yiaddr == "10.78.0.10"
@@ -345,7 +350,7 @@ async def test_no_datagram_however_odd_is_our_own_fault(world):
         try:
             message = decode(mutated(random, random.choice(datagrams)))
             world.addresses.proxy.answer(message, UNICAST)
-            world.addresses.proxy.beside(world.ledger.transaction(), message, HERE, SUBNET)
+            world.addresses.proxy.beside(world.ledger.transaction(), message, HERE, network(SUBNET))
             read += 1
         except WireError:
             continue

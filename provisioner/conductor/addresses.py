@@ -30,7 +30,7 @@ from provisioner.dhcp_case import runs
 from provisioner.diagnosis import Unheard
 from provisioner.firmware import boot_client
 from provisioner.leases import BESIDE_ANOTHER, Decision, decide
-from provisioner.links import Arrival
+from provisioner.links import Arrival, placed
 from provisioner.model import Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
@@ -87,8 +87,8 @@ class Addresses:
         self._choices = choices
         self._book = LeaseBook(ledger)
         self.conflicts = Conflicts(ledger, self._book)
-        self.proxy = ProxyAnswers(ledger, choices, self._book.link, heard)
         self._replies = DhcpReplies()
+        self.proxy = ProxyAnswers(ledger, choices, self._book.link, self._replies.boot_file, heard)
         self._generation = 0
         self._unheard: dict[tuple[str, str, str], Unheard] = {}
 
@@ -134,6 +134,8 @@ class Addresses:
 
     def _answer(self, tx: Transaction, message: DhcpMessage, arrival: Arrival) -> tuple[Reply | None, Decision]:
         """One message. The reply is built before anything is changed: what cannot be sent shall not be saved."""
+        if arrival.also:
+            arrival = placed(message, arrival, self._book.link)
         decision = decide(message, arrival, self._book, tx.now)
         if decision.network is None:
             self._not_ours(message, arrival, decision, tx.now)
@@ -160,7 +162,7 @@ class Addresses:
         self, tx: Transaction, message: DhcpMessage, arrival: Arrival, decision: Decision
     ) -> tuple[Reply | None, Decision]:
         assert decision.network is not None
-        told = self.proxy.beside(tx, message, arrival, decision.network.subnet)
+        told = self.proxy.beside(tx, message, arrival, decision.network)
         if told.kind is None:
             return None, Decision(reason=told.reason)
         return Reply(told.data, reply_destination(message, told.kind, ""), arrival, message.mac), Decision(

@@ -21,8 +21,8 @@ from msgspec import Struct
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.firmware import BootClient, ClientKind, boot_client
-from provisioner.leases import BESIDE_ANOTHER
-from provisioner.links import Arrival, Link, client_link, server_id
+from provisioner.leases import BESIDE_ANOTHER, Decision
+from provisioner.links import Arrival, Link, Network, client_link, server_id
 from provisioner.model import Machine, Subnet
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import BOOTREPLY, BOOTREQUEST, DhcpMessage, MessageType, encode, message_limit
@@ -59,32 +59,37 @@ class Told(Struct, frozen=True):
 
 
 class ProxyAnswers:
-    """Answers beside another server. `links` finds the link of an address, `heard` learns who has which address."""
+    """Answers beside another server. `links` finds the link of an address, `configured` the boot file of a subnet.
+
+    `heard` learns who has which address.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         choices: BootChoices,
         links: Callable[[str], Link | None],
+        configured: Callable[[DhcpMessage, Arrival, Decision, Machine | None], str],
         heard: Callable[[str, str], None] = lambda address, mac: None,
     ) -> None:
         self._ledger = ledger
         self._choices = choices
         self._links = links
+        self._configured = configured
         self._heard = heard
 
-    def beside(self, tx: Transaction, message: DhcpMessage, arrival: Arrival, subnet: Subnet) -> Told:
+    def beside(self, tx: Transaction, message: DhcpMessage, arrival: Arrival, network: Network) -> Told:
         """What to reply on port 67 of a link where another server gives the addresses. Raises WireError."""
         client, kind = boot_client(message), message.message_type
         if kind is MessageType.REQUEST:
             self._heard(message.ciaddr or message.address_option(REQUESTED_ADDRESS), message.mac)
         if client.kind is ClientKind.OTHER or kind not in (MessageType.DISCOVER, MessageType.REQUEST):
             return Told(reason=BESIDE_ANOTHER)
-        boot, machine = self._choose(client, message, arrival, subnet)
+        boot, machine = self._choose(client, message, arrival, network)
         if kind is MessageType.REQUEST and not boot.answer_request:
             return Told(reason=BESIDE_ANOTHER)
         reply = MessageType.OFFER if kind is MessageType.DISCOVER else MessageType.ACK
-        return self._tell(tx, message, arrival, subnet, client, boot, machine, reply)
+        return self._tell(tx, message, arrival, network.subnet, client, boot, machine, reply)
 
     def answer(self, message: DhcpMessage, arrival: Arrival) -> Told:
         """What to reply on port 4011. Raises WireError."""
@@ -103,16 +108,15 @@ class ProxyAnswers:
         if client.kind is ClientKind.OTHER:
             return Told(reason="not a client that boots from the network")
         self._heard(message.ciaddr, message.mac)
-        subnet = link.here.subnet
-        boot, machine = self._choose(client, message, arrival, subnet)
-        return self._tell(tx, message, arrival, subnet, client, boot, machine, MessageType.ACK)
+        boot, machine = self._choose(client, message, arrival, link.here)
+        return self._tell(tx, message, arrival, link.here.subnet, client, boot, machine, MessageType.ACK)
 
     def _choose(
-        self, client: BootClient, message: DhcpMessage, arrival: Arrival, subnet: Subnet
+        self, client: BootClient, message: DhcpMessage, arrival: Arrival, network: Network
     ) -> tuple[Boot, Machine | None]:
         machine = self._ledger.machine_by_mac(message.mac)
         reserved = (each.boot_file for each in self._ledger.reservations_by_mac(message.mac) if each.boot_file)
-        override = next(reserved, "") or subnet.options.get("boot-file-name") or subnet.options.get("67", "")
+        override = next(reserved, "") or self._configured(message, arrival, Decision(network=network), machine)
         return self._choices.choose(client, machine, arrival.address, override, proxy=True), machine
 
     def _tell(

@@ -84,12 +84,16 @@ class Case:
 
     def may_have(self, address: str, network: Network | None) -> bool:
         """Whether the client can be given this address of the pool, though it has not been reserved for it."""
-        if network is None or not network.pools(address) or address == self.arrival.address:
+        if network is None or not network.pools(address) or self.is_ours(address):
             return False
         if not network.pickers and not self.had(address, network):
             return False
         reservation = self.view.reservation(address)
         return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
+
+    def is_ours(self, address: str) -> bool:
+        """Whether it is an address of the interface that the message came by."""
+        return address == self.arrival.address or address in self.arrival.also
 
     def had(self, address: str, network: Network) -> bool:
         """Whether a pool that takes no newcomers knows the client from before."""
@@ -129,14 +133,18 @@ class Case:
         lease = self.view.lease(address)
         return lease if lease is not None and lease.mac == self.mac and runs(lease, self.now) else None
 
-    def offered(self) -> Iterator[Offer]:
+    def offered(self) -> Sequence[Offer]:
         """What is on offer to the client on its link."""
-        for offer in self.view.offers_of(self.mac):
-            if offer.until > self.now and self.link.covering(offer.address) is not None:
-                yield offer
+        offers = self.view.offers_of(self.mac)
+        if not offers:
+            return ()
+        return [each for each in offers if each.until > self.now and self.link.covering(each.address) is not None]
 
     def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
         """Its offers taken back."""
+        offers = self.view.offers_of(self.mac)
+        if not offers:
+            return ()
         return tuple(Offer(each.address, self.mac, self.now) for each in self.offered() if each.address != but)
 
     def last_address(self) -> str:
@@ -145,6 +153,8 @@ class Case:
             if self.may_have(offer.address, self.link.covering(offer.address)):
                 return offer.address
         leases = self.view.leases_of(self.mac)
+        if not leases:
+            return ""
         mine = [each for each in leases if self.may_have(each.address, self.link.covering(each.address))]
         return max(mine, key=lambda each: each.expires_at).address if mine else ""
 

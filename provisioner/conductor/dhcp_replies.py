@@ -24,7 +24,9 @@ from provisioner.wire.dhcp import (
     encode,
     encode_options,
     encode_reply,
+    fill_reply,
     message_limit,
+    reply_names,
 )
 from provisioner.wire.dhcp_options import (
     BOOT_FILE_NAME,
@@ -47,6 +49,9 @@ from provisioner.wire.dhcp_options import (
     SUBNET_SELECTION,
     TFTP_SERVER_NAME,
 )
+
+# An enum's member costs a call each time it is named.
+_ACK, _NAK = MessageType.ACK, MessageType.NAK
 
 # Blocks differ by subnet, message type and parameter list; a site has a few dozen, a fuzzer any number.
 MOST_BLOCKS = 4096
@@ -78,9 +83,8 @@ class _Form(Struct, frozen=True):
     network: Network
     boot: Boot
     options: tuple[bytes | int, ...]
-    siaddr: str
-    sname: str
-    file: str
+    siaddr: bytes
+    names: bytes
 
 
 class DhcpReplies:
@@ -114,14 +118,15 @@ class DhcpReplies:
         machine: Machine | None = None,
     ) -> bytes:
         """The reply that `decision` calls for. Raises WireError when it does not fit what the client takes."""
-        if decision.reply is MessageType.NAK:
+        if decision.reply is _NAK:
             return self._refusal(request, arrival, decision)
         if decision.bootp:
             return self._bootp(request, arrival, decision, boot, hostname)
         if (boot.shared or boot is NO_BOOT) and decision.reservation is None:
             form = self._form(request, arrival, decision, boot, hostname)
-            if form is not None:
-                return _filled_in(form, request, decision, hostname)
+            reply = _filled_in(form, request, decision, hostname) if form is not None else b""
+            if reply:
+                return reply
         own = self._own_options(request, arrival, decision, boot, hostname)
         configured = self._configured.own(request, arrival, decision, machine)
         if configured:
@@ -180,9 +185,11 @@ class DhcpReplies:
             decision.network,
             boot,
             tuple(options),
-            server,
-            server if boot.in_header and not boot.is_url else "",
-            boot.file if boot.in_header and len(boot.file) <= _LONGEST_FILE else "",
+            inet_aton(server) if server else b"\0\0\0\0",
+            reply_names(
+                server if boot.in_header and not boot.is_url else "",
+                boot.file if boot.in_header and len(boot.file) <= _LONGEST_FILE else "",
+            ),
         )
 
     def _bootp(self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str) -> bytes:
@@ -301,24 +308,19 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
 
 
 def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: str) -> bytes:
+    """The reply; empty when it is longer than the client takes."""
+    given = request.options
     options = b""
     for each in form.options:
         if isinstance(each, bytes):
             options += each
         else:
-            value = request.options[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
-            options += encode_options({each: value})
-    options += encode_options(_echoed(request))
-    return encode_reply(
-        request,
-        options,
-        message_limit(request),
-        ciaddr=request.ciaddr if decision.reply is MessageType.ACK else "",
-        yiaddr=decision.address,
-        siaddr=form.siaddr,
-        sname=form.sname,
-        file=form.file,
-    )
+            value = given[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
+            options += bytes((each, len(value))) + value
+    if CLIENT_ID in given or RELAY_INFORMATION in given or SUBNET_SELECTION in given:
+        options += encode_options(_echoed(request))
+    ciaddr = request.ciaddr if decision.reply is _ACK else ""
+    return fill_reply(request, ciaddr, decision.address, form.siaddr, form.names, options, message_limit(request))
 
 
 def _echoed(request: DhcpMessage) -> dict[int, bytes]:

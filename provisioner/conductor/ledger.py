@@ -84,7 +84,8 @@ class Index:
 
     def keys(self, value: Hashable) -> tuple[str, ...]:
         """Keys of the objects that have this value, in the order they came."""
-        return tuple(self._keys.get(value, ()))
+        found = self._keys.get(value)
+        return tuple(found) if found else ()
 
     def all_keys(self) -> tuple[str, ...]:
         """Keys of all objects that have any value."""
@@ -217,6 +218,8 @@ class Ledger:
         return self._current[cls][keys[0]] if keys else None
 
     def _found(self, cls: type[T], keys: tuple[str, ...]) -> list[T]:
+        if not keys:
+            return []
         table = self._current[cls]
         return [table[key] for key in keys]
 

@@ -28,6 +28,8 @@ LARGEST_LIMIT = 1500 - 28
 SHORTEST_REPLY = 300
 
 _HEADER = Layout("!BBBBIHH4s4s4s4s16s64s128s4s")
+# What stands before the two name fields.
+_FRONT = Layout("!BBBBIHH4s4s4s4s16s")
 _COOKIE = b"\x63\x82\x53\x63"
 _NO_ADDRESS = b"\0\0\0\0"
 _PAD, _END, _OVERLOAD, _MESSAGE_TYPE = 0, 255, 52, 53
@@ -82,8 +84,8 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
 
     def address_option(self, code: int) -> str:
         """An option that holds one address, as text; empty when absent, zero or not four bytes."""
-        value = self.options.get(code, b"")
-        return inet_ntoa(value) if len(value) == 4 and value != _NO_ADDRESS else ""
+        value = self.options.get(code)
+        return inet_ntoa(value) if value is not None and len(value) == 4 and value != _NO_ADDRESS else ""
 
     def text_option(self, code: int) -> str:
         """An option that holds text, without the NUL bytes some clients end it with."""
@@ -175,6 +177,37 @@ def encode_options(options: Mapping[int, bytes]) -> bytes:
             pieces = (value[at : at + 255] for at in range(0, len(value), 255))
             parts.extend(bytes((code, len(piece))) + piece for piece in pieces)
     return b"".join(parts)
+
+
+def reply_names(sname: str, file: str) -> bytes:
+    """The two name fields and the cookie, as `fill_reply` takes them; raises WireError for names too long."""
+    return _field(sname, 64).ljust(64, b"\0") + _field(file, 128).ljust(128, b"\0") + _COOKIE
+
+
+def fill_reply(
+    request: DhcpMessage, ciaddr: str, yiaddr: str, siaddr: bytes, names: bytes, options: bytes, limit: int
+) -> bytes:
+    """A reply from parts made ready; empty when it does not fit into `limit` and `encode_reply` has to see to it."""
+    size = _FRONT.size + len(names) + len(options) + 1
+    if size > limit:
+        return b""
+    hardware = bytes.fromhex(request.mac.replace(":", ""))
+    front = _FRONT.pack(
+        BOOTREPLY,
+        request.htype,
+        len(hardware),
+        0,
+        request.xid,
+        0,
+        request.flags,
+        inet_aton(ciaddr) if ciaddr else _NO_ADDRESS,
+        inet_aton(yiaddr) if yiaddr else _NO_ADDRESS,
+        siaddr,
+        inet_aton(request.giaddr) if request.giaddr else _NO_ADDRESS,
+        hardware,
+    )
+    data = front + names + options + b"\xff"
+    return data if size >= SHORTEST_REPLY else data.ljust(SHORTEST_REPLY, b"\0")
 
 
 def encode_reply(
@@ -304,8 +337,8 @@ def _fill(items: Iterator[bytes], first: bytes | None, room: int) -> tuple[bytes
 
 def message_limit(request: DhcpMessage) -> int:
     """How many bytes of UDP payload the client takes (option 57 counts IP and UDP headers too)."""
-    value = request.options.get(57, b"")
-    if len(value) != 2:
+    value = request.options.get(57)
+    if value is None or len(value) != 2:
         return DEFAULT_LIMIT
     return min(max(int.from_bytes(value) - 28, DEFAULT_LIMIT), LARGEST_LIMIT)
 

@@ -14,6 +14,14 @@ from provisioner.model import Lease, LeaseState, Picker, Reservation
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, REQUESTED_ADDRESS
 
+# An enum's member costs a call each time it is named.
+_EXPIRED = LeaseState.EXPIRED
+_QUARANTINED = LeaseState.QUARANTINED
+_OFFERED = LeaseState.OFFERED
+_ACKED = LeaseState.ACKED
+_HINT = Picker.HINT
+_NEXT_FREE = Picker.NEXT_FREE
+
 
 class Offer(Struct, frozen=True):
     """An address held for a client until it requests it; one whose time is up has been taken back."""
@@ -56,7 +64,7 @@ class AddressView(Protocol):
 
 def runs(lease: Lease, now: datetime) -> bool:
     """Whether somebody holds the address by this lease."""
-    return lease.expires_at > now and lease.state in (LeaseState.OFFERED, LeaseState.ACKED)
+    return lease.expires_at > now and lease.state in (_OFFERED, _ACKED)
 
 
 class Case:
@@ -78,9 +86,9 @@ class Case:
         if offer is not None and offer.mac != self.mac and offer.until > self.now:
             return offer.mac
         lease = self.view.lease(address)
-        if lease is None or lease.state is LeaseState.EXPIRED or lease.expires_at <= self.now:
+        if lease is None or lease.state is _EXPIRED or lease.expires_at <= self.now:
             return None
-        return None if lease.mac == self.mac and lease.state is not LeaseState.QUARANTINED else lease.mac
+        return None if lease.mac == self.mac and lease.state is not _QUARANTINED else lease.mac
 
     def may_have(self, address: str, network: Network | None) -> bool:
         """Whether the client can be given this address of the pool, though it has not been reserved for it."""
@@ -169,10 +177,10 @@ class Case:
 
     def found_by(self, picker: Picker, network: Network) -> str:
         """What this picker finds in this subnet, or empty."""
-        if picker is Picker.HINT:
+        if picker is _HINT:
             hint = self.message.address_option(REQUESTED_ADDRESS)
             return hint if hint and network.covers(hint) and self.may_have(hint, network) else ""
-        find = self.view.next_free if picker is Picker.NEXT_FREE else self.view.most_expired
+        find = self.view.next_free if picker is _NEXT_FREE else self.view.most_expired
         return find(network, self.now, self.arrival.address)
 
     def network_of(self, address: str) -> Network:
@@ -184,7 +192,7 @@ class Case:
         return Lease(
             address=address,
             mac=self.mac,
-            state=LeaseState.ACKED,
+            state=_ACKED,
             expires_at=self.now + timedelta(seconds=seconds),
             seconds=seconds,
             subnet=self.network_of(address).subnet.name,
@@ -195,7 +203,7 @@ class Case:
 
     def ended(self, lease: Lease) -> Lease:
         """The lease as it is when it ends now."""
-        return replace(lease, state=LeaseState.EXPIRED, expires_at=self.now)
+        return replace(lease, state=_EXPIRED, expires_at=self.now)
 
     def seconds(self, address: str, settings: Reservation | None) -> int:
         """For how long the client gets the address."""

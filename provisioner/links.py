@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from provisioner.model import Picker, Subnet
 from provisioner.wire.dhcp import DhcpMessage
-from provisioner.wire.dhcp_options import SUBNET_SELECTION, relay_address
+from provisioner.wire.dhcp_options import SERVER_ID, SUBNET_SELECTION, relay_address
 
 # RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
 _LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
@@ -135,11 +136,27 @@ def _pickers(subnet: Subnet) -> tuple[Picker, ...]:
 
 
 class Arrival(Struct, frozen=True):
-    """How a message reached us: our address there, the interface, and whether it was sent to everybody."""
+    """How a message reached us: our address there, the interface, and whether it was sent to everybody.
+
+    `also` are the interface's further addresses.
+    """
 
     address: str
     interface: str = ""
     broadcast: bool = True
+    also: tuple[str, ...] = ()
+
+
+def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | None]) -> Arrival:
+    """The arrival with that of our addresses on the interface that is meant: the one that the client names as its
+    server, else the first that a subnet covers. A message that says itself where it comes from is left as it is.
+    """
+    if message.giaddr or not arrival.broadcast:
+        return arrival
+    ours = (arrival.address, *arrival.also)
+    named = message.address_option(SERVER_ID)
+    meant = named if named in ours else next((each for each in ours if link(each) is not None), arrival.address)
+    return replace(arrival, address=meant, also=tuple(each for each in ours if each != meant))
 
 
 def client_link(message: DhcpMessage, arrival: Arrival) -> str:

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.leases import FOREVER, renewal_times
-from provisioner.links import Networks
+from provisioner.links import Arrival, Networks
 from provisioner.model import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import DhcpMessage
-from tests.dhcp_messages import decline, discover, inform, mac, reboot, renew, select
+from tests.dhcp_messages import SERVER, decline, discover, inform, mac, reboot, renew, select
 from tests.dhcp_site import ACK, NOW, OTHER, SUBNET, UNICAST, Site
 
 # --- shared networks ------------------------------------------------------------------------------------------
@@ -65,6 +65,11 @@ def test_a_client_that_moved_to_another_link_is_refused_there():
     site = shared()
     address = site.lease(1)
     assert site.hear(reboot(1, address, giaddr="10.9.0.1")).reason == "the address is on another network"
+
+
+def test_no_address_of_ours_on_the_interface_is_given():
+    arrival = Arrival(SERVER, "eth0", also=("10.77.0.12",))
+    assert Site().hear(discover(1, "10.77.0.12"), arrival).address == "10.77.0.10"
 
 
 # --- pickers --------------------------------------------------------------------------------------------------

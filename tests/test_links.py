@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.links import Arrival, Networks, address_text, client_link, network, number, server_id
+from provisioner.links import Arrival, Networks, address_text, client_link, network, number, placed, server_id
 from provisioner.model import Picker, Subnet
-from tests.dhcp_messages import SERVER, discover, renew
+from tests.dhcp_messages import SERVER, discover, renew, select
 
 HERE = Arrival(SERVER, "eth0")
 RACK = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.13", gateway="10.77.0.254")
@@ -104,3 +104,27 @@ def test_the_pickers_of_a_link_are_those_of_the_arrivals_subnet_and_then_the_oth
     first = subnet("a", 1, shared_network="x", pickers=(Picker.MOST_EXPIRED,))
     link = Networks([first, subnet("b", 2, shared_network="x")]).link("10.1.1.1")
     assert link.pickers == (Picker.MOST_EXPIRED, Picker.HINT, Picker.NEXT_FREE)
+
+
+# --- several addresses on one interface -----------------------------------------------------------------------
+
+BOTH = Arrival("192.168.1.5", "eth0", also=("10.77.0.1", "10.9.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        (discover(1), "10.77.0.1"),
+        (select(1, "10.9.0.10", "10.9.0.1"), "10.9.0.1"),
+        (select(1, "192.168.1.9", "192.168.1.77"), "10.77.0.1"),
+        (discover(1, giaddr="10.9.0.7"), "192.168.1.5"),
+    ],
+)
+def test_of_our_addresses_on_an_interface_the_one_on_a_subnet_is_meant_or_the_one_that_the_client_names(asked, meant):
+    found = placed(asked, BOTH, Networks([RACK, HALL]).link)
+    assert found.address == meant
+    assert {found.address, *found.also} == {BOTH.address, *BOTH.also}
+
+
+def test_where_no_subnet_covers_any_of_our_addresses_the_first_is_kept():
+    assert placed(discover(1), BOTH, Networks([]).link).address == "192.168.1.5"

@@ -12,7 +12,7 @@ import socket
 import time
 from asyncio import Future
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from struct import Struct as Layout
 from typing import Protocol
@@ -23,6 +23,7 @@ from provisioner.conductor.addresses import FAILED, Answers, Reply
 from provisioner.links import Arrival
 from provisioner.recording import NO_RECORDER, Recorder
 from provisioner.services.frames import Frames
+from provisioner.services.interfaces4 import interface_addresses
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
 from provisioner.wire.error import WireError
 
@@ -34,6 +35,8 @@ DRAIN_LIMIT = 64
 LARGEST_DATAGRAM = 4096
 # Ways in told apart: our addresses by interfaces, of which a large site has a few hundred.
 MOST_ARRIVALS = 1024
+# For so long an interface's addresses are remembered.
+ARRIVALS_SECONDS = 10.0
 # A power-on storm of a hall fits in: 2,000 packets of 600 bytes with the kernel's overhead.
 RECEIVE_BUFFER_BYTES = 4 << 20
 
@@ -70,8 +73,9 @@ def open_socket(address: str = "", port: int = SERVER_PORT) -> socket.socket:
 class DhcpService:
     """Serves DHCP on a bound socket, which it closes in the end.
 
-    `interfaces` limits it to interfaces by name (empty: all). Without `frames`, replies to clients that have no address
-    yet are broadcast. The ports differ from the standard only in tests.
+    `interfaces` limits it to interfaces by name (empty: all); `addresses_of` tells our addresses on one. Without
+    `frames`, replies to clients that have no address yet are broadcast. The ports differ from the standard only in
+    tests.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class DhcpService:
         relay_port: int = SERVER_PORT,
         frames: Frames | None = None,
         recorder: Recorder = NO_RECORDER,
+        addresses_of: Callable[[str], Sequence[str]] = interface_addresses,
     ) -> None:
         self._sock = sock
         self._answering = answering
@@ -93,6 +98,8 @@ class DhcpService:
         self._frames = frames
         self._recorder = recorder
         self._arrivals: dict[bytes, Arrival] = {}
+        self._arrivals_from = 0.0
+        self._addresses_of = addresses_of
         self._names: dict[int, str] = {}
         self._indexes: dict[str, int] = {}
         self._pending: set[Future[None]] = set()
@@ -117,6 +124,10 @@ class DhcpService:
     def _readable(self) -> None:
         messages: list[tuple[DhcpMessage, Arrival]] = []
         receive, now = self._sock.recvmsg, time.time()
+        if not 0 <= now - self._arrivals_from < ARRIVALS_SECONDS:
+            # Interfaces get other addresses while we run.
+            self._arrivals.clear()
+            self._arrivals_from = now
         for _ in range(DRAIN_LIMIT):
             try:
                 data, ancillary, flags, source = receive(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
@@ -159,7 +170,9 @@ class DhcpService:
                 if self._interfaces and name not in self._interfaces:
                     raise WireError("interface not served", name)
                 # For a broadcast, `local` is the interface's own address and not what the datagram was sent to.
-                arrival = Arrival(socket.inet_ntoa(local), name, local != header)
+                address = socket.inet_ntoa(local)
+                also = tuple(each for each in self._addresses_of(name) if each != address)
+                arrival = Arrival(address, name, local != header, also)
                 if len(ancillary) == 1 and name in self._indexes:
                     if len(self._arrivals) >= MOST_ARRIVALS:
                         self._arrivals.clear()

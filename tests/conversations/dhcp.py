@@ -82,8 +82,8 @@ class Player:
                 self._arrival = HERE
             case ["arrives", "unicast", address, interface]:
                 self._arrival = Arrival(address, interface, broadcast=False)
-            case ["arrives", address, interface]:
-                self._arrival = Arrival(address, interface)
+            case ["arrives", address, interface, *also]:
+                self._arrival = Arrival(address, interface, also=tuple(also))
             case _:
                 await set_scene(self._ledger, words)
 

@@ -116,3 +116,15 @@ async def test_without_a_recorder_the_setting_is_named(parts):
         body = await answer.json()
     assert answer.status == 409
     assert "recorder.size_mb" in body["detail"]
+
+
+async def test_a_packet_of_dhcpv6_is_shown_decoded(parts, recorder):
+    solicit = bytes.fromhex("01abcdef0001000a00030001525400000001000800020000")
+    recorder.keep(
+        "dhcp6", START.timestamp(), MAC, False, solicit, ("fe80::1", 546, 0, 2), ("ff02::1:2", 547, 0, 2), "eth0"
+    )
+    recorder.flush()
+    async with await client(parts, recorder) as caller:
+        (shown,) = await items(await caller.get(PATH, params={"mac": MAC}))
+    assert "SOLICIT" in shown["title"]
+    assert shown["source"] == "[fe80::1]:546"

@@ -21,6 +21,8 @@ from provisioner.services.operations import Operation, Query, Raw
 from provisioner.store.recorder import FlightRecorder
 from provisioner.wire.capture import capture
 from provisioner.wire.dhcp import decode
+from provisioner.wire.dhcp6 import decode as decode6
+from provisioner.wire.dhcp6_text import describe as describe6
 from provisioner.wire.dhcp_options import describe
 from provisioner.wire.error import WireError
 
@@ -135,7 +137,11 @@ def _describe(data: bytes) -> str:
     return describe(decode(data))
 
 
-_DESCRIBE: dict[str, Callable[[bytes], str]] = {"dhcp": _describe, "proxy": _describe}
+def _describe6(data: bytes) -> str:
+    return describe6(decode6(data))
+
+
+_DESCRIBE: dict[str, Callable[[bytes], str]] = {"dhcp": _describe, "proxy": _describe, "dhcp6": _describe6}
 
 
 def _place(address: str, port: int) -> str:

@@ -13,14 +13,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout
 
-from tests.rack.machine import Firmware, Machine
+from tests.rack.firmware import Firmware
+from tests.rack.machine import Machine
+from tests.rack.network import Network
 from tests.rack.rack import Rack, RackMachine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,14 +43,22 @@ class Problem(Exception):
 
 
 class Site:
-    """A rack and the server that runs it."""
+    """A rack and the server that runs it; `flags` are more of its flags, and the last one of a name counts."""
 
     def __init__(
-        self, folder: Path, password: str, machines: Iterable[Machine], content: Iterable[Path] = (), ui_port: int = 0
+        self,
+        folder: Path,
+        password: str,
+        machines: Iterable[Machine],
+        content: Iterable[Path] = (),
+        ui_port: int = 0,
+        network: Network | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.password = password
-        self.rack = Rack(folder / "rack")
+        self._flags = list(flags)
+        self.rack = Rack(folder / "rack", network)
         self.machines: dict[str, RackMachine] = {each.name: self.rack.add(each) for each in machines}
         self._content = [str(path) for path in content]
         self._listener = socket.create_server(("127.0.0.1", ui_port), backlog=1024)
@@ -80,7 +90,7 @@ class Site:
         self.folder.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "provisioner", "serve", "--data-dir", str(self.folder / "data")]
         argv += ["--files-dir", str(FILES), "--listen-http", "10.77.0.1:8091", "--dhcp-interfaces", "br0"]
-        argv += ["--dhcp-subnets", SUBNET, "--content", " ".join(self._content)]
+        argv += ["--dhcp-subnets", SUBNET, "--content", " ".join(self._content), *self._flags]
         self.starts += 1
         with (self.folder / "server.log").open("ab") as log:
             self.server = self.rack.run_in(

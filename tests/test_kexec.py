@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from tests.journey import FILES, REPOSITORY, Site, discover, idle_after
-from tests.rack.machine import Firmware, Machine
+from tests.rack.firmware import Firmware
+from tests.rack.machine import Machine
 
 FOLDER = REPOSITORY / "build" / "kexec"
 PACK = Path(__file__).parent / "packs" / "kexec"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 
 from tests.peers.programs import missing
 from tests.rack.__main__ import machines_from
-from tests.rack.machine import Attachment, Firmware, Machine, NextBoot, qemu_command
+from tests.rack.firmware import Firmware
+from tests.rack.machine import Attachment, Machine, NextBoot, qemu_command
+from tests.rack.neighbour import start_neighbour
 from tests.rack.network import NETNS_DIR, RUN_DIR, RackError, sweep
 from tests.rack.programs import problems
 from tests.rack.rack import REPOSITORY, Rack, RackMachine
@@ -28,6 +31,16 @@ END_SECONDS = 15.0
 OBEYS_POWER_BUTTON = bytes.fromhex("ba0206 b80001 ef b200 ed f6c401 74fa b204 b80020 ef ebfe")
 # Ask the keyboard controller for a reset: what an operating system does on a reboot.
 REBOOTS = bytes.fromhex("b0fe e664 ebfe")
+GREETS = "import socket; socket.create_server(('10.77.0.2', 67)).accept()[0].send(b'here')"
+HEARS = """
+import socket
+while True:
+    try:
+        print(socket.create_connection(("10.77.0.2", 67), timeout=1).recv(9).decode())
+        break
+    except OSError:
+        continue
+"""
 
 
 def option(command: list[str], start: str) -> str:
@@ -49,6 +62,17 @@ def test_the_next_boot_decides_the_boot_order(firmware: Firmware, next_boot: Nex
 def test_a_uefi_machine_uses_the_network_stack_of_its_firmware() -> None:
     command = qemu_command(Machine("m1", Firmware.UEFI), AT, NextBoot.NONE, "tcg")
     assert "romfile=," in option(command, "virtio-net-pci")
+
+
+def test_secure_boot_needs_system_management_mode() -> None:
+    command = qemu_command(Machine("m1", Firmware.UEFI_SECURE), AT, NextBoot.NONE, "tcg")
+    assert option(command, "q35").endswith("smm=on")
+    assert option(command, "driver=cfi.pflash01") == "driver=cfi.pflash01,property=secure,value=on"
+
+
+def test_firmware_is_told_what_not_to_boot_by() -> None:
+    command = qemu_command(Machine("m1", Firmware.UEFI_HTTP), AT, NextBoot.NONE, "tcg")
+    assert "name=opt/org.tianocore/IPv4PXESupport,string=n" in command
 
 
 def test_a_bios_machine_uses_the_rom_of_its_network_card() -> None:
@@ -273,6 +297,13 @@ print(*names, *ports)
         program = rack.run_in([sys.executable, "-c", script], sockets=handed, stdout=subprocess.PIPE, text=True)
         output, _ = program.communicate(timeout=30)
         assert output.split() == ["ui", "dhcp", str(ui.getsockname()[1]), str(dhcp.getsockname()[1])]
+
+
+@pytest.mark.rack
+def test_a_neighbour_answers_at_an_address_of_its_own(rack: Rack) -> None:
+    start_neighbour(rack, IPv4Interface("10.77.0.2/24"), [sys.executable, "-IS", "-c", GREETS])
+    ours = rack.run_in([sys.executable, "-IS", "-c", HEARS], stdout=subprocess.PIPE, text=True)
+    assert ours.communicate(timeout=END_SECONDS)[0] == "here\n"
 
 
 @pytest.mark.rack

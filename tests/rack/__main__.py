@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from tests.rack.machine import Firmware, Machine
+from tests.rack.firmware import Firmware
+from tests.rack.machine import Machine
 from tests.rack.network import RackError, sweep
 from tests.rack.programs import install, missing, problems
 from tests.rack.rack import Rack

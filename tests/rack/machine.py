@@ -5,17 +5,10 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from tests.rack.firmware import FLASH, Firmware, firmware_arguments
+
 RACK_NAMESPACE = UUID("6f0c3f0e-6a53-4c0c-9d2b-7e1f7a77c001")
 RETRY_MS = 10_000
-OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
-
-
-class Firmware(StrEnum):
-    """Which firmware starts the machine."""
-
-    BIOS = "bios"
-    UEFI = "uefi"
 
 
 class NextBoot(StrEnum):
@@ -108,6 +101,8 @@ def boots_disk_first(next_boot: NextBoot) -> bool:
 def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelerator: str) -> list[str]:
     """The command that runs `machine` for one boot, in the order that `next_boot` asks for."""
     disk_index, network_index = (1, 2) if boots_disk_first(next_boot) else (2, 1)
+    flash = FLASH[machine.firmware]
+    secure = flash is not None and flash.secure
     return [
         "qemu-system-x86_64",
         "-name",
@@ -119,7 +114,7 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
         "-accel",
         accelerator,
         "-machine",
-        "q35,graphics=off",
+        "q35,graphics=off" + (",smm=on" if secure else ""),
         # SeaBIOS otherwise stops for ever when nothing boots; servers try again.
         "-boot",
         f"reboot-timeout={RETRY_MS}",
@@ -130,7 +125,7 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
         "-device",
         "virtio-rng-pci",
         *_identity(machine),
-        *_firmware(machine, at),
+        *firmware_arguments(machine.firmware, at.firmware_vars),
         *_disk(machine, at, disk_index),
         *_network(machine, at, network_index),
         *_management(at),
@@ -150,20 +145,6 @@ def _identity(machine: Machine) -> list[str]:
         f"type=2,{maker},serial={serial}B",
         "-smbios",
         f"type=3,manufacturer={machine.manufacturer},serial={serial}C",
-    ]
-
-
-def _firmware(machine: Machine, at: Attachment) -> list[str]:
-    if machine.firmware is Firmware.BIOS:
-        return []
-    return [
-        "-drive",
-        f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}",
-        "-drive",
-        f"if=pflash,unit=1,format=raw,file={at.firmware_vars}",
-        # OVMF otherwise tries PXE and HTTP over IPv6 too, and waits a minute for each.
-        "-fw_cfg",
-        "name=opt/org.tianocore/IPv6Support,string=n",
     ]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -30,11 +30,16 @@ class RackError(Exception):
 
 @dataclass(frozen=True)
 class Network:
-    """The addresses of a rack's provisioning network."""
+    """The addresses of a rack's provisioning network.
+
+    With an `address6` the network has IPv6, whose router is whoever the rack's user starts; without one the rack itself
+    says that there is no prefix to have.
+    """
 
     address: IPv4Interface = field(default_factory=lambda: IPv4Interface("10.77.0.1/24"))
     first_bmc: IPv4Address = field(default_factory=lambda: IPv4Address("10.77.0.201"))
     bridge: str = "br0"
+    address6: IPv6Interface | None = None
 
     def bmc_address(self, index: int) -> IPv4Address:
         """The address of the BMC of the machine number `index`, from 0."""
@@ -103,6 +108,7 @@ def build(name: str, network: Network, bmc_count: int, taps: list[str]) -> None:
         # A fixed link-local address, usable at once, for the router that answers iPXE.
         f"link set {network.bridge} addrgenmode none",
         f"addr add fe80::1/64 dev {network.bridge} nodad",
+        *([f"addr add {network.address6} dev {network.bridge} nodad"] if network.address6 else []),
         f"link set {network.bridge} up",
         # Not every kernel has dummy interfaces; a bridge without ports serves as well.
         f"link add {BMC_BRIDGE} type bridge",

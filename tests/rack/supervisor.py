@@ -19,14 +19,15 @@ import sys
 from asyncio.subprocess import Process
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 from tests.rack.bmc import BmcAccess, access, write_configuration
 from tests.rack.chassis import Chassis, stamp_serial_log
-from tests.rack.machine import OVMF_VARS, Attachment, Firmware, Machine, NextBoot
+from tests.rack.firmware import FLASH, Firmware
+from tests.rack.machine import Attachment, Machine, NextBoot
 from tests.rack.network import Claim, Network, RackError, build, claim, inside
 from tests.rack.processes import end, spawn
 from tests.rack.programs import accelerator
@@ -65,7 +66,12 @@ class Configuration:
         return cls(
             name=data["name"],
             directory=Path(data["directory"]),
-            network=Network(IPv4Interface(net["address"]), IPv4Address(net["first_bmc"]), net["bridge"]),
+            network=Network(
+                IPv4Interface(net["address"]),
+                IPv4Address(net["first_bmc"]),
+                net["bridge"],
+                IPv6Interface(net["address6"]) if net["address6"] else None,
+            ),
             machines=tuple(_machine(item) for item in data["machines"]),
         )
 
@@ -190,8 +196,9 @@ class Supervisor:
         try:
             self._plug_in()
             server = await asyncio.start_unix_server(self._serve, self._claim.run_dir / CONTROL_SOCKET)
-            router = [sys.executable, "-IS", str(ROUTER), self._configuration.network.bridge]
-            self._router = await spawn(self._enter(router), self._configuration.directory / LOG_FILE)
+            if self._configuration.network.address6 is None:
+                router = [sys.executable, "-IS", str(ROUTER), self._configuration.network.bridge]
+                self._router = await spawn(self._enter(router), self._configuration.directory / LOG_FILE)
             for bay in self._bays.values():
                 await bay.start_bmc()
             await self._wait_for_bmcs()
@@ -315,8 +322,9 @@ def _make_disk(machine: Machine, at: Attachment) -> None:
     if not at.disk.exists():
         command = ["qemu-img", "create", "-q", "-f", "qcow2", str(at.disk), f"{machine.disk_gb}G"]
         subprocess.run(command, check=True)
-    if machine.firmware is Firmware.UEFI and not at.firmware_vars.exists():
-        copyfile(OVMF_VARS, at.firmware_vars)
+    flash = FLASH[machine.firmware]
+    if flash is not None and not at.firmware_vars.exists():
+        copyfile(flash.variables, at.firmware_vars)
 
 
 def _say(word: dict[str, str]) -> None:

@@ -192,6 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("listen.dhcp6", "auto", "DHCPv6; auto: [::]:547 beside 0.0.0.0:67", _listener6),
     Setting("listen.tftp6", "auto", "TFTP for IPv6; auto: beside 0.0.0.0", _listener6),
     Setting("tftp.single_port", "off", "answer TFTP from the port that was asked, for firewalls and NAT", _switch),
+    Setting("tftp.max_blksize", "65464", "the largest TFTP block that is agreed to", _whole(512, 65464)),
     Setting("tftp.ports", "", "the ports that TFTP transfers are sent from: FIRST-LAST; empty: any", _ports),
     Setting("dhcp.interfaces", "", "answer DHCP on these interfaces only, by blanks; empty: on all", _words),
     Setting("dhcp.subnets", "", "subnets to make: CIDR,FIRST-LAST[,gateway=A][,dns=A+B], by blanks", _subnets),

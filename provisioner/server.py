@@ -39,6 +39,7 @@ from provisioner.sockets import beside, bind, inherited, local_addresses, notify
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import SERVER_PORT
 from provisioner.wire.dhcp6 import SERVER_PORT as SERVER_PORT6
+from provisioner.wire.tftp import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -183,9 +184,19 @@ class Server:
         services += self._services_on_ipv6()
         for name, http in (("tftp", "http"), ("tftp6", "http6")):
             if name in self.sockets:
-                ways = {"single_port": self.config["tftp.single_port"], "ports": self.config["tftp.ports"]}
-                services.append(tftp.TftpService(self.sockets[name], self._tree(http), parts.boot, **ways).run())
+                services.append(self._tftp(name, http).run())
         return services
+
+    def _tftp(self, name: str, http: str) -> tftp.TftpService:
+        config = self.config
+        return tftp.TftpService(
+            self.sockets[name],
+            self._tree(http),
+            self.parts.boot,
+            limits=Limits(block_size=config["tftp.max_blksize"]),
+            single_port=config["tftp.single_port"],
+            ports=config["tftp.ports"],
+        )
 
     def _services_on_ipv6(self) -> list[Coroutine[Any, Any, None]]:
         if "dhcp6" not in self.sockets:

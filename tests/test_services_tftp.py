@@ -100,7 +100,8 @@ async def test_what_was_agreed_and_sent_again_is_written_down_too():
     async with serving({"f": SMALL}) as (address, _, notebook, _), client_of(address) as client:
         await client.get("f", blksize="600", windowsize="4", unknown="1")
         await notebook.wait()
-        assert notebook.details == [{"options": {"blksize": "600", "windowsize": "4"}, "resent": 0}]
+        agreed = {"blksize": "600", "windowsize": "4"}
+        assert notebook.details == [{"options": agreed, "blksize": 600, "resent": 0}]
 
 
 async def test_the_tree_learns_who_asks_and_by_which_address():

@@ -41,6 +41,7 @@ def event(kind, key="", by="", **data):
             event("dhcp6.rebind", "fd00::9", ignored="an address that another server gave"),
             "Asked any server to keep its IPv6 address; not answered: an address that another server gave",
         ),
+        (event("tftp.read", "ipxe/a.efi", bytes=0, size_only=True), "Asked for the size of ipxe/a.efi by TFTP"),
         (
             event("tftp.read", "ipxe/undionly.kpxe", bytes=287_744, seconds=0.412),
             "Fetched ipxe/undionly.kpxe by TFTP (288 kB in 0.4 s)",

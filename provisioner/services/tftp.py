@@ -290,7 +290,11 @@ class _Session:
         transfer = self.transfer
         if transfer is None:
             return 0, {}
-        details: dict[str, object] = {"options": transfer.options, "resent": transfer.resent}
+        details: dict[str, object] = {
+            "options": transfer.options,
+            "blksize": transfer.block_size,
+            "resent": transfer.resent,
+        }
         if transfer.size_only:
             details["size_only"] = True
         return transfer.sent_bytes, details

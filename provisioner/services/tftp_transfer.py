@@ -65,6 +65,11 @@ class Transfer:
         return self._sender.terms.accepted
 
     @property
+    def block_size(self) -> int:
+        """How many bytes a block has; more than fit into a frame travel as fragments."""
+        return self._sender.terms.block_size
+
+    @property
     def begun(self) -> bool:
         """Whether the client has acknowledged anything."""
         return self._sender.acked > 0

@@ -186,6 +186,8 @@ def _reply6(event: Event) -> str:
 
 def _fetched(protocol: str) -> Callable[[Event], str]:
     def write(event: Event) -> str:
+        if event.data.get("size_only"):
+            return f"asked for the size of {event.key} by {protocol}"
         count, seconds = _number(event.data.get("bytes")), _number(event.data.get("seconds"))
         took = f"{size(count)} in {duration(seconds)}" if seconds is not None else size(count)
         return _with(f"fetched {event.key or 'a file'} by {protocol}", took)

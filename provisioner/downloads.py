@@ -43,6 +43,7 @@ class _Slot(Struct):
     heard_at: float
     wanted: set[str] = field(default_factory=set)
     transfers: int = 0
+    address: str = ""
 
 
 class _Place(Struct):
@@ -77,7 +78,8 @@ class Downloads:
         self._slots: dict[str, _Slot] = {}
         self._queue: dict[str, _Place] = {}
         self._transfers: dict[int, Transfer] = {}
-        self._at: dict[str, str] = {}
+        # Who fetches from an address: several behind one that is translated.
+        self._at: dict[str, dict[str, None]] = {}
         self._next = 1
         self._expired_at = 0.0
 
@@ -86,11 +88,9 @@ class Downloads:
     def ask(self, who: str, wanted: Collection[str], now: float, address: str = "") -> int:
         """0 when it may download these paths now, else its place in the queue; it is to ask again soon.
 
-        What is fetched from `address` afterwards is fetched by it.
+        What is fetched from `address` is fetched by it then.
         """
         self._expire_sometimes(now)
-        if address and address != who:
-            self._at[address] = who
         slot = self._slots.get(who)
         if slot is None and not self._turn(who, now):
             return self._place(who)
@@ -99,7 +99,22 @@ class Downloads:
             self._queue.pop(who, None)
         slot.heard_at = now
         slot.wanted |= set(wanted)
+        self._move(who, slot, address)
         return 0
+
+    def _move(self, who: str, slot: _Slot, address: str) -> None:
+        if not address or address in (who, slot.address):
+            return
+        self._leave(who, slot)
+        slot.address = address
+        self._at.setdefault(address, {})[who] = None
+
+    def _leave(self, who: str, slot: _Slot) -> None:
+        there = self._at.get(slot.address)
+        if there is not None:
+            there.pop(who, None)
+            if not there:
+                del self._at[slot.address]
 
     def _turn(self, who: str, now: float) -> bool:
         if not self.limit:
@@ -114,9 +129,10 @@ class Downloads:
     def _place(self, who: str) -> int:
         return list(self._queue).index(who) + 1
 
-    def who_is_at(self, address: str) -> str:
-        """Who asked from this address last, ''."""
-        return self._at.get(address, "")
+    def who_is_at(self, address: str, path: str = "") -> str:
+        """Who has a slot and asked from this address, of several the first that wants this path; else ''."""
+        there = self._at.get(address, {})
+        return next((who for who in there if path in self._slots[who].wanted), next(iter(there), ""))
 
     def is_waiting(self, who: str) -> bool:
         """Whether it has a place in the queue."""
@@ -173,10 +189,10 @@ class Downloads:
 
     def free(self, who: str) -> None:
         """It needs its slot no more, nor a place: its system came up, or it gave up."""
-        self._slots.pop(who, None)
+        slot = self._slots.pop(who, None)
         self._queue.pop(who, None)
-        for address in [address for address, name in self._at.items() if name == who]:
-            del self._at[address]
+        if slot is not None:
+            self._leave(who, slot)
 
     def _expire_sometimes(self, now: float) -> None:
         """A storm asks ten thousand times a second, and looking at all of them takes a while."""

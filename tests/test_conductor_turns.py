@@ -61,9 +61,9 @@ async def test_a_large_file_takes_a_turn_and_a_small_one_never_waits(turns):
 
 
 async def test_transfers_are_followed_that_are_large_or_of_one_that_has_a_turn(turns):
-    assert not turns.is_followed("10.0.0.50", 5) and turns.is_followed("10.0.0.50", HEAVY_BYTES)
+    assert not turns.is_followed("10.0.0.50", "/files/x", 5) and turns.is_followed("10.0.0.50", "/files/x", HEAVY_BYTES)
     turns.ask(MAC, "10.0.0.50", ("k",))
-    assert turns.is_followed("10.0.0.50", 5)
+    assert turns.is_followed("10.0.0.50", "/files/x", 5)
 
 
 async def test_who_fetches_is_known_by_its_script_its_lease_or_its_neighbourhood(parts, turns):

@@ -108,6 +108,25 @@ def test_who_asked_from_an_address_is_who_fetches_from_it(downloads: Downloads) 
     assert downloads.who_is_at("10.0.0.9") == ""
 
 
+def test_who_only_waits_fetches_nothing(downloads: Downloads) -> None:
+    fill(downloads, "a", "b")
+    assert downloads.ask("c", FILES, 0.0, address="10.0.0.9") == 1 and downloads.who_is_at("10.0.0.9") == ""
+
+
+def test_machines_behind_one_address_are_told_apart_by_what_they_still_want(downloads: Downloads) -> None:
+    for who, files in (("a", ("/files/k",)), ("b", ("/files/k", "/files/i"))):
+        downloads.ask(who, files, 0.0, address="10.0.0.9")
+    assert downloads.who_is_at("10.0.0.9", "/files/i") == "b"
+    fetch(downloads, downloads.who_is_at("10.0.0.9", "/files/k"), "/files/k", 1.0)
+    assert not downloads.knows("a") and downloads.who_is_at("10.0.0.9", "/files/k") == "b"
+
+
+def test_a_machine_that_comes_from_another_address_is_not_at_the_old_one(downloads: Downloads) -> None:
+    downloads.ask("a", FILES, 0.0, address="10.0.0.9")
+    downloads.ask("a", FILES, 1.0, address="10.0.0.8")
+    assert (downloads.who_is_at("10.0.0.9"), downloads.who_is_at("10.0.0.8")) == ("", "a")
+
+
 def test_whose_turn_is_near_is_to_ask_again_soon(downloads: Downloads) -> None:
     assert downloads.pause_seconds(1) == downloads.pause_seconds(2) < downloads.pause_seconds(3) < FORGOTTEN_SECONDS
 

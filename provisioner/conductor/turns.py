@@ -102,17 +102,17 @@ class Turns:
 
     # --- files ------------------------------------------------------------------------------------------------
 
-    def is_followed(self, client: str, size: int) -> bool:
+    def is_followed(self, client: str, path: str, size: int) -> bool:
         """Whether the transfer of a file is of interest: it is large, or its client has a turn for several files."""
-        return size >= HEAVY_BYTES or self._downloads.knows(self._who(client))
+        return size >= HEAVY_BYTES or self._downloads.knows(self._who(client, path))
 
     def begin(self, client: str, path: str, size: int, start: int) -> int:
         """A transfer begins; returns its number."""
-        return self._downloads.begin(self._who(client), path, size, self._seconds(), start)
+        return self._downloads.begin(self._who(client, path), path, size, self._seconds(), start)
 
     def may_go_on(self, client: str, path: str, size: int) -> bool:
         """Whether a transfer may have all it can get; asked again and again while it may not."""
-        return size < HEAVY_BYTES or not self._downloads.ask(self._who(client), (path,), self._seconds())
+        return size < HEAVY_BYTES or not self._downloads.ask(self._who(client, path), (path,), self._seconds())
 
     def progress(self, number: int, sent: int) -> None:
         """So many bytes are sent by now."""
@@ -122,8 +122,8 @@ class Turns:
         """A transfer has ended; `whole` when it reached the end of its file."""
         self._downloads.end(number, self._seconds(), whole=whole)
 
-    def _who(self, client: str) -> str:
-        found = self._downloads.who_is_at(client)
+    def _who(self, client: str, path: str) -> str:
+        found = self._downloads.who_is_at(client, path)
         if found:
             return found
         lease = self._ledger.get(Lease, client)

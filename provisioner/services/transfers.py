@@ -44,7 +44,7 @@ class Followed:
         self._begun = self._transfers.seconds()
         self._size = size
         turns = self._transfers.turns
-        if turns.is_followed(self._client, size):
+        if turns.is_followed(self._client, self._path, size):
             self._number = turns.begin(self._client, self._path, size, start)
 
     def may_go_on(self) -> bool:

@@ -11,7 +11,7 @@ class FakeTurns:
         self.held = held
         self.told: list[object] = []
 
-    def is_followed(self, client: str, size: int) -> bool:
+    def is_followed(self, client: str, path: str, size: int) -> bool:
         """Whether the file is large."""
         return size >= self.heavy
 

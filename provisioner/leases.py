@@ -52,6 +52,10 @@ BESIDE_ANOTHER = "another server gives the addresses here"
 FOREVER = 0xFFFF_FFFF
 
 
+# An enum's member costs a call each time it is named.
+_OFFER, _ACK, _NAK = MessageType.OFFER, MessageType.ACK, MessageType.NAK
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """What to do with a message. `reply` None is silence; `reason` is one of few texts, `detail` names the thing.
 
@@ -119,7 +123,7 @@ def _discover(case: Case) -> Decision:
         return _silence(case, "no free address", f"subnet {names}")
     settings = case.settings(address)
     return Decision(
-        reply=MessageType.OFFER,
+        reply=_OFFER,
         address=address,
         network=case.network_of(address),
         reservation=settings,
@@ -190,7 +194,7 @@ def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = Fal
     # Only who was offered it just now has given up the others: a request may also be an old one that comes late.
     ended = tuple(_others_ended(case, address)) if promised else ()
     return Decision(
-        reply=MessageType.ACK,
+        reply=_ACK,
         address=address,
         network=case.network_of(address),
         reservation=settings,
@@ -213,7 +217,7 @@ def _refuse(case: Case, address: str, reason: str, detail: str) -> Decision:
     the client goes on with what it has.
     """
     return Decision(
-        reply=MessageType.NAK,
+        reply=_NAK,
         reason=reason,
         detail=detail,
         address=address,
@@ -244,7 +248,7 @@ def _inform(case: Case) -> Decision:
     if not address:
         return _silence(case, "inform without an address")
     network = case.network_of(address)
-    return Decision(reply=MessageType.ACK, network=network, reservation=case.settings(address))
+    return Decision(reply=_ACK, network=network, reservation=case.settings(address))
 
 
 def _bootp(case: Case) -> Decision:
@@ -259,7 +263,7 @@ def _bootp(case: Case) -> Decision:
     if case.message.ciaddr and case.message.ciaddr != address:
         return _silence(case, "another address is reserved for it", address)
     return Decision(
-        reply=MessageType.ACK,
+        reply=_ACK,
         address=address,
         network=case.network_of(address),
         reservation=reservation,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -45,6 +45,10 @@ MOST_WAYS = 1024
 _BY_HTTP = " by HTTP"
 # Files come and go seldom, and looking for one costs more than all the rest.
 _LOOK_AGAIN = timedelta(seconds=5)
+
+
+# An enum's member costs a call each time it is named.
+_OTHER, _IPXE, _HTTP = ClientKind.OTHER, ClientKind.IPXE, ClientKind.HTTP
 
 
 class Web(Struct, frozen=True):
@@ -114,8 +118,8 @@ class _Ways:
         """The way for clients like this one."""
         kind = client.kind
         alike = (
-            kind is ClientKind.IPXE,
-            kind is ClientKind.HTTP,
+            kind is _IPXE,
+            kind is _HTTP,
             client.arch,
             client.vendor_class,
             client.mac[: self._oui],
@@ -174,6 +178,7 @@ class BootChoices:
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
         self._looked: dict[str, bool] = {}
         self._looked_at: datetime | None = None
+        self._look_at = datetime.min.replace(tzinfo=UTC)
         self._looks = 0
         self._ways: dict[tuple[tuple[str, ...], int, bool], _Ways] = {}
 
@@ -192,12 +197,12 @@ class BootChoices:
         Call it once for each message that is answered: it counts how often firmware begins anew. With `shared`, the
         answer may be one that others get too, without this client's UUID (see Boot).
         """
-        if client.kind is ClientKind.OTHER:
+        if client.kind is _OTHER:
             return NO_BOOT
         settings = self._settings_of(machine)
         way = settings.ways.of(client, proxy)
         loader = ""
-        if client.kind is ClientKind.IPXE:
+        if client.kind is _IPXE:
             self.loaded(client.mac)
         elif override in LOADERS:
             loader, override = override, ""
@@ -218,7 +223,7 @@ class BootChoices:
         http = self._web.url(server)
         boot = choose_boot(client, bootenv, loader, override=override, http=http, behaviour=way.behaviour, proxy=proxy)
         # The script that iPXE is told is its machine's own.
-        if client.kind is not ClientKind.IPXE:
+        if client.kind is not _IPXE:
             if len(way.boots) >= MOST_WAYS:
                 way.boots.clear()
             boot = replace(boot, shared=True)
@@ -227,6 +232,8 @@ class BootChoices:
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
+        if not self._attempts:
+            return
         for key in (mac, mac + _BY_HTTP):
             attempt = self._attempts.get(key)
             if attempt is not None:
@@ -279,7 +286,7 @@ class BootChoices:
         if not names:
             return ""
         # Firmware that tries both in turn has other loaders for each.
-        key = client.mac + _BY_HTTP if client.kind is ClientKind.HTTP else client.mac
+        key = client.mac + _BY_HTTP if client.kind is _HTTP else client.mac
         attempt = self._attempts.get(key)
         if attempt is None:
             attempt = self._remember(key)
@@ -310,9 +317,9 @@ class BootChoices:
 
     def _look_again(self) -> None:
         now = self._ledger.clock()
-        if self._looked_at is None or not timedelta() <= now - self._looked_at < _LOOK_AGAIN:
+        if self._looked_at is None or not self._looked_at <= now < self._look_at:
             self._looked.clear()
-            self._looked_at = now
+            self._looked_at, self._look_at = now, now + _LOOK_AGAIN
             self._looks += 1
 
     def _has(self, file: str) -> bool:
@@ -368,7 +375,7 @@ def _settled(saved: Future[None]) -> None:
 
 def _only_ipxe(client: BootClient, proxy: bool) -> bool:
     """Whether GRUB would be lost there."""
-    return client.kind is ClientKind.HTTP or (proxy and client.platform is not Platform.BIOS)
+    return client.kind is _HTTP or (proxy and client.platform is not Platform.BIOS)
 
 
 def _names(value: Any) -> tuple[str, ...]:

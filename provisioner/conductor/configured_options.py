@@ -48,13 +48,13 @@ class ConfiguredOptions:
 
     def any_own(self, arrival: Arrival, decision: Decision) -> bool:
         """Whether anything differs from client to client."""
-        return _has_any(decision) and bool(self._for(arrival, decision).own)
+        return has_any(decision) and bool(self._for(arrival, decision).own)
 
     def own(
         self, request: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
     ) -> dict[int, bytes]:
         """What differs from client to client."""
-        if decision.network is None or not _has_any(decision):
+        if decision.network is None or not has_any(decision):
             return _NONE
         kept = self._for(arrival, decision)
         if not kept.own:
@@ -87,6 +87,7 @@ class ConfiguredOptions:
                 log.warning("dhcp.option-unusable", subnet=subnet.name, option=option, error=message)
 
 
-def _has_any(decision: Decision) -> bool:
+def has_any(decision: Decision) -> bool:
+    """Whether options are configured for this client's subnet or reservation."""
     network, reservation = decision.network, decision.reservation
     return bool(network is not None and network.subnet.options or reservation is not None and reservation.options)

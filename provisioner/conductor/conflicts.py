@@ -41,6 +41,10 @@ MOST_WAITING = 1024
 Message = tuple[DhcpMessage, Arrival]
 
 
+# An enum's member costs a call each time it is named.
+_OFFER, _OFF = MessageType.OFFER, Probe.OFF
+
+
 class Question(Struct, frozen=True):
     """An address to ask for: by ARP on `interface`, or by ICMP echo when that is empty, behind a relay."""
 
@@ -81,7 +85,7 @@ class Conflicts:
 
     def must_wait(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> bool:
         """Whether the offer has to wait until its address was asked for; the message comes back when it was."""
-        if self._wake is None or decision.reply is not MessageType.OFFER or not self._is_asked_for(decision):
+        if self._wake is None or decision.reply is not _OFFER or not self._is_asked_for(decision):
             return False
         address, interface = decision.address, "" if message.giaddr else arrival.interface
         if not message.giaddr and not interface:
@@ -109,7 +113,7 @@ class Conflicts:
         return True
 
     def _is_asked_for(self, decision: Decision) -> bool:
-        if decision.network is None or decision.network.subnet.probe is Probe.OFF:
+        if decision.network is None or decision.network.subnet.probe is _OFF:
             return False
         return decision.reservation is None or decision.reservation.address != decision.address
 
@@ -139,7 +143,7 @@ class Conflicts:
     def needed(self) -> bool:
         """Whether there is any pool whose addresses are asked for."""
         subnets = self._ledger.all(Subnet)
-        return any(each.enabled and each.pool_start and each.probe is not Probe.OFF for each in subnets)
+        return any(each.enabled and each.pool_start and each.probe is not _OFF for each in subnets)
 
     # --- for whoever asks -------------------------------------------------------------------------------------
 

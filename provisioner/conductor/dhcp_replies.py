@@ -11,7 +11,7 @@ from socket import inet_aton
 
 from msgspec import Struct
 
-from provisioner.conductor.configured_options import ConfiguredOptions
+from provisioner.conductor.configured_options import ConfiguredOptions, has_any
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, selects_subnet, server_id
 from provisioner.model import Machine
@@ -104,6 +104,8 @@ class DhcpReplies:
 
     def boot_file(self, request: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None) -> str:
         """The boot file that configured option 67 insists on; empty leaves it to the firmware."""
+        if not has_any(decision):
+            return ""
         own = self._configured.own(request, arrival, decision, machine)
         name = own.get(BOOT_FILE_NAME) or self._configured.fixed(arrival, decision).get(BOOT_FILE_NAME, b"")
         return name.rstrip(b"\0").decode("utf-8", "replace")

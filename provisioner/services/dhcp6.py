@@ -136,7 +136,7 @@ class Dhcp6Service:
 
     def _readable(self) -> None:
         messages: list[tuple[Relayed, Arrival6]] = []
-        heard: list[tuple[bytes, Source]] = []
+        heard: list[bytes] = []
         for _ in range(DRAIN_LIMIT):
             try:
                 data, ancillary, flags, source = self._sock.recvmsg(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
@@ -149,7 +149,7 @@ class Dhcp6Service:
             self.received += 1
             try:
                 messages.append((self._read(data, flags), self._arrival(ancillary, source)))
-                heard.append((data, source))
+                heard.append(data)
             except WireError as error:
                 self._drop(error.reason, source=source[0], error=error.message)
         if messages:
@@ -173,7 +173,7 @@ class Dhcp6Service:
                 return Arrival6(came_from, interface.addresses, interface.name, index, address, source[1])
         raise WireError("no packet information")
 
-    def _answer(self, messages: list[tuple[Relayed, Arrival6]], heard: list[tuple[bytes, Source]]) -> None:
+    def _answer(self, messages: list[tuple[Relayed, Arrival6]], heard: list[bytes]) -> None:
         try:
             answers = self._answering.answer(messages)
         except Exception:
@@ -182,8 +182,8 @@ class Dhcp6Service:
             self.dropped[FAILED] += len(messages)
             return
         now = time.time()
-        for (data, source), (_, arrival), mac in zip(heard, messages, answers.macs, strict=False):
-            to = (arrival.address or ALL_SERVERS_AND_RELAYS, SERVER_PORT)
+        for data, (_, arrival), mac in zip(heard, messages, answers.macs, strict=False):
+            source, to = (arrival.source, arrival.port), (arrival.address or ALL_SERVERS_AND_RELAYS, SERVER_PORT)
             self._recorder.keep("dhcp6", now, mac, False, data, source, to, arrival.interface)
         self._recorder.flush()
         self.dropped.update(answers.ignored)

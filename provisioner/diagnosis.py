@@ -223,13 +223,20 @@ def _not_loaded(told: Event, facts: Facts, times: int) -> Finding:
     )
 
 
+def _waited(seconds: object) -> int:
+    """How long a client says that it has asked; some firmware has the bytes of `secs` swapped."""
+    if not isinstance(seconds, int):
+        return 0
+    return seconds >> 8 if seconds > 0xFF and not seconds & 0xFF else seconds
+
+
 def _late_link(events: list[Event], facts: Facts) -> Iterator[Finding]:
     before: datetime | None = None
     for event in events:
-        waited = event.data.get("secs", 0)
+        waited = _waited(event.data.get("secs", 0))
         first = before is None or event.time - before > _BOOT_GAP
         before = event.time
-        if first and event.kind.startswith("dhcp.") and isinstance(waited, int) and waited >= LATE_SECONDS:
+        if first and event.kind.startswith("dhcp.") and waited >= LATE_SECONDS:
             yield Finding(
                 code="late-link",
                 severity=Severity.WARNING,

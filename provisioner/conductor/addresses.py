@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.clock_steps import ClockSteps
 from provisioner.conductor.conflicts import Conflicts
-from provisioner.conductor.dhcp_replies import DhcpReplies
+from provisioner.conductor.dhcp_replies import DhcpReplies, boot_server
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.proxy_answers import ProxyAnswers
@@ -46,8 +46,14 @@ _REQUESTS = {kind: kind.name for kind in MessageType}
 FAILED = "our own fault"
 # The offer comes when its address has been asked for.
 WAITS = Decision()
+# How long a client has asked in vain when that is worth a word: PXE ROMs ask again after four seconds.
+TOLD_SECONDS = 4
 # Reasons, interfaces and relays told apart in `unheard`: a site has a handful, a scanner any number.
 MOST_UNHEARD = 256
+
+
+# An enum's member costs a call each time it is named.
+_OFFER, _ACK = MessageType.OFFER, MessageType.ACK
 
 
 class Reply(Struct, frozen=True):
@@ -122,7 +128,7 @@ class Addresses:
             if reply is None:
                 if decision.reason:
                     ignored.append(decision.reason)
-            elif decision.reply is MessageType.OFFER and not decision.changes:
+            elif decision.reply is _OFFER and not decision.changes:
                 at_once.append(reply)
             else:
                 replies.append(reply)
@@ -154,7 +160,7 @@ class Addresses:
         if decision.holds:
             self._book.hold(decision.holds, tx.now)
         _tell(tx, message, arrival, decision, machine.id if machine is not None else "", firmware, boot)
-        if machine is not None and decision.reply is MessageType.ACK and decision.address:
+        if machine is not None and decision.reply is _ACK and decision.address:
             self._follow_lease(tx, machine.id, decision)
         return reply, decision
 
@@ -165,9 +171,7 @@ class Addresses:
         told = self.proxy.beside(tx, message, arrival, decision.network)
         if told.kind is None:
             return None, Decision(reason=told.reason)
-        return Reply(told.data, reply_destination(message, told.kind, ""), arrival, message.mac), Decision(
-            reply=MessageType.OFFER
-        )
+        return Reply(told.data, reply_destination(message, told.kind, ""), arrival, message.mac), Decision(reply=_OFFER)
 
     def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
         key = (decision.reason, arrival.interface, message.giaddr)
@@ -187,13 +191,15 @@ class Addresses:
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, machine: Machine | None
     ) -> tuple[Boot, str]:
         override = decision.reservation.boot_file if decision.reservation is not None else ""
-        override = override or self._replies.boot_file(message, arrival, decision, machine)
+        if not override:
+            override = self._replies.boot_file(message, arrival, decision, machine)
         if decision.bootp:
             return (Boot(override, reason="as configured") if override not in ("", NEVER) else NO_BOOT), "BOOTP"
         client = boot_client(message)
-        if decision.reply not in (MessageType.OFFER, MessageType.ACK) or not client.firmware:
-            return NO_BOOT, client.firmware
-        return self._choices.choose(client, machine, arrival.address, override, shared=True), client.firmware
+        firmware = client.firmware
+        if decision.reply not in (_OFFER, _ACK) or not firmware:
+            return NO_BOOT, firmware
+        return self._choices.choose(client, machine, arrival.address, override, shared=True), firmware
 
     def _reply(
         self, message: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, machine: Machine | None
@@ -251,6 +257,8 @@ def _tell(
         data["via"] = message.giaddr
     if firmware:
         data["firmware"] = firmware
+    if message.secs >= TOLD_SECONDS:
+        data["secs"] = message.secs
     if HOST_NAME in message.options:
         data["hostname"] = message.text_option(HOST_NAME)
     if requested:
@@ -272,6 +280,8 @@ def _tell(
             data["lease_seconds"] = decision.lease_seconds
         if boot.file:
             data["boot_file"] = boot.file
+            if (server := boot_server(arrival, decision)) != arrival.address:
+                data["next_server"] = server
         if boot.reason:
             data["boot"] = boot.reason
         if decision.reason:

@@ -68,11 +68,21 @@ class Link(Struct, frozen=True):
 
 
 class Networks:
-    """The enabled IPv4 subnets and their links, found by address in O(log n)."""
+    """The enabled IPv4 subnets and their links, found by address in O(log n).
+
+    A subnet with addresses that are none disables only itself: it is one of the `unusable`.
+    """
 
     def __init__(self, subnets: Iterable[Subnet]) -> None:
-        wanted = (network(each) for each in subnets if each.enabled and ":" not in each.cidr)
-        self._all = sorted(wanted, key=lambda each: each.first)
+        found: list[Network] = []
+        self.unusable: list[Subnet] = []
+        for subnet in subnets:
+            if subnet.enabled and ":" not in subnet.cidr:
+                try:
+                    found.append(network(subnet))
+                except ValueError:
+                    self.unusable.append(subnet)
+        self._all = sorted(found, key=lambda each: each.first)
         self._firsts = [each.first for each in self._all]
         shared: dict[str, list[Network]] = {}
         for each in self._all:

@@ -149,6 +149,21 @@ async def test_a_mac_has_one_scoped_reservation_in_a_subnet_and_one_that_is_not_
     await parts.networks.put_reservation(six, OPERATOR)
 
 
+@pytest.mark.parametrize("address", ["10.0.0.0", "10.0.0.255", "10.0.0.1"])
+async def test_an_address_that_no_client_can_have_is_not_reserved(parts, address):
+    await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.0/24", gateway="10.0.0.1"), OPERATOR)
+    with pytest.raises(Invalid) as caught:
+        await parts.networks.put_reservation(replace(RESERVATION, address=address), OPERATOR)
+    assert [field.path for field in caught.value.fields] == ["address"]
+
+
+async def test_in_a_network_of_two_addresses_both_can_be_reserved(parts):
+    await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.4/31"), OPERATOR)
+    for address in ("10.0.0.4", "10.0.0.5"):
+        other = MAC if address.endswith("4") else OTHER_MAC
+        await parts.networks.put_reservation(replace(RESERVATION, address=address, mac=other), OPERATOR)
+
+
 async def test_a_lease_is_freed_and_that_is_told(parts):
     then = parts.clock() + timedelta(hours=1)
     lease = Lease(address="10.0.0.5", mac=MAC, state=LeaseState.ACKED, expires_at=then)
@@ -209,7 +224,10 @@ async def test_a_network_of_ipv6_stands_beside_those_of_ipv4(parts):
         ({"next_server": "fd00::1%eth0"}, "next_server"),
         ({"proxy": True}, "proxy"),
         ({"options": {"routers": "10.0.0.1"}}, "options.routers"),
-        ({"cidr": "10.5.0.0/24", "pool_start": "", "pool_end": "", "router_advertisements": True}, "router_advertisements"),
+        (
+            {"cidr": "10.5.0.0/24", "pool_start": "", "pool_end": "", "router_advertisements": True},
+            "router_advertisements",
+        ),
     ],
 )  # fmt: skip
 def test_a_network_of_ipv6_names_the_field_that_is_wrong(fields, field):

@@ -68,6 +68,12 @@ def test_disabled_and_ipv6_subnets_cover_nothing_here():
     assert list(networks) == []
 
 
+def test_a_subnet_that_makes_no_sense_disables_only_itself():
+    networks = Networks([subnet("bad", 1, gateway="router"), Subnet(name="worse", cidr="x"), RACK])
+    assert [each.subnet.name for each in networks] == ["rack"]
+    assert [each.name for each in networks.unusable] == ["bad", "worse"]
+
+
 def test_addresses_and_numbers():
     assert (number("10.0.0.1"), address_text(0x0A000001)) == (0x0A000001, "10.0.0.1")
 

@@ -13,11 +13,15 @@ from heapq import heappop, heappush
 from itertools import chain, islice
 from typing import TypeVar
 
+import structlog
+
 from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer
 from provisioner.leases import OFFER_HOLD
 from provisioner.links import Link, Network, Networks, address_text, number
 from provisioner.model import Lease, Picker, Reservation, Subnet
+
+log = structlog.get_logger(__name__)
 
 # Of offers at one time: a hall that powers on has some thousands; more are a flood of invented addresses.
 MOST_OFFERS = 100_000
@@ -103,6 +107,8 @@ class LeaseBook:
     def _refresh(self) -> None:
         """Count the pools anew after a change of subnets; the one place that walks all leases."""
         self._networks = Networks(self._ledger.all(Subnet))
+        for each in self._networks.unusable:
+            log.error("dhcp.subnet-unusable", subnet=each.name, cidr=each.cidr)
         self._pools = {each.subnet.name: _Pool(each) for each in self._networks}
         self._stale = False
         for lease in self._leases.values():

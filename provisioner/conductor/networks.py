@@ -73,6 +73,7 @@ class Networks:
         old = self._ledger.get(Reservation, reservation.address)
         if old is not None and (new or old.mac != reservation.mac):
             raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
+        self._refuse_no_host(address)
         self._refuse_second(reservation)
         if reservation.next_server:
             _address(reservation.next_server, "next_server", address.version)
@@ -82,6 +83,17 @@ class Networks:
         tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
         await tx.commit()
         return reservation
+
+    def _refuse_no_host(self, address: IPv4Address | IPv6Address) -> None:
+        """Raise Invalid for an address that no client can have in its subnet."""
+        for subnet in self._ledger.all(Subnet):
+            network = ip_network(subnet.cidr)
+            if address not in network:
+                continue
+            if address in _NO_HOSTS[network.version](network):
+                raise _invalid("address", f"{address} is not a host address inside {network}")
+            if subnet.gateway and address == ip_address(subnet.gateway):
+                raise _invalid("address", f"{address} is the gateway of subnet {subnet.name!r}")
 
     def _refuse_second(self, reservation: Reservation) -> None:
         """Raise Conflict when the MAC has a reservation already that would be meant as well."""
@@ -181,7 +193,8 @@ def _overlaps(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) 
 
 # Addresses of a network that no host can have: in IPv6 the first is every router's (RFC 4291 section 2.6.1).
 _NO_HOSTS: dict[int, Callable[[IPv4Network | IPv6Network], tuple[IPv4Address | IPv6Address, ...]]] = {
-    4: lambda network: (network.network_address, network.broadcast_address),
+    # RFC 3021: with two addresses or one, all are hosts.
+    4: lambda network: (network.network_address, network.broadcast_address) if network.prefixlen < 31 else (),
     6: lambda network: (network.network_address,),
 }
 

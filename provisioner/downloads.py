@@ -9,6 +9,7 @@ Machines are known here by a name, their MAC where one is known, else the addres
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection
 
 from msgspec import Struct, field
@@ -47,6 +48,7 @@ class _Slot(Struct):
 
 
 class _Place(Struct):
+    number: int
     since: float
     heard_at: float
 
@@ -77,6 +79,8 @@ class Downloads:
         self.limit = limit
         self._slots: dict[str, _Slot] = {}
         self._queue: dict[str, _Place] = {}
+        # The numbers of those in the queue, ascending: thousands ask for their place again and again.
+        self._numbers: list[int] = []
         self._transfers: dict[int, Transfer] = {}
         # Who fetches from an address: several behind one that is translated.
         self._at: dict[str, dict[str, None]] = {}
@@ -96,7 +100,7 @@ class Downloads:
             return self._place(who)
         if slot is None:
             slot = self._slots[who] = _Slot(now, now)
-            self._queue.pop(who, None)
+            self._leave_queue(who)
         slot.heard_at = now
         slot.wanted |= set(wanted)
         self._move(who, slot, address)
@@ -121,13 +125,20 @@ class Downloads:
             return True
         place = self._queue.get(who)
         if place is None:
-            self._queue[who] = _Place(now, now)
+            number, self._next = self._next, self._next + 1
+            self._queue[who] = _Place(number, now, now)
+            self._numbers.append(number)
         else:
             place.heard_at = now
         return self._place(who) <= self.limit - len(self._slots)
 
     def _place(self, who: str) -> int:
-        return list(self._queue).index(who) + 1
+        return bisect_left(self._numbers, self._queue[who].number) + 1
+
+    def _leave_queue(self, who: str) -> None:
+        place = self._queue.pop(who, None)
+        if place is not None:
+            del self._numbers[bisect_left(self._numbers, place.number)]
 
     def who_is_at(self, address: str, path: str = "") -> str:
         """Who has a slot and asked from this address, of several the first that wants this path; else ''."""
@@ -190,7 +201,7 @@ class Downloads:
     def free(self, who: str) -> None:
         """It needs its slot no more, nor a place: its system came up, or it gave up."""
         slot = self._slots.pop(who, None)
-        self._queue.pop(who, None)
+        self._leave_queue(who)
         if slot is not None:
             self._leave(who, slot)
 

@@ -95,12 +95,13 @@ class Boot:
         machine = self._ledger.machine_by_mac(mac)
         whose = {"machine": machine.id if machine else "", "mac": mac, "by": f"address:{client}"}
         try:
-            script = self._scripts.find(mac, machine, reached, dialect)
-            netboots = script.bootenv.netboots
+            bootenv = self._context.bootenv_of(machine)
+            netboots = bootenv.netboots
             if netboots and protocol:
-                turn = self._turns.ask(mac, client, script.paths)
+                turn = self._turns.ask(mac, client, self._context.paths(bootenv, machine, mac))
                 if turn.place:
-                    return self._wait_script(turn, mac, machine, script.bootenv, reached, protocol, client, dialect)
+                    return self._wait_script(turn, mac, machine, bootenv, reached, protocol, client, dialect)
+            script = self._scripts.find(mac, machine, reached, dialect)
             ticket = self._tokens.issue_ticket(mac) if netboots else ""
             text = self._scripts.text(script, mac, reached, dialect, ticket)
         except (RenderError, Invalid) as error:

@@ -44,15 +44,11 @@ GRUB_START = "boot/grub-start"
 
 
 class Script(Struct, frozen=True):
-    """A script: what stands between its tickets, or None when it has to be rendered for each ticket.
-
-    `paths` is what it downloads by HTTP.
-    """
+    """A script: what stands between its tickets, or None when it has to be rendered for each ticket."""
 
     machine: Machine | None
     view: ContentView
     bootenv: Bootenv
-    paths: tuple[str, ...]
     pieces: tuple[bytes, ...] | None
 
 
@@ -90,8 +86,7 @@ class Scripts:
         one = self._render(mac, machine, bootenv, reached, dialect, _ONE).split(_ONE)
         other = self._render(mac, machine, bootenv, reached, dialect, _OTHER).split(_OTHER)
         pieces = tuple(piece.encode() for piece in one) if one == other else None
-        paths = self._context.paths(bootenv, machine, mac)
-        return Script(machine, self._catalog.view, bootenv, paths, pieces)
+        return Script(machine, self._catalog.view, bootenv, pieces)
 
     def _render(
         self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, dialect: Dialect, ticket: str

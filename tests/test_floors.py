@@ -37,6 +37,7 @@ FLOORS = (
         "loaders",
         "quirks",
         "script_names",
+        "boot_attempts",
         "netboot",
         "tickets",
         "downloads",

@@ -10,7 +10,6 @@ of the server the first loader has its turn again.
 from __future__ import annotations
 
 from asyncio import Future
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from provisioner.boot_attempts import FAILURES_BEFORE_NEXT, MOST_REMEMBERED, BootAttempts, Turn
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind, Platform
@@ -34,15 +34,10 @@ log = structlog.get_logger(__name__)
 LOADER_PARAM = "boot/loader"
 QUIRKS_PARAM = "boot/quirks"
 
-# One failure is a power cycle at a bad moment; two in a row are a loader that this machine cannot use.
-FAILURES_BEFORE_NEXT = 2
-# Who has not been heard of for so long begins anew; of more machines at once the longest silent are forgotten.
-MOST_REMEMBERED = 65_536
 NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
 NOT_SECURE_BY_PROXY = "Secure Boot is on, and what is signed for it hears only the server that gives the addresses"
 # Kinds of clients told apart, and what each is told: a site has a few dozen, a fuzzer any number.
 MOST_WAYS = 1024
-_BY_HTTP = " by HTTP"
 # Files come and go seldom, and looking for one costs more than all the rest.
 _LOOK_AGAIN = timedelta(seconds=5)
 
@@ -134,23 +129,6 @@ class _Ways:
         return way
 
 
-class _Attempt:
-    """How it went with the loaders of one MAC: whose turn it is, and whether what was given was heard of again."""
-
-    __slots__ = ("failures", "given", "names", "turn", "xid")
-
-    def __init__(self) -> None:
-        self.xid = 0
-        self.begin(())
-
-    def begin(self, names: tuple[str, ...]) -> None:
-        """From the first of these loaders on."""
-        self.names = names
-        self.turn = names[0] if names else ""
-        self.given = False
-        self.failures = 0
-
-
 class BootChoices:
     """Chooses. `params_of` gives the params of the content in force, `bootenv_of` what a machine boots (None: unknown).
 
@@ -175,7 +153,7 @@ class BootChoices:
         self._most = most
         self._settings: dict[str, _Settings] = {}
         self._quirks: dict[int, tuple[Any, tuple[Quirk, ...]]] = {}
-        self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
+        self._attempts = BootAttempts(most)
         self._looked: dict[str, bool] = {}
         self._looked_at: datetime | None = None
         self._look_at = datetime.min.replace(tzinfo=UTC)
@@ -232,13 +210,7 @@ class BootChoices:
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
-        if not self._attempts:
-            return
-        for key in (mac, mac + _BY_HTTP):
-            attempt = self._attempts.get(key)
-            if attempt is not None:
-                attempt.given = False
-                attempt.failures = 0
+        self._attempts.loaded(mac)
 
     # --- settings ---------------------------------------------------------------------------------------------
 
@@ -285,21 +257,10 @@ class BootChoices:
             return NO_LOADER
         if not names:
             return ""
-        # Firmware that tries both in turn has other loaders for each.
-        key = client.mac + _BY_HTTP if client.kind is _HTTP else client.mac
-        attempt = self._attempts.get(key)
-        if attempt is None:
-            attempt = self._remember(key)
-        else:
-            self._attempts.move_to_end(key)
-        if attempt.names != names:
-            attempt.begin(names)
-        if not client.begins:
-            attempt.given = True
-        elif client.xid != attempt.xid:
-            self._began_anew(attempt, names, client, machine)
-        attempt.xid = client.xid
-        return attempt.turn
+        turn = self._attempts.turn(client, names)
+        if turn.failed:
+            self._tell(client, machine, turn)
+        return turn.loader
 
     def _names_for(self, client: BootClient, settings: _Settings, way: _Way) -> tuple[str, ...]:
         first = way.behaviour.loader
@@ -328,33 +289,14 @@ class BootChoices:
             found = self._looked[file] = self._is_there(file)
         return found
 
-    def _remember(self, key: str) -> _Attempt:
-        if len(self._attempts) >= self._most:
-            self._attempts.popitem(last=False)
-        attempt = self._attempts[key] = _Attempt()
-        return attempt
-
-    def _began_anew(
-        self, attempt: _Attempt, names: tuple[str, ...], client: BootClient, machine: Machine | None
-    ) -> None:
-        if not attempt.given:
-            return
-        attempt.given = False
-        attempt.failures += 1
-        if attempt.failures < FAILURES_BEFORE_NEXT or len(names) < 2:
-            return
-        failed, attempt.failures = attempt.turn, 0
-        attempt.turn = names[(names.index(failed) + 1) % len(names)]
-        self._tell(client, machine, failed, attempt.turn)
-
-    def _tell(self, client: BootClient, machine: Machine | None, failed: str, turn: str) -> None:
+    def _tell(self, client: BootClient, machine: Machine | None, turn: Turn) -> None:
         tx = self._ledger.transaction(by="dhcp")
         tx.event(
             "boot.loader",
             machine=machine.id if machine is not None else "",
             mac=client.mac,
-            key=turn,
-            failed=failed,
+            key=turn.loader,
+            failed=turn.failed,
             firmware=client.firmware,
             times=FAILURES_BEFORE_NEXT,
         )

@@ -1,0 +1,85 @@
+"""Whose turn it is among the boot loaders."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.boot_attempts import BootAttempts, Turn
+from provisioner.firmware import BootClient, ClientKind
+
+NAMES = ("snponly", "ipxe", "shim")
+
+
+def client(xid, *, begins, mac="52:54:00:00:00:01", kind=ClientKind.PXE):
+    return BootClient(kind, 7, mac, xid=xid, begins=begins)
+
+
+def boot(attempts, xid, **fields):
+    """One boot of firmware: it begins, and is given what it was offered."""
+    turn = attempts.turn(client(xid, begins=True, **fields), NAMES)
+    attempts.turn(client(xid, begins=False, **fields), NAMES)
+    return turn
+
+
+@pytest.fixture
+def attempts():
+    return BootAttempts(most=3)
+
+
+def test_the_second_failure_in_a_row_is_the_nexts_turn(attempts):
+    turns = [boot(attempts, xid) for xid in range(7)]
+    assert [turn.loader for turn in turns] == ["snponly"] * 2 + ["ipxe"] * 2 + ["shim"] * 2 + ["snponly"]
+    assert [turn.failed for turn in turns] == ["", "", "snponly", "", "ipxe", "", "shim"]
+
+
+def test_a_loader_that_is_heard_of_begins_to_count_anew(attempts):
+    for xid in range(9):
+        assert boot(attempts, xid) == Turn("snponly")
+        attempts.loaded("52:54:00:00:00:01")
+
+
+def test_what_was_offered_and_not_taken_is_no_failure(attempts):
+    assert {attempts.turn(client(xid, begins=True), NAMES) for xid in range(9)} == {Turn("snponly")}
+
+
+def test_the_same_attempt_repeated_is_no_failure(attempts):
+    boot(attempts, 1)
+    assert {boot(attempts, 1) for _ in range(9)} == {Turn("snponly")}
+
+
+def test_other_loaders_begin_with_their_first(attempts):
+    for xid in range(3):
+        boot(attempts, xid)
+    assert attempts.turn(client(9, begins=True), ("grub",)) == Turn("grub")
+
+
+def test_pxe_and_http_of_one_machine_are_counted_apart(attempts):
+    for xid in range(2):
+        boot(attempts, xid)
+    assert boot(attempts, 2, kind=ClientKind.HTTP) == Turn("snponly")
+    assert boot(attempts, 3) == Turn("ipxe", "snponly")
+
+
+def test_the_longest_silent_is_forgotten(attempts):
+    for xid in range(3):
+        boot(attempts, xid)
+    for number in range(2, 5):
+        boot(attempts, 1, mac=f"52:54:00:00:00:0{number}")
+    assert boot(attempts, 9) == Turn("snponly")
+
+
+def test_nobody_has_been_heard_of_before_anybody_asked(attempts):
+    attempts.loaded("52:54:00:00:00:01")
+    assert boot(attempts, 1) == Turn("snponly")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), max_size=60))
+def test_whatever_is_said_it_is_the_turn_of_one_of_them(history):
+    attempts = BootAttempts()
+    for xid, begins, loaded in history:
+        turn = attempts.turn(client(xid, begins=begins), NAMES)
+        assert turn.loader in NAMES and turn.failed in ("", *NAMES) and turn.failed != turn.loader
+        if loaded:
+            attempts.loaded("52:54:00:00:00:01")

@@ -41,11 +41,11 @@ async def test_every_list_can_be_shown_whole_and_every_machine_and_job_alone(rea
             assert each["id"] in result.out
 
 
-async def test_the_timeline_of_a_machine_begins_with_its_first_discover(real: tuple[Demo, CommandLine]) -> None:
+async def test_the_timeline_of_a_machine_begins_with_its_first_offer(real: tuple[Demo, CommandLine]) -> None:
     demo, cli = real
     await discovered(demo, 1, "web-1", 5)
     kinds = [line.split()[2] for line in (await cli("machines", "timeline", "web-1")).out.splitlines()[1:]]
-    assert kinds[0] == "dhcp.discover"
+    assert kinds[0] == "dhcp.offer"
     assert kinds[-1] == "machine.complete"
 
 

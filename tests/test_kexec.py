@@ -94,7 +94,7 @@ async def ways() -> AsyncIterator[Ways]:
 async def test_the_next_kernel_starts_without_the_firmware(ways: Ways) -> None:
     assert ways.kexec.firmware_boots == 0
     # No firmware asked for an address, no script was fetched and no boot program: the agent was handed its kernel.
-    assert ways.kexec.data("dhcp.discover", "firmware") == [None]
+    assert ways.kexec.data("dhcp.offer", "firmware") == [None]
     assert ways.kexec.data("boot.render", "protocol") == ["kexec"]
     assert ways.kexec.data("tftp.read", "bytes") == []
 

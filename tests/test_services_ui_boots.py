@@ -8,7 +8,7 @@ from provisioner.services.ui_boots import boots
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 UEFI_BOOT = [
-    (0, "dhcp.discover", "", {"firmware": "UEFI x64"}),
+    (0, "dhcp.offer", "10.0.0.9", {"request": "DISCOVER", "firmware": "UEFI x64"}),
     (1, "dhcp.ack", "10.0.0.9", {}),
     (2, "tftp.read", "ipxe/snponly.efi", {}),
     (4, "dhcp.discover", "", {"firmware": "iPXE on UEFI"}),
@@ -112,6 +112,11 @@ def test_a_disk_boot_without_any_dhcp_is_seen_by_its_agent():
 def test_an_agent_that_starts_again_in_the_same_boot_begins_nothing():
     found = boots(told(*UEFI_BOOT, (90, "agent.hello", "m1", {"boot_id": "b1", "bootenv": "discovery"})))
     assert len(found) == 1
+
+
+def test_an_offer_that_does_not_say_who_asked_begins_nothing():
+    first = [(0, "dhcp.discover", "", {"firmware": "UEFI x64"}), (0, "dhcp.offer", "10.0.0.9", {})]
+    assert shape(boots(told(*first, *UEFI_BOOT[1:]))) == shape(boots(told(*UEFI_BOOT)))
 
 
 def test_a_running_system_renews_its_address_in_the_same_boot():

@@ -23,6 +23,11 @@ def event(kind, key="", by="", **data):
             "Asked for an address; not answered: no free address, pool rack",
         ),
         (event("dhcp.offer", "10.0.0.9"), "Was offered 10.0.0.9"),
+        (
+            event("dhcp.offer", "10.0.0.9", request="DISCOVER", firmware="UEFI x64", boot_file="ipxe/snponly.efi"),
+            "Was offered 10.0.0.9 (UEFI x64, boot file ipxe/snponly.efi)",
+        ),
+        (event("dhcp.ack", request="INFORM"), "Asked for options only and was told them"),
         (event("dhcp.request", "10.0.0.9"), "Asked to use 10.0.0.9"),
         (
             event("dhcp.ack", "10.0.0.9", lease_seconds=3600, boot_file="ipxe/snponly.efi"),

@@ -51,7 +51,7 @@ async def test_what_is_not_on_disk_yet_is_not_shown(demo, views):
 async def test_a_machines_timeline_begins_before_it_was_known(demo, views):
     story = await discovered(demo, 1, "n1", 5)
     found = await views.machine(story.machine, "timeline", {})
-    assert found["boots"][0].phases[0].told[0].event.kind == "dhcp.discover"
+    assert found["boots"][0].phases[0].told[0].event.kind == "dhcp.offer"
     assert found["earlier"] == 0
 
 
@@ -62,7 +62,7 @@ async def test_a_long_timeline_is_shown_from_its_end_with_the_way_to_what_was_be
     newest = await views.machine(story.machine, "timeline", {})
     assert sum(boot.count for boot in newest["boots"]) == EVENTS_LIMIT
     earlier = await views.machine(story.machine, "timeline", {"before": str(newest["earlier"])})
-    assert earlier["boots"][0].phases[0].told[0].event.kind == "dhcp.discover"
+    assert earlier["boots"][0].phases[0].told[0].event.kind == "dhcp.offer"
 
 
 @pytest.mark.parametrize("before", ["x", "-1", "1" * 30, "²"])

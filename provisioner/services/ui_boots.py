@@ -156,9 +156,13 @@ def _sign(event: Event, draft: _Draft) -> str:
     match event.kind:
         case "dhcp.discover":
             return _who_asks(event)
-        case "dhcp.request":
+        case "dhcp.offer":
+            # Servers before told of the DISCOVER apart, and an offer that does not say who asked means nothing then.
+            return _who_asks(event) if "request" in event.data else ""
+        case "dhcp.request" | "dhcp.ack" | "dhcp.nak":
             # A running system renews its address; after a reboot it may ask for the old one without a discover.
-            return "system" if draft.phase == "reboot" and _who_asks(event) == "system" else ""
+            asks = event.kind == "dhcp.request" or event.data.get("request") == "REQUEST"
+            return "system" if asks and draft.phase == "reboot" and _who_asks(event) == "system" else ""
         case "dhcp.proxy":
             return _who_asks(event) if event.data.get("request") == "DISCOVER" else ""
         case "dhcp6.advertise" | "dhcp6.reply":

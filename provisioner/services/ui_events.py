@@ -136,7 +136,8 @@ def _discover(event: Event) -> str:
 
 def _offer(event: Event) -> str:
     file = _text(event, "boot_file")
-    return _with(f"was offered {event.key or 'an address'}", f"boot file {file}" if file else "")
+    who = (_text(event, "firmware"), _text(event, "hostname"))
+    return _with(f"was offered {event.key or 'an address'}", *who, f"boot file {file}" if file else "")
 
 
 def _proxy(event: Event) -> str:
@@ -154,6 +155,8 @@ def _ack(event: Event) -> str:
     seconds = _number(event.data.get("lease_seconds"))
     lease = f"for {duration(seconds)}" if seconds else ""
     file = _text(event, "boot_file")
+    if event.data.get("request") == "INFORM":
+        return _with("asked for options only and was told them", f"boot file {file}" if file else "")
     return _with(f"was given {event.key or 'an address'}", lease, f"boot file {file}" if file else "")
 
 

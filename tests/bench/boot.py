@@ -26,7 +26,7 @@ def _fetched(part: str) -> Callable[[Event], bool]:
 
 # In the order in which they happen. A transfer's event comes at its end.
 PHASES: dict[str, Callable[[Event], bool]] = {
-    "dhcp_discover": lambda event: event["kind"] == "dhcp.discover",
+    "dhcp_discover": lambda event: event["kind"] in ("dhcp.discover", "dhcp.offer"),
     "tftp": lambda event: event["kind"] in ("tftp.read", "tftp.error"),
     "script": lambda event: event["kind"] == "boot.render",
     "kernel": _fetched("/vmlinuz"),

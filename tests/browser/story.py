@@ -107,15 +107,14 @@ class Story:
         """It asks for an address and gets it."""
         known = {"firmware": firmware} if firmware else {"hostname": self.machine.name if self.id else "provisioner"}
         file = {"boot_file": boot_file} if boot_file else {}
-        given = {"server": "10.77.0.1", "subnet": "rack", "lease_seconds": 3600, **file}
-        await self.tell("dhcp.discover", self.address, seconds, interface="eth1", **known)
-        await self.tell("dhcp.offer", self.address, 0.002, **given)
-        await self.tell("dhcp.request", self.address, 0.9, interface="eth1", **known)
-        self._clock.pass_seconds(0.002)
+        network = {"interface": "eth1", "server": "10.77.0.1", "subnet": "rack", "lease_seconds": 3600}
+        given = {**known, **network, **file}
+        await self.tell("dhcp.offer", self.address, seconds, request="DISCOVER", **given)
+        self._clock.pass_seconds(0.9)
         tx = self._ledger.transaction()
         expires = tx.now + timedelta(hours=1)
         tx.put(Lease(address=self.address, mac=self.mac, state=LeaseState.ACKED, expires_at=expires, subnet="rack"))
-        tx.event("dhcp.ack", machine=self.id, mac=self.mac, key=self.address, **given)
+        tx.event("dhcp.ack", machine=self.id, mac=self.mac, key=self.address, request="REQUEST", **given)
         await tx.commit()
 
     async def netboot(self, bootenv: str = "discovery", firmware: str = "UEFI x64") -> None:

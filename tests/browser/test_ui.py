@@ -95,7 +95,7 @@ async def test_the_timeline_grows_and_what_was_opened_stays_open(demo, visit):
     story = await at_work(demo)
     await visit.open_machine("n1", "timeline")
     first = visit.find("event").first
-    await expect(first).to_have_attribute("data-kind", "dhcp.discover")
+    await expect(first).to_have_attribute("data-kind", "dhcp.offer")
     await first.locator("summary").click()
     count = await visit.find("event").count()
     await story.end()

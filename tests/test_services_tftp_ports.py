@@ -137,6 +137,15 @@ def test_addresses_are_shown_plain(address, shown):
     assert plain(address) == shown
 
 
+def test_a_thousand_requests_at_once_wait_for_their_turn(client):
+    with closing(open_socket(HERE, 0)) as sock:
+        sock.setblocking(False)
+        for _ in range(400):
+            client.sendto(b"\0\1ipxe/snponly.efi\0octet\0tsize\x000\0", sock.getsockname())
+        for _ in range(400):
+            sock.recv(100)
+
+
 async def test_all_sockets_that_have_something_are_called_back_and_removed_ones_are_not():
     readers = Readers()
     readers.start()

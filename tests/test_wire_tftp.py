@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tftpy.TftpPacketFactory import TftpPacketFactory
-from tftpy.TftpPacketTypes import TftpPacketRRQ
+from tftpy.TftpPacketTypes import TftpPacketRRQ, TftpPacketWRQ
 
 from provisioner.wire.error import WireError
 from provisioner.wire.tftp import (
@@ -126,6 +126,52 @@ def test_tftpy_reads_the_data_and_options_that_we_write():
     data = parse(encode(Data(7, b"abc")))
     assert (data.blocknumber, data.data) == (7, b"abc")
     assert parse(encode(OptionAck({"blksize": "1468"}))).options == {"blksize": "1468"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(packets)
+def test_tftpy_reads_what_we_write_and_we_read_what_it_writes(packet):
+    theirs = TftpPacketFactory().parse(encode(packet))
+    # It has a text of its own for each error, and writes no netascii.
+    if not isinstance(packet, Error) and getattr(packet, "mode", "octet") == "octet":
+        assert decode(bytes(theirs.encode().buffer)) == packet
+    match packet:
+        case Request(filename, mode, options, write):
+            assert (_text(theirs.filename), _text(theirs.mode), theirs.options) == (filename, mode, options)
+            assert isinstance(theirs, TftpPacketWRQ if write else TftpPacketRRQ)
+        case Data(block, payload):
+            assert (theirs.blocknumber, theirs.data) == (block, payload)
+        case Ack(block):
+            assert theirs.blocknumber == block
+        case Error(code, _):
+            assert theirs.errorcode == code
+        case OptionAck(options):
+            assert theirs.options == options
+
+
+@settings(max_examples=500, deadline=None)
+@given(packets, st.data())
+def test_where_tftpy_reads_a_mutated_request_we_read_the_same_name(packet, data):
+    mutated = bytearray(encode(packet))
+    place = data.draw(st.integers(2, len(mutated) - 1)) if len(mutated) > 2 else 0
+    mutated[place] = data.draw(st.integers(0, 255))
+    try:
+        theirs = TftpPacketFactory().parse(bytes(mutated))
+    except Exception:
+        # It has many ways to fail; ours has one.
+        theirs = None
+    try:
+        ours = decode(bytes(mutated))
+    except WireError:
+        return
+    if isinstance(ours, Request) and isinstance(theirs, TftpPacketRRQ | TftpPacketWRQ):
+        assert ours.filename == _text(theirs.filename)
+    elif isinstance(ours, Ack) and theirs is not None:
+        assert ours.block == theirs.blocknumber
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else name
 
 
 # --- agreement ------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from provisioner.services.tftp_ports import (
     Readers,
     SharedPort,
     destination,
+    make_room,
     open_socket,
     plain,
     reply,
@@ -59,7 +60,6 @@ log = structlog.get_logger(__name__)
 DRAIN_LIMIT = 64
 # Two descriptors each. What is more is not answered: every client asks again, and an error would end its boot.
 MOST_TRANSFERS = 2000
-RECEIVE_BUFFER_BYTES = 1 << 20
 # Text has to be converted in memory.
 LARGEST_NETASCII = 4 << 20
 _LARGEST_REQUEST = 2048
@@ -117,7 +117,7 @@ class TftpService:
         loop = asyncio.get_running_loop()
         self._sock.setblocking(False)
         tell_destinations(self._sock)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        make_room(self._sock)
         self._readers.start()
         try:
             async with TaskGroup() as group:

@@ -31,8 +31,12 @@ _MOST_SEGMENTS = 64
 _MOST_BYTES = 65507
 # A window of 64 blocks of an Ethernet frame; the kernel counts its own overhead as well.
 SEND_BUFFER_BYTES = 512 * 1024
-# Between two looks at what else the event loop has to do.
+# Between two looks at what else the event loop has to do, a few milliseconds: rounds, and sockets in each.
+_ROUNDS = 4
 _READY_AT_ONCE = 64
+# A thousand requests at once. Root may have it whatever the system's limit is (number of <asm/socket.h>).
+RECEIVE_BUFFER_BYTES = 1 << 20
+_SO_RCVBUFFORCE = 33
 # What a kernel or a card says that cannot cut: the block does not fit into a frame, or checksums are not made for it.
 _CANNOT_CUT = (errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 # The way to the client is missing for now: a cable, an ARP answer, a buffer. To a transfer that is one loss more.
@@ -50,6 +54,7 @@ def open_socket(address: str = "", port: int = 69) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         tell_destinations(sock)
+        make_room(sock)
         sock.bind((address, port))
     except OSError:
         sock.close()
@@ -63,6 +68,16 @@ def tell_destinations(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def make_room(sock: socket.socket) -> None:
+    """Have the kernel keep many requests for us."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+    except OSError:
+        # Without privileges the system's limit holds; what was had with them stays.
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < RECEIVE_BUFFER_BYTES:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
 
 def destination(ancillary: list[tuple[int, int, bytes]]) -> tuple[str, bool]:
@@ -313,9 +328,14 @@ class Readers:
 
     def _ready(self) -> None:
         assert self._epoll is not None
-        now = asyncio.get_running_loop().time()
-        for descriptor, _ in self._epoll.poll(0, _READY_AT_ONCE):
-            # One callback may end another's transfer.
-            callback = self._callbacks.get(descriptor)
-            if callback is not None:
-                callback(now)
+        time = asyncio.get_running_loop().time
+        for _ in range(_ROUNDS):
+            ready = self._epoll.poll(0, _READY_AT_ONCE)
+            if not ready:
+                return
+            now = time()
+            for descriptor, _ in ready:
+                # One callback may end another's transfer.
+                callback = self._callbacks.get(descriptor)
+                if callback is not None:
+                    callback(now)

@@ -103,6 +103,10 @@ async def test_the_server_is_named_as_the_client_reaches_it(world):
         (Web("::", 80), "fd00::1", "http://[fd00::1]:80"),
         (Web("10.0.0.7", 80), "10.0.0.1", "http://10.0.0.7:80"),
         (Web(), "10.0.0.1", ""),
+        (Web("0.0.0.0", 80, "::", 81), "fd00::1", "http://[fd00::1]:81"),
+        (Web("0.0.0.0", 80, "fd00::9", 81), "fd00::1", "http://[fd00::9]:81"),
+        (Web("0.0.0.0", 80, "::", 81), "10.0.0.1", "http://10.0.0.1:80"),
+        (Web("0.0.0.0", 80), "fd00::1", ""),
     ],
 )
 def test_a_listener_on_one_address_is_named_by_it(web, server, url):

@@ -24,6 +24,21 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert [config[f"listen.{name}"].host for name in ("http", "ui", "tftp")] == ["10.0.0.3", "10.0.0.2", "10.0.0.1"]
 
 
+def test_listeners_for_ipv6_follow_those_for_ipv4_or_have_a_place_of_their_own() -> None:
+    assert read_config({}, {})["listen.dhcp6"].auto
+    assert read_config({"listen.http6": "[fd00::1]:80"}, {})["listen.http6"] == Listener("fd00::1", 80)
+    assert read_config({"listen.tftp6": "off"}, {})["listen.tftp6"].off
+    for wrong in ("0.0.0.0:80", "on", "[::]"):
+        with pytest.raises(SettingError, match="listen.http6"):
+            read_config({"listen.http6": wrong}, {})
+
+
+def test_a_subnet_of_ipv6_is_read_whole() -> None:
+    (subnet,) = read_config({"dhcp.subnets": "fd00:1::/64,fd00:1::10-fd00:1::ff,dns=fd00::53"}, {})["dhcp.subnets"]
+    assert (subnet.name, subnet.cidr, subnet.pool_end) == ("fd00-1--64", "fd00:1::/64", "fd00:1::ff")
+    assert subnet.dns_servers == ("fd00::53",)
+
+
 def test_a_bare_off_in_the_file_means_off(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("listen: {dhcp: off}\n")

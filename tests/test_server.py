@@ -79,3 +79,23 @@ async def test_a_setting_that_names_nothing_stops_the_start(tmp_path: Path, sett
 async def test_services_that_are_off_have_no_socket(tmp_path: Path) -> None:
     async with running(tmp_path, listen__dhcp="off", listen__tftp="off") as (server, _):
         assert sorted(server.sockets) == ["http", "ui"]
+
+
+async def test_machines_are_served_on_ipv6_beside_ipv4(tmp_path: Path) -> None:
+    async with running(tmp_path, listen__http="0.0.0.0:0", listen__tftp="0.0.0.0:0") as (server, _):
+        assert server.port("http6") == server.port("http")
+        assert server.port("tftp6") == server.port("tftp")
+        assert "dhcp6" not in server.sockets
+        async with ClientSession(f"http://[::1]:{server.port('http6')}") as session:
+            script = await (await session.get("/boot/52-54-00-00-00-01.ipxe")).text()
+        assert f"provisioner.url=http://[::1]:{server.port('http6')} " in script
+
+
+async def test_dhcpv6_is_served_where_the_setting_says(tmp_path: Path) -> None:
+    async with running(tmp_path, listen__dhcp6="[::1]:0") as (server, _):
+        assert server.sockets["dhcp6"].getsockname()[0] == "::1"
+
+
+async def test_ipv6_is_left_alone_beside_a_single_address(tmp_path: Path) -> None:
+    async with running(tmp_path) as (server, _):
+        assert not {"http6", "tftp6", "dhcp6"} & server.sockets.keys()

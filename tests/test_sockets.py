@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.config import Listener
 from provisioner.errors import SettingError
-from provisioner.sockets import bind, inherited, notify, tcp
+from provisioner.sockets import beside, bind, inherited, notify, tcp, tcp6, udp6
 
 _CHILD = """
 import json, os
@@ -73,3 +73,26 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
 
 def test_without_a_service_manager_nobody_is_told() -> None:
     notify({}, "READY=1")
+
+
+def test_a_listener_for_ipv6_leaves_the_port_to_ipv4_too() -> None:
+    with tcp("0.0.0.0", 0) as four:
+        port = four.getsockname()[1]
+        with tcp6("::", port) as six:
+            assert six.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four:
+        four.bind(("0.0.0.0", 0))
+        udp6("::", four.getsockname()[1]).close()
+
+
+def test_a_service_listens_on_ipv6_beside_every_address_of_ipv4_and_no_other() -> None:
+    made = beside("tftp6", Listener("0.0.0.0", 69), 0, udp6)
+    assert made is not None
+    made.close()
+    assert beside("tftp6", Listener("127.0.0.1", 69), 0, udp6) is None
+    assert beside("tftp6", Listener("", 0, off=True), 0, udp6) is None
+
+
+def test_what_cannot_be_had_on_ipv6_stops_nothing() -> None:
+    with tcp6("::", 0) as taken:
+        assert beside("http6", Listener("0.0.0.0", 0), taken.getsockname()[1], tcp6) is None

@@ -69,7 +69,7 @@ def advertisement(interface: Interface6, subnets: Iterable[Subnet]) -> Advertise
 
 
 class RouterAdvertisements:
-    """Serves on a socket of `sockets.icmp6`, which it closes in the end. `subnets` are those of the moment."""
+    """Serves on a socket of `raw_sockets.icmp6`, which it closes in the end. `subnets` are those of the moment."""
 
     def __init__(
         self,

@@ -13,9 +13,9 @@ from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.ledger import Ledger
 from provisioner.model import Subnet
 from provisioner.netboot import NO_BOOT
+from provisioner.raw_sockets import icmp6
 from provisioner.services.dhcp6 import Dhcp6Service, open_socket
 from provisioner.services.router_advertisements import RouterAdvertisements
-from provisioner.raw_sockets import icmp6
 from provisioner.store.database import Database
 
 SUBNET = Subnet(

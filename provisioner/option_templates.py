@@ -2,7 +2,7 @@
 
 What names only the subnet and the server is filled in once, when the configuration changes. What names the machine or
 the client is filled in for each reply; where that fails (a stranger has no machine, this client sent no such option),
-the client does not get the option. docs/booting.md tells what templates see.
+the client does not get the option. docs/addresses.md tells what templates see.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,11 @@ def test_templates_see_what_is_told_and_nothing_else():
 def test_a_broken_template_that_is_saved_already_disables_only_itself():
     options, [problem] = TEMPLATES.fixed({"17": "{{ x", "42": "10.0.0.3"}, SUBNET, "10.77.0.1")
     assert (options, problem.option) == ({42: bytes((10, 0, 0, 3))}, "17")
+
+
+def test_what_templates_see_is_told_in_the_docs():
+    lines = (Path(__file__).parent.parent / "docs" / "addresses.md").read_text().splitlines()
+    rows = {name: next(line for line in lines if line.startswith(f"| `{name}` |")) for name in FIELDS}
+    assert {name: [field for field in fields if f"`{field}`" not in rows[name]] for name, fields in FIELDS.items()} == {
+        name: [] for name in FIELDS
+    }

@@ -10,6 +10,8 @@ import pytest
 from tests.bench.boot import figures, phases
 from tests.bench.figures import Figure, Floor, percentile, write
 from tests.bench.jobs import compare
+from tests.bench.tftp import LOADS, Result
+from tests.bench.tftp import figures as tftp_figures
 
 BEGUN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MAC = "52:54:00:00:00:01"
@@ -78,3 +80,13 @@ def test_results_are_written_with_when_and_on_what(tmp_path: Path) -> None:
         "when": "2026-01-01T12:00:00+00:00",
         "machine": {"cpus": 2},
     }
+
+
+def test_tftp_is_compared_by_the_medians_of_all_rounds() -> None:
+    ours = [Result(100, 2, 0, 0), Result(300, 3, 0, 1), Result(200, 1, 0, 0)]
+    theirs = [Result(50, 8, 1, 2), Result(10, 8, 0, 0), Result(40, 8, 0, 0)]
+    found = tftp_figures(LOADS[0], {"provisioner": ours, "atftpd": theirs})
+    assert [(figure.name, figure.value) for figure in found] == [
+        ("tftp_window16_provisioner", 200), ("tftp_window16_atftpd", 40), ("tftp_window16_times_atftpd", 5),
+    ]  # fmt: skip
+    assert "8.00 ms of CPU a MB; 1 failed, 2 repeats" in found[1].note

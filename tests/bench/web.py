@@ -24,8 +24,9 @@ _STOP_SECONDS = 10
 _DONE = """
 done = function(summary, latency, requests)
   local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
-  io.write(string.format('RESULT {"requests": %d, "bytes": %d, "seconds": %f, "failed": %d, "refused": %d, "p99_ms": %f}',
-    summary.requests, summary.bytes, summary.duration / 1e6, failed, summary.errors.status,
+  local result = '{"requests": %d, "bytes": %d, "seconds": %f, "failed": %d, "refused": %d, "p99_ms": %f}'
+  io.write(string.format('RESULT ' .. result, summary.requests, summary.bytes, summary.duration / 1e6, failed,
+    summary.errors.status,
     latency:percentile(99) / 1e3))
 end
 """
@@ -92,13 +93,17 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """)
-    process = subprocess.Popen([*ON_SERVER_CPU, "nginx", "-c", str(config)], stderr=subprocess.DEVNULL)
+    process = _spawn(["nginx", "-c", str(config)])
     try:
         await _listening(port, process)
         yield Process(process.pid, {"http": f"http://127.0.0.1:{port}"})
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, _STOP_SECONDS)
+
+
+def _spawn(argv: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*ON_SERVER_CPU, *argv], stderr=subprocess.DEVNULL)
 
 
 def _free_port() -> int:

@@ -493,7 +493,7 @@ class Subnet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An address kept for one MAC. `boot_file` empty: by firmware; `-`: never netboot this host.
+    """An address kept for one MAC. `boot_file` (file, URL or loader) empty: by firmware; `-`: never.
 
     What else it says holds on the address' own link, or wherever the MAC appears when it is not `scoped`. There may be
     one scoped reservation of a MAC in each subnet, and one that is not.

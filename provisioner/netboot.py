@@ -81,10 +81,10 @@ def choose_boot(
         return NO_BOOT
     if override == NEVER:
         return Boot(reason="its reservation says that it never boots from the network")
-    if client.kind is ClientKind.IPXE:
-        return _for_ipxe(client, bootenv, override, http, behaviour, proxy)
     if loader == NO_LOADER and not override:
         return Boot(reason="its settings say that it loads nothing from the network (loader none)", loader=loader)
+    if client.kind is ClientKind.IPXE:
+        return _for_ipxe(client, bootenv, override, http, behaviour, proxy)
     file = override or file_of(loader, client.platform)
     if not file:
         return Boot(reason=f"there is no boot loader for {client.firmware}")

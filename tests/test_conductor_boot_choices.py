@@ -138,8 +138,22 @@ async def test_a_loader_that_is_not_for_the_firmware_leaves_it_without_one(world
     assert (chosen.file, chosen.reason) == ("", "there is no boot loader for BIOS")
 
 
-async def test_the_loader_none_offers_nothing(world):
-    assert world.choose(machine=machine(params={"boot/loader": "none"})).file == ""
+@pytest.mark.parametrize("options", [OVMF, BIOS, HTTP, IPXE, IPXE_HTTP])
+async def test_the_loader_none_offers_nothing_to_anybody(world, options):
+    assert world.choose(options, machine(params={"boot/loader": "none"})).file == ""
+    assert world.choose(options, override="none").file == ""
+
+
+@pytest.mark.parametrize("loader", ["grub", ["shim", "grub"]])
+async def test_ipxe_that_is_there_gets_its_script_whatever_the_loader(world, loader):
+    assert world.choose(IPXE, machine(params={"boot/loader": loader})).file == "52-54-00-00-00-01.ipxe"
+    assert world.choose(IPXE, override="grub").file == "52-54-00-00-00-01.ipxe"
+
+
+async def test_a_row_of_quirks_can_offer_nothing_to_ipxe(world):
+    world.globally(boot_quirks=[{"match": {"client": ["ipxe"]}, "loader": "none"}])
+    assert world.choose(IPXE).file == ""
+    assert world.choose().file == SNPONLY
 
 
 async def test_peers_5_a_row_of_quirks_names_the_loader_to_begin_with(world):

@@ -99,7 +99,7 @@ def test_the_loader_param_knows_the_loaders_that_there_are():
     assert check_schema(param) == []
     for name in (*LOADERS, NO_LOADER, ["ipxe", "grub"]):
         assert validate("boot/loader", name, param) == []
-    for wrong in ("lilo", [], ["grub", "grub"], 7):
+    for wrong in ("lilo", [], ["grub", "grub"], ["none"], 7):
         assert validate("boot/loader", wrong, param) != []
 
 

@@ -143,7 +143,9 @@ _LEASED = argument("address", metavar="ADDRESS", complete="leases")
 _FIELDS = (
     argument("--hostname", metavar="NAME"),
     argument("--next-server", metavar="ADDRESS", help="boot from another server"),
-    argument("--boot-file", metavar="FILE", help="default: by firmware; -: never netboot this host"),
+    argument(
+        "--boot-file", metavar="FILE", help="a file, URL or loader; default: by firmware; -: never netboot this host"
+    ),
     switch("--scoped", "no: what is said here holds wherever the MAC appears"),
     argument("--option", action="append", metavar="CODE=VALUE", help="a further DHCP option; without value: none"),
     argument("--description", metavar="TEXT"),

@@ -36,6 +36,8 @@ QUIRKS_PARAM = "boot/quirks"
 
 NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
 NOT_SECURE_BY_PROXY = "Secure Boot is on, and what is signed for it hears only the server that gives the addresses"
+# What a reservation's boot file can be that is no file.
+_NAMES = frozenset({*LOADERS, NO_LOADER})
 # Kinds of clients told apart, and what each is told: a site has a few dozen, a fuzzer any number.
 MOST_WAYS = 1024
 # Files come and go seldom, and looking for one costs more than all the rest.
@@ -180,11 +182,14 @@ class BootChoices:
         settings = self._settings_of(machine)
         way = settings.ways.of(client, proxy)
         loader = ""
+        if override in _NAMES:
+            loader, override = override, ""
         if client.kind is _IPXE:
             self.loaded(client.mac)
-        elif override in LOADERS:
-            loader, override = override, ""
-        elif override != NEVER:
+            # It is loaded already; of what is said about loaders only that there shall be none concerns it.
+            loader = loader or (settings.loaders[0] if settings.loaders else way.behaviour.loader)
+            loader = loader if loader == NO_LOADER else ""
+        elif override != NEVER and not loader:
             loader = self._whose_turn(client, machine, settings, way)
             if not loader and settings.secure and way.only_ipxe and not override:
                 return Boot(reason=NOT_SECURE_BY_PROXY if proxy else NOT_SECURE_BY_HTTP)

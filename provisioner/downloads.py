@@ -99,7 +99,7 @@ class Downloads:
         if slot is None and not self._turn(who, now):
             return self._place(who)
         if slot is None:
-            slot = self._slots[who] = _Slot(now, now)
+            slot = self._slots[who] = _Slot(now, now, transfers=self._transfers_of(who))
             self._leave_queue(who)
         slot.heard_at = now
         slot.wanted |= set(wanted)
@@ -141,9 +141,13 @@ class Downloads:
             del self._numbers[bisect_left(self._numbers, place.number)]
 
     def who_is_at(self, address: str, path: str = "") -> str:
-        """Who has a slot and asked from this address, of several the first that wants this path; else ''."""
+        """Who has a slot and asked from this address, of several the first that still wants this path; else ''."""
         there = self._at.get(address, {})
-        return next((who for who in there if path in self._slots[who].wanted), next(iter(there), ""))
+        if len(there) < 2:
+            return next(iter(there), "")
+        busy = {each.who for each in self._transfers.values() if each.path == path}
+        wanting = (who for who in there if path in self._slots[who].wanted and who not in busy)
+        return next(wanting, next(iter(there)))
 
     def is_waiting(self, who: str) -> bool:
         """Whether it has a place in the queue."""
@@ -177,6 +181,11 @@ class Downloads:
             self._slots[who].transfers += 1
         return number
 
+    def may_go_on(self, number: int, now: float) -> bool:
+        """Whether a transfer has its turn; it takes one when there is one, and waits for it else."""
+        transfer = self._transfers[number]
+        return not self.ask(transfer.who, (transfer.path,), now)
+
     def progress(self, number: int, sent: int, now: float) -> None:
         """So many bytes of a transfer were sent by now."""
         transfer = self._transfers[number]
@@ -192,11 +201,14 @@ class Downloads:
         if slot is None:
             return
         slot.heard_at = now
-        slot.transfers = sum(each.who == transfer.who for each in self._transfers.values())
+        slot.transfers = self._transfers_of(transfer.who)
         if whole:
             slot.wanted.discard(transfer.path)
         if not slot.wanted and not slot.transfers:
             self.free(transfer.who)
+
+    def _transfers_of(self, who: str) -> int:
+        return sum(each.who == who for each in self._transfers.values())
 
     def free(self, who: str) -> None:
         """It needs its slot no more, nor a place: its system came up, or it gave up."""

@@ -55,9 +55,11 @@ async def test_another_change_of_a_machine_does_not_end_its_turn(parts, turns):
 
 async def test_a_large_file_takes_a_turn_and_a_small_one_never_waits(turns):
     turns.ask(MAC, "10.0.0.50", ("k",))
-    assert turns.may_go_on("10.0.0.51", "/files/small", HEAVY_BYTES - 1)
-    assert not turns.may_go_on("10.0.0.51", "/files/big", HEAVY_BYTES)
-    assert turns.may_go_on("10.0.0.50", "/files/big", HEAVY_BYTES)
+    stranger = turns.begin("10.0.0.51", "/files/big", HEAVY_BYTES, 0)
+    known = turns.begin("10.0.0.50", "/files/big", HEAVY_BYTES, 0)
+    assert turns.may_go_on(stranger, HEAVY_BYTES - 1)
+    assert not turns.may_go_on(stranger, HEAVY_BYTES)
+    assert turns.may_go_on(known, HEAVY_BYTES)
 
 
 async def test_transfers_are_followed_that_are_large_or_of_one_that_has_a_turn(turns):

@@ -71,6 +71,18 @@ def test_a_slot_with_a_transfer_under_way_does_not_end_by_itself(downloads: Down
     assert downloads.knows("a")
 
 
+def test_a_transfer_that_waited_for_its_slot_keeps_it(downloads: Downloads) -> None:
+    fill(downloads, "a", "b")
+    number = downloads.begin("c", "/files/big", 10, 0.0)
+    assert not downloads.may_go_on(number, 0.0)
+    downloads.free("a")
+    assert downloads.may_go_on(number, 1.0)
+    downloads.expire(10_000.0)
+    assert downloads.knows("c")
+    downloads.end(number, 10_000.0, whole=True)
+    assert not downloads.knows("c")
+
+
 def test_a_slot_that_is_not_used_ends(downloads: Downloads) -> None:
     fill(downloads, "a", "b", "c")
     late = IDLE_SECONDS + 1

@@ -110,9 +110,9 @@ class Turns:
         """A transfer begins; returns its number."""
         return self._downloads.begin(self._who(client, path), path, size, self._seconds(), start)
 
-    def may_go_on(self, client: str, path: str, size: int) -> bool:
+    def may_go_on(self, number: int, size: int) -> bool:
         """Whether a transfer may have all it can get; asked again and again while it may not."""
-        return size < HEAVY_BYTES or not self._downloads.ask(self._who(client, path), (path,), self._seconds())
+        return size < HEAVY_BYTES or self._downloads.may_go_on(number, self._seconds())
 
     def progress(self, number: int, sent: int) -> None:
         """So many bytes are sent by now."""

@@ -49,7 +49,7 @@ class Followed:
 
     def may_go_on(self) -> bool:
         """Whether it may go on as fast as it can."""
-        return not self._number or self._transfers.turns.may_go_on(self._client, self._path, self._size)
+        return not self._number or self._transfers.turns.may_go_on(self._number, self._size)
 
     def progress(self, sent: int) -> None:
         """So many bytes are on their way."""

@@ -51,7 +51,7 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
-_TYPES = {bytes([number]): number for number in MessageType}
+_TYPES: dict[bytes | None, MessageType] = {bytes([number]): number for number in MessageType}
 
 
 class DhcpMessage(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
     @property
     def message_type(self) -> MessageType | None:
         """What it is; None is plain BOOTP, or a type nobody defined."""
-        return _TYPES.get(self.options.get(_MESSAGE_TYPE, b""))
+        return _TYPES.get(self.options.get(_MESSAGE_TYPE))
 
     @property
     def wants_broadcast(self) -> bool:
@@ -89,7 +89,8 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
 
     def text_option(self, code: int) -> str:
         """An option that holds text, without the NUL bytes some clients end it with."""
-        return self.options.get(code, b"").rstrip(b"\0").decode("utf-8", "backslashreplace")
+        value = self.options.get(code)
+        return value.rstrip(b"\0").decode("utf-8", "backslashreplace") if value is not None else ""
 
 
 def decode(data: bytes) -> DhcpMessage:

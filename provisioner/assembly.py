@@ -209,7 +209,7 @@ def put_together(
         repositories=Repositories(config["repos.upstreams"], copies, transfers),
         choices=choices,
         addresses=addresses,
-        addresses6=Addresses6(ledger, choices, _server_duid(vault)),
+        addresses6=Addresses6(ledger, choices, _server_duid(vault), addresses.follow_clock),
         doctor=Doctor(ledger, addresses.unheard, probe),
     )
 

@@ -243,7 +243,7 @@ class Case:
                 if len(value) >= 4:
                     yield code, body + STATUS_CODE.to_bytes(2) + len(refusal).to_bytes(2) + refusal
 
-    def lease(self, address: str, state: LeaseState, seconds: float) -> Lease:
+    def lease(self, address: str, state: LeaseState, seconds: int) -> Lease:
         network, _, ia = self.given[address]
         relay = next((each for each in reversed(self.relayed.relays) if each.link != "::"), None)
         return Lease(
@@ -251,6 +251,7 @@ class Case:
             mac=self.client.mac,
             state=state,
             expires_at=self.now + timedelta(seconds=seconds),
+            seconds=seconds,
             subnet=network.subnet.name,
             hostname=hostname_of(self.message),
             via=relay.link if relay is not None else "",
@@ -259,7 +260,7 @@ class Case:
 
     def held(self) -> tuple[Lease, ...]:
         """What to remember so that nobody else is offered these addresses for a while."""
-        offers = [self.lease(each, LeaseState.OFFERED, OFFER_HOLD.total_seconds()) for each in self.given]
+        offers = [self.lease(each, LeaseState.OFFERED, int(OFFER_HOLD.total_seconds())) for each in self.given]
         return tuple(each for each in offers if not self._outlasts(each))
 
     def _outlasts(self, offer: Lease) -> bool:

@@ -530,6 +530,14 @@ async def test_leases_outlive_a_restart_and_offers_do_not(tmp_path):
         assert await server.lease(1) == "fd00:77::100"
 
 
+async def test_the_clock_is_looked_at_before_anything_is_decided(server):
+    looked = []
+    server.addresses = Addresses6(server.ledger, server.choices, SERVER, lambda: looked.append(1))
+    server.addresses.follow()
+    await server.hear(solicit(1), solicit(2))
+    assert looked == [1]
+
+
 async def test_one_message_that_breaks_costs_the_others_nothing(server):
     bad = message(MessageType6.SOLICIT, 3, (IA_NA, b"\0\0"))
     answers = server.addresses.answer([(bad, arrival(3)), (solicit(1), arrival(1))])

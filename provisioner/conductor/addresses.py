@@ -102,13 +102,17 @@ class Addresses:
         """Take in the loaded ledger; call it once, before the first answer."""
         self._book.follow()
 
+    def follow_clock(self) -> None:
+        """Put all leases right if the clock was set; before anything is decided by it, also by `Addresses6`."""
+        if self._steps is not None:
+            self._steps.follow()
+
     def answer(self, messages: Sequence[tuple[DhcpMessage, Arrival]]) -> Answers:
         """Decide on all messages in order and begin to save what was decided."""
         if self._generation != self._book.generation:
             self._generation = self._book.generation
             self._replies.forget()
-        if self._steps is not None:
-            self._steps.follow()
+        self.follow_clock()
         tx = self._ledger.transaction(by="dhcp")
         at_once: list[Reply] = []
         replies: list[Reply] = []

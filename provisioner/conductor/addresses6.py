@@ -10,7 +10,7 @@ An address is not probed before it is offered: every host has to do that itself 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -65,10 +65,16 @@ class Answers6(Struct, frozen=True):
 
 
 class Addresses6:
-    """The one who gives out IPv6 addresses; `server` is our DUID."""
+    """The one who gives out IPv6 addresses; `server` is our DUID.
 
-    def __init__(self, ledger: Ledger, choices: Choosing, server: bytes) -> None:
+    `follow_clock` puts leases right when the clock was set; it is called before anything is decided.
+    """
+
+    def __init__(
+        self, ledger: Ledger, choices: Choosing, server: bytes, follow_clock: Callable[[], None] = lambda: None
+    ) -> None:
         self._ledger = ledger
+        self._follow_clock = follow_clock
         self._choices = choices
         self._server = server
         self._book = LeaseBook6(ledger)
@@ -84,6 +90,7 @@ class Addresses6:
         if self._generation != self._book.generation:
             self._generation = self._book.generation
             self._replies.forget()
+        self._follow_clock()
         tx = self._ledger.transaction(by="dhcp")
         self._book.prune(tx.now)
         at_once: list[Reply6] = []

@@ -20,10 +20,11 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.events import Event
 from provisioner.model import BootArch, Bootenv, Subnet
 from provisioner.params import Params
+from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
 from provisioner.services.probes import Prober
-from provisioner.raw_sockets import raw
+from provisioner.services.proxy_dhcp import PORT, ProxyDhcpService
 from provisioner.store.database import Database
 
 SUBNET = Subnet(
@@ -65,6 +66,7 @@ async def main(path: Path, bus: Bus, subnets: Sequence[Subnet]) -> None:
     service = DhcpService(open_socket(), addresses, frames=Frames(sockets.frames))
     async with asyncio.TaskGroup() as group:
         group.create_task(service.run())
+        group.create_task(ProxyDhcpService(open_socket(port=PORT), addresses.proxy).run())
         group.create_task(Prober(addresses.conflicts, sockets, service.resume, 1).run())
         print("ready", flush=True)
 

@@ -10,7 +10,7 @@ from provisioner.model import Lease, LeaseState, Probe, Reservation
 from provisioner.wire.dhcp import MessageType
 from tests.conversations.dhcp import HERE
 from tests.dhcp_messages import discover, mac, reboot, select
-from tests.test_conductor_addresses import HALL, SUBNET, running
+from tests.test_conductor_addresses import HALL, SUBNET, machine, running
 
 SQUATTER = "52:54:00:99:99:99"
 
@@ -113,6 +113,15 @@ async def test_the_client_itself_may_answer_for_its_address(server):
     [offer] = await server.hear(message)
     assert offer.yiaddr == "10.77.0.10"
     assert told(server, "dhcp.conflict") == []
+
+
+async def test_another_card_of_the_client_may_answer_for_it(server):
+    await server.save(machine("m1", mac(1), SQUATTER))
+    await server.hear(discover(1))
+    asked(server)
+    [(message, _)] = server.addresses.conflicts.in_use("10.77.0.10", SQUATTER)
+    [offer] = await server.hear(message)
+    assert offer.yiaddr == "10.77.0.10"
 
 
 async def test_behind_a_relay_it_is_asked_by_echo(server):

@@ -100,6 +100,13 @@ async def test_who_has_an_address_behind_a_router_is_found_by_echo_and_others_ar
     assert (asking.answered, asking.silent) == ([("10.9.0.10", "")], ["10.9.0.11", "10.255.0.1"])
 
 
+async def test_ending_while_a_question_is_open_leaves_nothing_behind(lab):
+    asking = List(Question("10.77.0.11", "srv0"))
+    async with probing(lab, asking):
+        await until(lambda: asking.wanted() == [])
+    assert (asking.answered, asking.silent) == ([], [])
+
+
 async def test_asking_on_an_interface_that_is_gone_finds_nobody(lab):
     asking = List(Question("10.77.0.10", "eth9"))
     async with probing(lab, asking):

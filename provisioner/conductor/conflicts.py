@@ -192,7 +192,7 @@ class Conflicts:
         self._asking.discard(address)
         self._clear.pop(address, None)
         waited = self._waiting.pop(address, None)
-        if waited is not None and waited[0].mac == mac:
+        if waited is not None and mac and self._is_same(waited[0].mac, mac):
             return [waited]
         lease, offer = self._book.lease(address), self._book.offer(address)
         taken = lease is not None and lease.expires_at > now and lease.state is not LeaseState.EXPIRED
@@ -201,6 +201,11 @@ class Conflicts:
         if not taken and not promised:
             self._quarantine(address, mac, waited, now)
         return [waited] if waited is not None else []
+
+    def _is_same(self, client: str, mac: str) -> bool:
+        """Whether the client answers for itself: systems also do that on another card than the one with the address."""
+        machine = self._ledger.machine_by_mac(client)
+        return client == mac or (machine is not None and mac in machine.macs)
 
     def _quarantine(self, address: str, mac: str, waited: Message | None, now: datetime) -> None:
         link = self._book.link(address)

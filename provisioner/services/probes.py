@@ -69,7 +69,7 @@ class Prober:
         self._resume = resume
         self._identifier = identifier
         self._open: dict[str, Question] = {}
-        self._woken = self._ready = self._listening = False
+        self._woken = self._ready = self._listening = self._ended = False
 
     async def run(self) -> None:
         """Ask until cancelled. Whoever waits then gets no answer from us and asks again."""
@@ -82,6 +82,7 @@ class Prober:
                     self._wake()
                 await asyncio.sleep(ROUND_SECONDS)
         finally:
+            self._ended = True
             self._open.clear()
             self._listen(False)
 
@@ -103,6 +104,8 @@ class Prober:
 
     def _ask(self) -> None:
         self._woken = False
+        if self._ended:
+            return
         questions = self._asking.wanted()
         if not questions:
             return

@@ -40,7 +40,7 @@ class Store:
         self.database = database
         self.settled = []
 
-    def give(self, *writes, events=(), generation=0):
+    def give(self, *writes, events=(), generation=0, lazy=False):
         """Hand a batch over; the future holds the error or None."""
         future = asyncio.get_running_loop().create_future()
 
@@ -48,7 +48,7 @@ class Store:
             self.settled.append(error)
             future.set_result(error)
 
-        self.database.submit(Batch(generation, writes, events, settled))
+        self.database.submit(Batch(generation, writes, events, settled), lazy=lazy)
         return future
 
     def users(self):
@@ -406,3 +406,30 @@ async def test_after_scrubbing_nothing_is_left_of_what_was_written_over(tmp_path
         held = [file.name for file in tmp_path.iterdir() if b"SESAME" in file.read_bytes()]
         assert held == [] and len(store.users()) == 51
         assert await store.give(put("eve")) is None
+
+
+async def test_a_lazy_batch_goes_with_the_next_that_is_not_and_before_it(tmp_path):
+    async with opened(tmp_path / "db", start=False) as store:
+        lazy = store.give(put("ann"), events=[event(1)], lazy=True)
+        eager = store.give(put("bob"), events=[event(2)])
+        store.database.start()
+        assert [await lazy, await eager] == [None, None]
+        assert await store.ids() == [1, 2]
+
+
+async def test_a_lazy_batch_waits_for_others_only_a_moment(tmp_path):
+    async with opened(tmp_path / "db") as store:
+        assert await store.give(put("ann"), lazy=True) is None
+
+
+async def test_a_lazy_batch_is_written_when_somebody_cannot_wait(tmp_path):
+    async with opened(tmp_path / "db") as store:
+        written = store.give(put("ann"), lazy=True)
+        store.database.hurry()
+        assert await written is None
+
+
+async def test_closing_writes_what_is_lazy(tmp_path):
+    async with opened(tmp_path / "db") as store:
+        store.give(put("ann"), lazy=True)
+    assert store.settled == [None]

@@ -163,7 +163,7 @@ class Database:
         if not lazy:
             self.hurry()
         elif len(self._lazy) == 1:
-            self._loop.call_later(LAZY_SECONDS, self.hurry)
+            asyncio.get_running_loop().call_later(LAZY_SECONDS, self.hurry)
 
     def hurry(self) -> None:
         """Write the lazy batches now: somebody waits for them after all."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.firmware import boot_client
-from provisioner.model import BootArch, Bootenv, Machine, Profile
+from provisioner.model import BootArch, Bootenv, Machine, Param, Profile
 from provisioner.params import Params
 from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac, select
 from tests.parts import START
@@ -165,6 +165,25 @@ async def test_a_row_of_quirks_can_offer_nothing(world):
     world.globally(boot_quirks=[{"match": {"arch": [0]}, "loader": "none"}])
     assert world.choose(BIOS).file == ""
     assert world.choose().file == SNPONLY
+
+
+async def test_own_rows_stand_before_those_that_are_shipped(world):
+    shipped = Param(name="boot/quirks", compose=True, default=[{"match": {"arch": [7]}, "loader": "grub"}])
+    world.content["params"] = {"boot/quirks": shipped}
+    world.params = Params(world.content)
+    assert world.choose().file == GRUB
+    own = [{"match": {"oui": ["52:54:00"]}, "loader": "ipxe"}]
+    assert world.choose(machine=machine(params={"boot/quirks": own})).file == NATIVE
+    world.globally(boot_quirks=own)
+    assert world.choose().file == NATIVE
+
+
+async def test_a_machine_that_changes_more_often_than_is_remembered_gets_what_it_says_now(world):
+    one = machine()
+    for revision in range(3000):
+        name, file = (("ipxe", NATIVE), ("grub", GRUB))[revision % 2]
+        one = replace(one, revision=revision, params={"boot/quirks": [{"match": {}, "loader": name}]})
+        assert world.choose(machine=one).file == file
 
 
 async def test_rows_of_quirks_that_cannot_be_read_change_nothing(world):

@@ -225,7 +225,8 @@ class BootChoices:
         known = self._settings.get(key)
         if known is not None and known.revision == revision and known.params is params:
             return known
-        if len(self._settings) >= self._most or (known is not None and known.params is not params):
+        full = len(self._settings) >= self._most or len(self._quirks) >= MOST_WAYS
+        if full or (known is not None and known.params is not params):
             self._settings.clear()
             self._quirks.clear()
             self._ways.clear()

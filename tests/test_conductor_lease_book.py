@@ -205,3 +205,30 @@ def assert_equally_good(pair, found, plain):
     else:
         assert used.expires_at == pair.plain.leases[plain].expires_at
     assert pair.plain.reservation(found) is None and found not in (OURS, SUBNET.gateway)
+
+
+last_octets = st.integers(10, 15)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(last_octets, st.sampled_from([-300.0, -200.0, -100.0, 60.0])),
+    st.sets(last_octets, max_size=2),
+    st.sets(last_octets, max_size=3),
+)
+def test_what_is_given_out_next_is_what_was_said_to_be_upcoming(leases, reserved, deleted):
+    pair = Pair()
+    for last_octet, seconds in leases.items():
+        pair.put(lease(last_octet, last_octet, seconds))
+    for last_octet in reserved:
+        pair.reserve(f"10.77.0.{last_octet}", 99)
+    pair.free()
+    for last_octet in deleted:
+        pair.delete(f"10.77.0.{last_octet}")
+    upcoming = pair.book.upcoming("rack", NOW, OURS, 99)
+    given_out = []
+    while found := pair.free()[0]:
+        given_out.append(found)
+        pair.hold(number(found) & 0xFF, 50 + len(given_out), 0, 60)
+    assert upcoming == given_out
+    assert pair.book.upcoming("nowhere", NOW, OURS, 99) == []

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import structlog
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from provisioner.errors import NotFound, ProvisionerError, unknown
 from provisioner.repositories import (
@@ -324,7 +325,7 @@ class Repositories:
             raise UpstreamFailed(f"{url} is damaged: its SHA-256 is not the one in its name")
         fetch.is_whole = True
         fetch.grow()
-        note = note if size is not None else _sized(note, part.size)
+        note = note if size is not None else replace(note, size=part.size)
         await asyncio.to_thread(self._cache.keep, part, repository.name, note)
         if not fetch.begun.done():
             fetch.begun.set_result(None)
@@ -394,12 +395,6 @@ def _note(path: str, size: int, response: ClientResponse, now: float) -> Note:
     kind = headers.get("Content-Type", "") or content_type(path)
     fresh = 0 if is_immutable(path) else fresh_seconds(headers)
     return Note(path, size, f'"{sha256(same.encode()).hexdigest()[:32]}"', etag, modified, kind, fresh)
-
-
-def _sized(note: Note, size: int) -> Note:
-    return Note(
-        note.path, size, note.etag, note.upstream_etag, note.last_modified, note.content_type, note.fresh_seconds
-    )
 
 
 def _seconds(last_modified: str, default: float) -> int:

@@ -454,7 +454,11 @@ async def test_mutated_packets_to_a_transfer_of_others_leave_it_going_on(single_
                 data[random.randrange(len(data))] = random.randrange(256)
                 noisy.send(bytes(data), client.peer)
                 await asyncio.sleep(0)
-        assert await client.ask(Ack(1)) == Data(2, SMALL[512:])
+        client.send(Ack(1))
+        # On a busy host the first block was sent again meanwhile.
+        while (packet := await client.receive()) == Data(1, SMALL[:512]):
+            client.send(Ack(1))
+        assert packet == Data(2, SMALL[512:])
 
 
 async def test_a_thousand_transfers_at_once_leave_nothing_open(tmp_path):

@@ -143,6 +143,23 @@ async def test_who_asks_for_the_size_alone_is_no_error(ends):
     pair.close()
 
 
+@pytest.mark.parametrize(
+    ("heard", "words"), [(True, "does not answer any more"), (False, "never answered; a firewall")]
+)
+async def test_silence_is_told_apart_from_never_having_been_heard(ends, heard, words):
+    pair = ends(BytesSource(CONTENT))
+    running = asyncio.ensure_future(pair.transfer.run())
+    await pair.receive()
+    if heard:
+        pair.far.send(encode(Ack(1)))
+        await pair.receive()
+    pair.sender.abort()
+    pair.transfer._expired()
+    await running
+    assert words in pair.transfer.error
+    pair.close()
+
+
 async def test_an_ack_that_came_before_its_timer_is_read_first(ends):
     pair = ends(BytesSource(CONTENT), block_size=1000)
     running = asyncio.ensure_future(pair.transfer.run())

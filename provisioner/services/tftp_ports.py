@@ -97,7 +97,7 @@ def plain(address: str) -> str:
     return address.removeprefix(_MAPPED) if address.startswith(_MAPPED) and "." in address else address
 
 
-def _source(sock: socket.socket, local: str) -> list[tuple[int, int, bytes]]:
+def _source(sock: socket.socket, local: str, client: Address) -> list[tuple[int, int, bytes]]:
     """Ancillary data that makes a datagram leave from this address of ours."""
     if not local:
         return []
@@ -106,12 +106,17 @@ def _source(sock: socket.socket, local: str) -> list[tuple[int, int, bytes]]:
     packed = ip_address(local.partition("%")[0]).packed
     if len(packed) == 4:
         packed = _MAPPED_BYTES + packed
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO6.pack(packed, 0))]
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO6.pack(packed, _interface(local, client)))]
+
+
+def _interface(local: str, client: Address) -> int:
+    """A link-local address means something together with its interface only; other addresses find their way."""
+    return int(client[3]) if local.startswith("fe80:") else 0
 
 
 def reply(sock: socket.socket, data: bytes, client: Address, local: str) -> None:
     """Answer from the socket that was asked, and from the address of ours that was."""
-    sock.sendmsg([data], _source(sock, local), 0, client)
+    sock.sendmsg([data], _source(sock, local, client), 0, client)
 
 
 class Lost(Exception):
@@ -217,8 +222,7 @@ class OwnPort(_Cutting):
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             if family == socket.AF_INET6:
-                # A link-local address means something together with its interface only.
-                sock.bind((local, port, 0, client[3] if local.startswith("fe80:") else 0))
+                sock.bind((local, port, 0, _interface(local, client)))
                 sock.connect(client)
             else:
                 sock.bind((local, port))
@@ -255,7 +259,7 @@ class SharedPort(_Cutting):
         super().__init__()
         self._sock = sock
         self._client = client
-        self._source = _source(sock, local)
+        self._source = _source(sock, local, client)
         self._with_segment = self._source
 
     def prepare(self, block_size: int, window: int) -> None:

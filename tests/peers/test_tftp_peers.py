@@ -163,6 +163,18 @@ OVER_BAD_CABLES = [
 ]
 
 
+@pytest.mark.parametrize("single_port", [False, True])
+async def test_a_window_of_blocks_that_do_not_fit_into_a_frame_travels_as_fragments(tmp_path, single_port):
+    target = tmp_path / "out"
+    with bad_cable(0.0, 0.0, 0.0) as (lab, _), lab.inside("server"):
+        async with serving({"f": CONTENT}, host=SERVER, single_port=single_port) as (address, _, notebook, _):
+            command = atftp(address, "f", str(target), "blksize 8192", "windowsize 4")
+            code, said = await run(*lab.command("client", *command))
+            assert (await notebook.wait())[0][3:] == (len(CONTENT), "")
+    assert code == 0, said
+    assert target.read_bytes() == CONTENT
+
+
 async def run_until_it_begins(*command: str) -> tuple[int, str]:
     """atftp 0.8 gives up when it gets an OACK a second time; the network does that, or the loss of its first ACK."""
     for _ in range(9):

@@ -182,6 +182,7 @@ def put_together(
     transfers = Transfers(boot, turns)
     copies = FileCache(config["data_dir"] / "repos", config["repos.cache_mb"] * 1_000_000, time)
     addresses = Addresses(ledger, choices, boot_seconds, heard=neighbours.heard)
+    addresses6 = Addresses6(ledger, choices, _server_duid(vault), addresses.follow_clock)
     return Parts(
         database=database,
         ledger=ledger,
@@ -209,8 +210,8 @@ def put_together(
         repositories=Repositories(config["repos.upstreams"], copies, transfers),
         choices=choices,
         addresses=addresses,
-        addresses6=Addresses6(ledger, choices, _server_duid(vault), addresses.follow_clock),
-        doctor=Doctor(ledger, addresses.unheard, probe),
+        addresses6=addresses6,
+        doctor=Doctor(ledger, lambda: [*addresses.unheard(), *addresses6.unheard()], probe),
     )
 
 

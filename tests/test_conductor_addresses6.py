@@ -408,6 +408,21 @@ async def test_nothing_covers_the_client_silence(server):
     assert server.bus.events == []
 
 
+async def test_what_no_subnet_covers_is_counted_with_an_example_where_ipv6_is_served(server):
+    at = replace(arrival(1), addresses=())
+    await server.hear(solicit(1), at=at)
+    await server.hear(relayed(solicit(1), "fd00:55::1", 1), solicit(1), at=at)
+    told = [(each.reason, each.count, each.detail, each.via) for each in server.addresses.unheard()]
+    why = "no enabled subnet covers the client"
+    assert told == [
+        (why, 2, "a link without an IPv6 address of ours (eth0)", ""),
+        (why, 1, "fd00:55::1", "fd00:55::1"),
+    ]
+    await server.save(replace(RACK, enabled=False), replace(HALL, enabled=False))
+    await server.hear(solicit(1), at=replace(at, interface="eth9"))
+    assert len(server.addresses.unheard()) == 2
+
+
 async def test_messages_for_others_and_by_unicast_get_silence(server):
     assert await server.hear(message(MessageType6.REPLY, 1)) == []
     assert await server.hear(message(MessageType6.REQUEST, 1, ia())) == []

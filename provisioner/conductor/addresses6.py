@@ -23,6 +23,7 @@ from provisioner.clients6 import Arrival6
 from provisioner.conductor.dhcp6_replies import Dhcp6Replies, server_address
 from provisioner.conductor.lease_book6 import LeaseBook6
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.diagnosis import Unheard
 from provisioner.firmware import BootClient, ClientKind
 from provisioner.firmware6 import boot_client6
 from provisioner.leases6 import decide6
@@ -35,6 +36,8 @@ from provisioner.wire.error import WireError
 log = structlog.get_logger(__name__)
 
 FAILED = "our own fault"
+# Reasons, interfaces and relays told apart in `unheard`: a site has a handful, a scanner any number.
+MOST_UNHEARD = 256
 _FAREWELLS = (MessageType6.RELEASE, MessageType6.DECLINE)
 
 
@@ -80,6 +83,7 @@ class Addresses6:
         self._book = LeaseBook6(ledger)
         self._replies = Dhcp6Replies(server)
         self._generation = 0
+        self._unheard: dict[tuple[str, str, str], Unheard] = {}
 
     def follow(self) -> None:
         """Take in the loaded ledger; call it once, before the first answer."""
@@ -123,6 +127,7 @@ class Addresses6:
         """One message. The reply is built before anything is changed: what cannot be sent shall not be saved."""
         decision = decide6(relayed, arrival, self._book, tx.now, self._server)
         if decision.network is None:
+            self._not_ours(relayed, arrival, decision, tx.now)
             return decision, None
         machine = self._ledger.machine_by_mac(decision.client.mac) if decision.client.mac else None
         client = boot_client6(relayed.message, decision.client.mac)
@@ -136,6 +141,28 @@ class Addresses6:
         if machine is not None and decision.granted and decision.reply is MessageType6.REPLY:
             self._follow_lease(tx, machine.id, decision)
         return decision, reply
+
+    def unheard(self) -> list[Unheard]:
+        """What was not answered because no subnet covers it: kinds of it with an example each."""
+        return list(self._unheard.values())
+
+    def _not_ours(self, relayed: Relayed, arrival: Arrival6, decision: Decision6, now: datetime) -> None:
+        # Where nobody uses IPv6 its hosts ask all the time, and that is no news.
+        if not self._book.serves():
+            return
+        via = relayed.relays[-1].link if relayed.relays else ""
+        key = (decision.reason, arrival.interface, via)
+        before = self._unheard.get(key)
+        if before is None and len(self._unheard) >= MOST_UNHEARD:
+            return
+        self._unheard[key] = Unheard(
+            reason=decision.reason,
+            count=before.count + 1 if before is not None else 1,
+            detail=decision.detail or f"a link without an IPv6 address of ours ({arrival.interface})",
+            interface=arrival.interface,
+            via=via,
+            last=now,
+        )
 
     def _apply(self, tx: Transaction, decision: Decision6) -> None:
         for address in decision.withdrawn:

@@ -146,6 +146,12 @@ class LeaseBook6:
 
     # --- what the rules ask -----------------------------------------------------------------------------------
 
+    def serves(self) -> bool:
+        """Whether there is any IPv6 subnet."""
+        if self._stale:
+            self._refresh()
+        return bool(self._networks)
+
     def networks(self, addresses: Sequence[str]) -> Sequence[Network6]:
         """The enabled subnets on the link where one of these addresses is: those that cover one, and their kin."""
         if self._stale:

@@ -67,7 +67,7 @@ class PacketRoutes:
     def operations(self) -> list[Operation]:
         """What can be asked of the recorder."""
         return [
-            Operation("GET", "/api/v1/packets", self.list, "packets", {200: PacketList}, _WHOSE, errors=(503,)),
+            Operation("GET", "/api/v1/packets", self.read, "packets", {200: PacketList}, _WHOSE, errors=(503,)),
             Operation(
                 "GET",
                 "/api/v1/packets/capture",
@@ -79,20 +79,20 @@ class PacketRoutes:
             ),
         ]
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def read(self, request: web.Request) -> web.Response:
         """List the last datagrams of a client, decoded; without `machine` or `mac` those of all clients."""
         require(request, "read packets")
-        return json(await self._read(request, _listed))
+        return json(await self._made(request, _listed))
 
     async def download(self, request: web.Request) -> web.Response:
         """Fetch the last datagrams of a client as a capture that Wireshark and tcpdump read (pcapng)."""
         require(request, "read packets")
-        content = await self._read(request, capture)
+        content = await self._made(request, capture)
         name = f"{_stem(request)}.pcapng"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
         return web.Response(body=content, content_type=_CAPTURE, headers=headers)
 
-    async def _read(self, request: web.Request, make: Callable[[list[Packet]], T]) -> T:
+    async def _made(self, request: web.Request, make: Callable[[list[Packet]], T]) -> T:
         recorder = self._recorder
         if recorder is None:
             raise Refused("nothing is recorded: setting recorder.size_mb is 0", object="recorder.size_mb", code="off")

@@ -133,8 +133,8 @@ class FlightRecorder:
         if len(self._routes) >= _MOST_ROUTES:
             self._routes.clear()
         number = self._routes[key] = len(self._routes)
-        protocol, outgoing, interface, *ends = key
-        route = _Route(protocol, outgoing, interface, (ends[0], ends[1]), (ends[2], ends[3]))
+        protocol, outgoing, interface, source, source_port, destination, destination_port = key
+        route = _Route(protocol, outgoing, interface, (source, source_port), (destination, destination_port))
         encoded = msgspec.json.encode(route)
         self._noted.append(_ROUTE.pack(b"R", len(encoded), number) + encoded)
         return number

@@ -8,7 +8,7 @@ that renews in time loses its own without an operator having wanted it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
@@ -18,9 +18,10 @@ import msgspec
 from msgspec.structs import replace
 
 from provisioner.bus import Bus
-from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.addresses import Addresses, Answers
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
+from provisioner.leases import OFFER_HOLD
 from provisioner.links import Arrival
 from provisioner.model import Bootenv, Reservation, Subnet
 from provisioner.params import Params
@@ -32,6 +33,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BROADCAST, UNICAST = Arrival(SERVER, "eth0"), Arrival(SERVER, "eth0", broadcast=False)
 RELAY = "10.79.0.1"
 LEASE = 600
+_GIVING_BACK = (MessageType.RELEASE, MessageType.DECLINE)
 # Longer than any message is on its way.
 LATEST = 90.0
 
@@ -118,6 +120,7 @@ class World:
         self.moved: set[str] = set()
         self.told: Counter[str] = Counter()
         self.holders: dict[str, Client] = {}
+        self.offers: dict[str, tuple[str, float]] = {}
         self._subnets = (
             subnet("first", 77, pools[0], shared_network="floor"),
             subnet("second", 78, pools[1], shared_network="floor"),
@@ -164,10 +167,13 @@ class World:
 
     def crash(self) -> None:
         """Kill the server in the middle of what it does; it comes back, maybe with its clock set back meanwhile."""
+        if not self.up:
+            return
         self.told["crashes"] += 1
-        if self._inbox and self.up:
+        if self._inbox:
             self.addresses.answer(self._inbox)
         self.store.crash()
+        self.offers.clear()
         self._inbox, self.up = [], False
         if self.random.random() < 0.3:
             self.skew -= self.random.uniform(10, 86400)
@@ -177,6 +183,7 @@ class World:
         """Somebody sets the server's clock."""
         if self.up:
             self.told["clock steps"] += 1
+            self.offers.clear()
             self.skew += self.random.choice([-1, 1]) * 10 ** self.random.uniform(1, 5.5)
 
     def reserve(self) -> None:
@@ -205,6 +212,7 @@ class World:
             return
         inbox, self._inbox = self._inbox[:64], self._inbox[64:]
         answers = self.addresses.answer(inbox)
+        self._check_offers(inbox, answers)
         for reply in answers.at_once:
             self._send_back(reply.data)
         self.store.write()
@@ -249,6 +257,17 @@ class World:
         reply = decode(data)
         client = self.clients[int(reply.mac.replace(":", ""), 16) - int(mac(0).replace(":", ""), 16) - 1]
         self._carry(lambda: self.hear(client, reply))
+
+    def _check_offers(self, inbox: Sequence[tuple[DhcpMessage, Arrival]], answers: Answers) -> None:
+        """No address is on offer to two clients: only a crash or a clock that was set can forget an offer."""
+        settled = {decode(reply.data).mac for reply in answers.replies}
+        settled |= {message.mac for message, _ in inbox if message.message_type in _GIVING_BACK}
+        self.offers = {address: held for address, held in self.offers.items() if held[0] not in settled}
+        for offer in (decode(reply.data) for reply in answers.at_once):
+            to, until = self.offers.get(offer.yiaddr, ("", 0.0))
+            assert to in ("", offer.mac) or until <= self.now, f"{offer.yiaddr} on offer twice (seed {self.seed})"
+            if offer.mac not in settled:
+                self.offers[offer.yiaddr] = offer.mac, self.now + OFFER_HOLD.total_seconds()
 
     # --- the clients ------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ name it.
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from provisioner.conductor.configured_options import ConfiguredOptions
@@ -11,7 +13,8 @@ from provisioner.leases import Decision
 from provisioner.links import Arrival, network
 from provisioner.model import Reservation, Subnet
 from provisioner.wire.dhcp import MessageType
-from tests.dhcp_messages import discover, mac
+from tests.dhcp_messages import OVMF, discover, mac
+from tests.test_conductor_addresses import SUBNET, machine, running
 
 PLAIN = Subnet(name="plain", cidr="10.77.0.0/24")
 RACK = Subnet(
@@ -73,3 +76,35 @@ def test_no_more_is_kept_than_allowed():
     for number in range(5):
         assert options.fixed(Arrival(f"10.77.0.{number}"), offer(RACK))[150][-1] == number
     assert len(options._kept) <= 2
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with running(tmp_path / "db") as server:
+        await server.save(
+            replace(
+                SUBNET, options={"17": "/{{ client.mac }}", "150": "{{ server.address }}", "15": "{{ machine.name }}"}
+            ),
+            machine("node1", mac(2)),
+        )
+        yield server
+
+
+async def test_a_client_that_asks_for_them_gets_its_own_values_and_the_shared_ones(server):
+    asked = {55: bytes([1, 15, 17, 150])}
+    stranger, known = await server.hear(discover(1, options=asked), discover(2, options=asked))
+    assert (stranger.options[17], known.options[17]) == tuple(f"/{mac(client)}".encode() for client in (1, 2))
+    assert stranger.options[150] == known.options[150] == bytes((10, 77, 0, 1))
+    # A stranger has no machine to be named after: it gets the subnet's own domain.
+    assert (stranger.options[15], known.options[15]) == (b"lab.example", b"node1")
+
+
+async def test_a_client_that_does_not_ask_for_them_gets_none(server):
+    [offer] = await server.hear(discover(1, options={55: bytes([1, 3])}))
+    assert not {15, 17, 150} & offer.options.keys()
+
+
+async def test_a_template_names_the_boot_file_of_each_machine(server):
+    await server.save(replace(SUBNET, options={"67": "boot/{{ machine.name if machine else 'new' }}.efi"}))
+    stranger, known = await server.hear(discover(1, options=OVMF), discover(2, options=OVMF))
+    assert (stranger.file, known.file) == ("boot/new.efi", "boot/node1.efi")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import boot, dhcp, dhcp_wires, fleet, http, idle, jobs, lists, scripts, tftp, web
+from tests.bench import boot, dhcp, dhcp_wires, fleet, http, idle, jobs, lists, scripts, storm, tftp, web
 from tests.bench.figures import Figure, this_machine, write
 from tests.journey import REPOSITORY
 from tests.rack.programs import accelerator
@@ -28,6 +28,7 @@ _MEASURES: dict[str, Callable[[Path], Coroutine[Any, Any, list[Figure]]]] = {
     "lists": lists.bench,
     "idle": idle.bench,
     "dhcp": dhcp.bench,
+    "storm": storm.bench,
     "tftp": tftp.bench,
     "http": http.bench,
     "scripts": scripts.bench,
@@ -35,6 +36,7 @@ _MEASURES: dict[str, Callable[[Path], Coroutine[Any, Any, list[Figure]]]] = {
 # Why a measure cannot be done here, or nothing.
 _MISSING: dict[str, Callable[[], str]] = {
     "dhcp": dhcp_wires.missing,
+    "storm": dhcp_wires.missing,
     "tftp": tftp.missing,
     "http": web.missing,
     "scripts": web.missing,

@@ -174,8 +174,11 @@ async def _restart(folder: Path) -> Figure:
     began = time.monotonic()
     async with our_server(_OURS, folder / "ours"):
         seconds = time.monotonic() - began
-    size = (folder / "ours" / "data" / "provisioner.db").stat().st_size >> 20
-    return Figure("dhcp_ours_restart", seconds, "s", f"with over 60k leases, a database of {size} MB")
+    return Figure("dhcp_ours_restart", seconds, "s", f"with over 60k leases, a database of {_database_mb(folder)} MB")
+
+
+def _database_mb(folder: Path) -> int:
+    return (folder / "ours" / "data" / "provisioner.db").stat().st_size >> 20
 
 
 async def _slow(load: Load, folder: Path, wires: list[Wire], level: int, ours: float) -> list[Figure]:

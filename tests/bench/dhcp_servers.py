@@ -1,4 +1,4 @@
-"""The DHCP servers that are measured, each as its makers would have it run beside PXE clients: ours, Kea, dnsmasq, dhcpd.
+"""The DHCP servers that are measured, each as its makers would have it run beside PXE clients.
 
 All give addresses of a /16 pool of 65,000 with the same options and boot file, and write their leases to the same disk.
 Only ours and dhcpd and dnsmasq wait for the disk before they say ACK; Kea does not.
@@ -91,7 +91,8 @@ def dnsmasq(wire: Wire, folder: Path, leases: int) -> Sequence[str]:
 
 def dhcpd(wire: Wire, folder: Path, leases: int) -> Sequence[str]:
     """ISC's, without the ping that makes each offer wait a second; its lease file holds `leases` already."""
-    entry = "lease {} {{ starts epoch {}; ends epoch {}; binding state active; hardware ethernet {}; }}\n"  # dhcpd.leases(5)
+    # See dhcpd.leases(5).
+    entry = "lease {} {{ starts epoch {}; ends epoch {}; binding state active; hardware ethernet {}; }}\n"
     now = int(time.time())
     lines = (entry.format(_leased(wire, n), now, now + LEASE_SECONDS, _mac(n)) for n in range(leases))
     (folder / "leases").write_text("authoring-byte-order little-endian;\n" + "".join(lines))
@@ -125,10 +126,26 @@ def _mac(number: int) -> str:
     return f"02:66:00:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
 
 
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _start(name: str, wire: Wire, folder: Path, leases: int) -> subprocess.Popen[bytes]:
+    _make(folder)
+    command = [*wire.inside(), *PEERS[name](wire, folder, leases)]
+    environment = os.environ | {"KEA_LOCKFILE_DIR": str(folder), "KEA_PIDFILE_DIR": str(folder)}
+    with (folder / "output").open("wb") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
+def _said(folder: Path) -> str:
+    return (folder / "output").read_text()[-2000:]
+
+
 @asynccontextmanager
 async def our_server(wire: Wire, folder: Path) -> AsyncIterator[Process]:
     """Ours, ready to answer."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     async with serving(ours(wire, folder), folder / "server.log", wire.inside()) as process:
         yield process
 
@@ -136,15 +153,11 @@ async def our_server(wire: Wire, folder: Path) -> AsyncIterator[Process]:
 @asynccontextmanager
 async def peer(name: str, wire: Wire, folder: Path, leases: int = 0) -> AsyncIterator[Process]:
     """Another server, ready to answer, for as long as the context."""
-    folder.mkdir(parents=True)
-    command = [*wire.inside(), *PEERS[name](wire, folder, leases)]
-    environment = os.environ | {"KEA_LOCKFILE_DIR": str(folder), "KEA_PIDFILE_DIR": str(folder)}
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    process = _start(name, wire, folder, leases)
     try:
         await asyncio.sleep(_SETTLE_SECONDS)
         if process.poll() is not None:
-            raise RuntimeError(f"{name} ended: {(folder / 'output').read_text()[-2000:]}")
+            raise RuntimeError(f"{name} ended:\n{_said(folder)}")
         yield Process(process.pid, {})
     finally:
         process.terminate()

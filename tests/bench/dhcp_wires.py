@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -34,6 +35,22 @@ def run(*argv: str) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+async def run_inside(*argv: str) -> str:
+    """Run it among the clients and give its output; RuntimeError with what it said when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", _CLIENTS, *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), _LOAD_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {errors.decode()[-2000:]}")
+    return output.decode()
 
 
 @dataclass(frozen=True)

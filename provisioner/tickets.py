@@ -39,8 +39,8 @@ class Ticket(Struct, frozen=True):
         return self.issued_at + LIFETIME
 
     def alive(self, now: datetime) -> bool:
-        """Whether its time is not over. A clock that was set back makes a ticket one of the near future."""
-        return now < self.ends_at and self.issued_at < now + LIFETIME
+        """Whether its time is not over; a clock that was set back makes a ticket one of the future, and no worse."""
+        return now < self.ends_at
 
 
 class Tickets:

@@ -145,6 +145,16 @@ async def test_a_used_ticket_stays_used_after_the_clock_was_set_back(site):
         await site.redeem(secret)
 
 
+@pytest.mark.parametrize("minutes", [-60, -10, 60])
+async def test_machines_register_on_after_the_clock_was_set(site, minutes):
+    await site.redeem(site.ticket())
+    on_its_way = site.ticket(OTHER_MAC)
+    site.later(minutes=minutes)
+    assert await site.redeem(site.ticket())
+    if minutes < 0:
+        assert await site.redeem(on_its_way)
+
+
 async def test_a_ticket_from_before_they_were_signed_still_registers_once(site):
     tx = site.ledger.transaction()
     secret = site.tokens.issue(tx, TokenPurpose.TICKET, MAC)

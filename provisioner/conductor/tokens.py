@@ -138,7 +138,7 @@ class Tokens:
     def _redeem_signed(self, tx: Transaction, ticket: Ticket, key: str) -> Token:
         """Its use is recorded for as long as it could be used again, also after the clock was set back."""
         spent = tx.get(Token, key)
-        if not ticket.alive(tx.now) or (spent is None and self._newer_one_used(ticket)):
+        if not ticket.alive(tx.now) or (spent is None and self._newer_one_used(ticket, tx.now)):
             raise _refused()
         if spent is not None:
             if tx.now >= spent.created_at + _USED_TICKET_LIFETIME:
@@ -155,8 +155,13 @@ class Tokens:
         )
         return used
 
-    def _newer_one_used(self, ticket: Ticket) -> bool:
-        used = (token for token in self._ledger.tokens_of(ticket.mac) if token.purpose is TokenPurpose.TICKET)
+    def _newer_one_used(self, ticket: Ticket, now: datetime) -> bool:
+        # One that was used in the future was used before the clock was set back: what is newer then cannot be told.
+        used = (
+            token
+            for token in self._ledger.tokens_of(ticket.mac)
+            if token.purpose is TokenPurpose.TICKET and token.created_at <= now
+        )
         return any(token.expires_at is not None and token.expires_at > _forgotten_at(ticket) for token in used)
 
     def _redeem_join(self, tx: Transaction, token: Token, mac: str) -> Token:

@@ -69,6 +69,7 @@ from provisioner.store.database import Database
 from provisioner.store.file_cache import FileCache
 from provisioner.store.logs import JobLogs
 from provisioner.store.recorder import FlightRecorder
+from provisioner.strangers import Strangers
 from provisioner.tickets import Tickets
 from provisioner.vault import Vault, open_vault
 
@@ -153,12 +154,14 @@ def put_together(
     actions = Actions(ledger, catalog, jobs, drivers)
     operations = Operations(ledger)
     notes = Notes(ledger)
-    boot_context = BootContext(ledger, catalog, renderer, config["boot.unknown_bootenv"])
+    strangers = Strangers()
+    boot_context = BootContext(ledger, catalog, renderer, config["boot.unknown_bootenv"], strangers.arch_of)
     choices = BootChoices(
         ledger,
         lambda: catalog.values.params,
         boot_context.bootenv_of,
         is_there=boot_files.has,
+        met=strangers.met,
         web=Web(
             config["listen.http"].host,
             config["listen.http"].port if http_port is None else http_port,

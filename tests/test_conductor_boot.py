@@ -5,7 +5,7 @@ import re
 import pytest
 
 from provisioner.conductor.boot import Boot
-from provisioner.conductor.boot_context import Reached
+from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid
 from provisioner.model import Lease, LeaseState, Machine, Token
@@ -161,6 +161,16 @@ async def test_a_boot_environment_without_a_kernel_for_it_is_an_ordinary_reboot(
     machine = (await parts.register(arch="arm64")).machine.id
     await parts.change(machine, params=KEXEC)
     assert parts.boot.kexec(machine, REACHED, "10.0.0.50") is None
+
+
+async def test_an_unknown_machine_boots_what_its_firmware_is_made_for(parts):
+    archs = {}
+    context = BootContext(parts.ledger, parts.catalog, parts.renderer, "discovery", lambda mac: archs.get(mac, "amd64"))
+    boot = Boot(parts.ledger, parts.catalog, parts.tokens, parts.clashes, context, parts.notes, parts.turns)
+    assert b"discovery/vmlinuz" in boot.script(MAC, REACHED, "tftp", "10.0.0.50")
+    archs[MAC] = "arm64"
+    with pytest.raises(Invalid, match="has nothing for arm64"):
+        boot.script(MAC, REACHED, "tftp", "10.0.0.50")
 
 
 # --- GRUB -----------------------------------------------------------------------------------------------------

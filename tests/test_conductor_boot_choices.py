@@ -236,6 +236,15 @@ async def test_a_file_that_comes_is_seen_within_seconds(world):
 # --- what failed before ---------------------------------------------------------------------------------------
 
 
+async def test_clients_of_unknown_machines_are_told_of(world):
+    met = []
+    world.choices = BootChoices(world.ledger, lambda: world.params, lambda machine: DISCOVERY, met=met.append)
+    world.choose(OVMF | {93: b"\0\x0b"})
+    world.choose(machine=machine())
+    world.choose({60: b"MSFT 5.0"})
+    assert [client.arch for client in met] == [11]
+
+
 async def test_peers_5_after_two_failed_attempts_the_next_loader_has_its_turn(world):
     given = [world.attempt() for _ in range(9)]
     assert given == [SNPONLY] * 2 + [NATIVE] * 2 + [SHIM] * 2 + [GRUB] * 2 + [SNPONLY]

@@ -38,6 +38,7 @@ FLOORS = (
         "quirks",
         "script_names",
         "boot_attempts",
+        "strangers",
         "netboot",
         "tickets",
         "downloads",

@@ -134,7 +134,8 @@ class _Ways:
 class BootChoices:
     """Chooses. `params_of` gives the params of the content in force, `bootenv_of` what a machine boots (None: unknown).
 
-    `is_there` tells whether a file of the static root exists; `most` machines are remembered.
+    `is_there` tells whether a file of the static root exists; `most` machines are remembered. `met` hears of
+    clients of machines that are unknown.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class BootChoices:
         is_there: Callable[[str], bool] = lambda name: True,
         web: Web = Web(),
         most: int = MOST_REMEMBERED,
+        met: Callable[[BootClient], None] = lambda client: None,
     ) -> None:
         self._ledger = ledger
         self._params_of = params_of
@@ -153,6 +155,7 @@ class BootChoices:
         self._is_there = is_there
         self._web = web
         self._most = most
+        self._met = met
         self._settings: dict[str, _Settings] = {}
         self._quirks: dict[int, tuple[Any, tuple[Quirk, ...]]] = {}
         self._attempts = BootAttempts(most)
@@ -179,6 +182,8 @@ class BootChoices:
         """
         if client.kind is _OTHER:
             return NO_BOOT
+        if machine is None:
+            self._met(client)
         settings = self._settings_of(machine)
         way = settings.ways.of(client, proxy)
         loader = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
 from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Machine
 from provisioner.params import ContentView
+from provisioner.strangers import USUAL_ARCH
 
 
 class Reached(Struct, frozen=True):
@@ -31,13 +32,21 @@ class Kernel(Struct, frozen=True):
 
 
 class BootContext:
-    """Puts contexts together and renders templates of the content in force."""
+    """Puts contexts together and renders templates; `arch_of` tells the architecture of a machine that is unknown."""
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, renderer: Renderer, unknown_bootenv: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        renderer: Renderer,
+        unknown_bootenv: str,
+        arch_of: Callable[[str], str] = lambda mac: USUAL_ARCH,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._renderer = renderer
         self._unknown_bootenv = unknown_bootenv
+        self.arch_of = arch_of
         self._sources: tuple[ContentView | None, dict[str, str]] = (None, {})
 
     def bootenv_of(self, machine: Machine | None) -> Bootenv:
@@ -119,4 +128,4 @@ class BootContext:
     def _stranger(self, mac: str) -> Machine:
         """A machine we do not know yet, as templates see it."""
         now = self._ledger.clock()
-        return Machine(id="", name=mac, macs=(mac,), created_at=now, updated_at=now)
+        return Machine(id="", name=mac, macs=(mac,), arch=self.arch_of(mac), created_at=now, updated_at=now)

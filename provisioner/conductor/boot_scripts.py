@@ -63,7 +63,9 @@ class Scripts:
 
     def find(self, mac: str, machine: Machine | None, reached: Reached, dialect: Dialect) -> Script:
         """The script of a machine as things are; raises RenderError, Invalid."""
-        key = (mac, reached, dialect)
+        # Of a stranger only its firmware tells the architecture, and maybe after the first script.
+        who = mac if machine is not None else f"{mac} {self._context.arch_of(mac)}"
+        key = (who, reached, dialect)
         kept = self._kept.get(key)
         if kept is not None and kept.machine is machine and kept.view is self._catalog.view:
             self._kept.move_to_end(key)

@@ -37,13 +37,13 @@ def run(*argv: str) -> str:
     return done.stdout
 
 
-async def run_inside(*argv: str) -> str:
+async def run_inside(seconds: float, *argv: str) -> str:
     """Run it among the clients and give its output; RuntimeError with what it said when it fails."""
     process = await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", _CLIENTS, *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), _LOAD_SECONDS)
+        output, errors = await asyncio.wait_for(process.communicate(), seconds)
     finally:
         if process.returncode is None:
             process.kill()

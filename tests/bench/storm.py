@@ -17,6 +17,7 @@ from tests.bench.process import serving
 MACHINES = 1000
 DOWNLOAD_MB = 20
 LOADER_KB = 250
+LIMIT_SECONDS = 330
 _WIRE = Wire("storm", 86)
 _FILE = "storm/initrd.img"
 
@@ -44,7 +45,7 @@ async def bench(folder: Path) -> list[Figure]:
         async with serving(_server(folder), folder / "server.log", _WIRE.inside()) as process:
             machines = ["tests.bench.storm_machines", _WIRE.address("0.1"), _WIRE.address("0.2"), str(MACHINES)]
             where = ("taskset", "-c", CLIENT_CPU)
-            said = await run_inside(*where, sys.executable, "-m", *machines, f"/files/{_FILE}")
+            said = await run_inside(LIMIT_SECONDS, *where, sys.executable, "-m", *machines, f"/files/{_FILE}")
             seen = json.loads(said)
             most = process.memory_mb("VmHWM")
     return _figures(seen["steps"], seen, most)

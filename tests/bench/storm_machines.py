@@ -23,6 +23,7 @@ _LISTED = bytes([1, 3, 6, 12, 15, 43, 54, 60, 66, 67, 97])
 _PXE = b"PXEClient:Arch:00007:UNDI:003016"
 _HEADER = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 _BLOCK = 1428
+LIMIT_SECONDS = 300
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Relay(asyncio.DatagramProtocol):
             waiting.set_result(data)
 
     async def ask(self, packet: bytes, seen: Seen) -> bytes:
-        """The reply; TimeoutError when there is none however often it is sent."""
+        """The reply; RuntimeError when there is none however often it is sent."""
         xid = int.from_bytes(packet[4:8])
         for wait in PATIENCE[:TRIES]:
             self._waiting[xid] = asyncio.get_running_loop().create_future()
@@ -63,7 +64,7 @@ class Relay(asyncio.DatagramProtocol):
                 seen.resent += 1
             finally:
                 del self._waiting[xid]
-        raise TimeoutError
+        raise RuntimeError("no answer")
 
 
 class Read(asyncio.DatagramProtocol):
@@ -127,7 +128,14 @@ class Hall:
         self.seen = Seen()
 
     async def machine(self, number: int) -> None:
-        """One of them, from power-on to its registration."""
+        """One of them, from power-on to its registration, unless that takes too long."""
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await self._boot(number)
+        except TimeoutError:
+            self.seen.failed[f"not done in {LIMIT_SECONDS} s"] += 1
+
+    async def _boot(self, number: int) -> None:
         step = "dhcp"
         try:
             name = await self._timed("dhcp", self._dora(number, ipxe=False))
@@ -142,7 +150,7 @@ class Hall:
             await self._timed("download", self._http("GET", self._file))
             step = "register"
             await self._timed("register", self._register(number, text))
-        except (OSError, RuntimeError, ValueError, TimeoutError, AttributeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             self.seen.failed[f"{step}: {type(error).__name__} {error}"[:120]] += 1
 
     async def _timed(self, name: str, step: Any) -> Any:
@@ -176,7 +184,7 @@ class Hall:
                 if done:
                     read.done.result()
                     return
-            raise TimeoutError
+            raise RuntimeError("no answer")
         finally:
             transport.close()
 

@@ -87,7 +87,7 @@ class Client:
 
     async def lives(self, process: asyncio.subprocess.Process, release: Callable[[], Awaitable[None]]) -> None:
         """A lease, a renewal at the least, and its end; the end is only heard of where no frame gets lost."""
-        await self.server.until(self.mac, "dhcp.ack", 3)
+        await self.server.until(self.mac, "dhcp.ack", 2)
         await release()
         if "good" in self.name:
             await self.server.until(self.mac, "dhcp.release")

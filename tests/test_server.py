@@ -14,6 +14,9 @@ from provisioner.config import read_config
 from provisioner.errors import SettingError
 from provisioner.power.registry import PowerDrivers
 from provisioner.server import Server, build
+from provisioner.store.database import EventQuery
+from provisioner.wire.tftp import Error, OptionAck
+from tests.tftp_client import TftpClient
 
 
 def settings(folder: Path, **more: str) -> dict[str, str]:
@@ -62,6 +65,24 @@ async def test_a_port_in_use_stops_the_start_before_anything_is_served(tmp_path:
         flags = settings(tmp_path / "two", listen__http=f"127.0.0.1:{server.port('http')}")
         with pytest.raises(SettingError, match="is in use"):
             build(read_config(flags, {}), {}, version="test")
+
+
+async def test_tftp_is_served_as_its_settings_say_and_told_with_the_options_agreed(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "f").write_bytes(bytes(5000))
+    async with running(tmp_path, tftp__single_port="on", tftp__max_blksize="1024") as (server, _):
+        with TftpClient(("127.0.0.1", server.port("tftp"))) as client:
+            client.request("/files/f", blksize="1468", tsize="0")
+            assert await client.receive() == OptionAck({"blksize": "1024", "tsize": "5000"})
+            assert await client.get("f", blksize="1468", windowsize="4") == bytes(5000)
+            assert client.peer == client.service
+            # Once this is answered, the transfer before it has been told.
+            assert isinstance(await client.get("nothing"), Error)
+        await server.parts.notes.settled()
+        told = await server.parts.database.events(EventQuery(kinds=("tftp.read",), limit=10))
+    assert told[-1].key == "f"
+    assert told[-1].data["options"] == {"blksize": "1024", "windowsize": "4"}
+    assert (told[-1].data["bytes"], told[-1].data["blksize"], told[-1].data["resent"]) == (5000, 1024, 0)
 
 
 @pytest.mark.parametrize(

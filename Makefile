@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format run bench system peers boot-files discovery-image image images wheel clean diagrams
+.PHONY: help demo test check format run bench system peers boot-files discovery-image image images arm64 wheel clean diagrams
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
@@ -54,6 +54,11 @@ image: system ## build the Debian 12 disk image
 	@images/debian-12.sh $(FILES)
 
 images: boot-files discovery-image image ## build everything that machines boot
+
+arm64: system $(READY) boot-files ## boot an emulated arm64 machine up to the agent (root; takes minutes)
+	@tools/install-packages.sh arm64
+	@images/arm64.sh $(FILES)
+	@$(PYTHON) -m pytest -m arm64 tests/test_boot_arm64.py
 
 wheel: $(READY) ## build the wheel into dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

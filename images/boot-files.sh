@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=images/foreign.sh
+. "$(dirname "$0")/foreign.sh"
 
 # The package ipxe is for all machines; it has no iPXE for UEFI on ia32 or arm64, which boot with GRUB.
 IPXE=(undionly.kpxe ipxe.pxe ipxe.efi snponly.efi)
@@ -18,32 +20,15 @@ outputs() {
     done
 }
 
-# What is signed comes from packages of three architectures, which could not be installed side by side: they are only
-# unpacked, by an apt of their own that knows no installed package.
+# What is signed comes from packages of three architectures, which could not be installed side by side.
 download_signed() {
-    local machine name apt=$WORK_DIR/apt packages=()
-    mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$WORK_DIR/packages"
-    : >"$apt/status"
-    cat >"$apt/apt.conf" <<END
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; "i386"; "arm64"; };
-APT::Sandbox::User "root";
-Dir::State "$apt/state";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-Acquire::Languages "none";
-Acquire::Retries "5";
-END
+    local machine name packages=()
     for machine in "${MACHINES[@]}"; do
         name=${machine%% *}
         packages+=("shim-signed:$name" "shim-helpers-$name-signed:$name" "grub-efi-${name/i386/ia32}-signed:$name")
     done
     say "downloading signed boot loaders"
-    # An index that the mirror is just replacing is no matter as long as another has the package.
-    APT_CONFIG=$apt/apt.conf apt-get update -q=2 >"$apt/log" 2>&1 || true
-    (cd "$WORK_DIR/packages" && APT_CONFIG=$apt/apt.conf apt-get download -q=2 "${packages[@]}" >>"$apt/log" 2>&1) \
-        || fail "cannot download ${packages[*]}: $(cat "$apt/log")"
-    for name in "$WORK_DIR/packages/"*.deb; do dpkg-deb --extract "$name" "$WORK_DIR/signed"; done
+    unpack "$WORK_DIR/signed" "${packages[@]}"
 }
 
 publish_signed() {
@@ -59,7 +44,7 @@ publish_signed() {
 }
 
 mapfile -t files < <(outputs)
-begin "${1:-$IMAGES_DIR/../build/files}" "" "${files[@]}"
+begin "${1:-$IMAGES_DIR/../build/files}" foreign.sh "${files[@]}"
 need_packages ipxe
 work_folder
 for file in "${IPXE[@]}"; do

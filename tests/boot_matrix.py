@@ -22,6 +22,8 @@ from tests.rack.network import Network
 
 AT_ONCE = 2
 HELLO_SECONDS = 240.0
+INVENTORY_SECONDS = 60.0
+POLL_SECONDS = 0.2
 FOREIGN = IPv4Interface("10.77.0.2/24")
 FOREIGN_DHCP = [
     "dnsmasq",
@@ -50,6 +52,7 @@ class Setting:
     name: str
     subnets: Sequence[dict[str, Any]] = ()
     flags: tuple[str, ...] = ()
+    content: tuple[Path, ...] = ()
     foreign_dhcp: bool = False
     network: Network = Network()
 
@@ -68,18 +71,26 @@ OVER_IPV6 = Setting(
     network=Network(address6=IPv6Interface("fd00:77::1/64")),
 )
 
+FOR_ARM64 = Setting(
+    "arm64",
+    flags=("--machines-default-workflow", ""),
+    content=(Path(__file__).parent / "packs" / "arm64",),
+)
+
 
 @dataclass(frozen=True)
 class Scenario:
-    """One machine's way: its firmware, where it stands, the params it is given before it is switched on, and the events
-    that must tell its way, in this order: kind, and the end of the key or the firmware in words.
+    """One machine's way: its firmware and where it stands.
+
+    `tells` are the events that must tell its way, in this order: kind, and the end of the key or the firmware in words.
+    `known` is what the server knows of it before it is switched on; nothing: it is a newcomer.
     """
 
     name: str
     firmware: Firmware
     setting: Setting
     tells: tuple[tuple[str, str], ...]
-    params: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
     secure_boot: bool = False
 
     @property
@@ -103,7 +114,7 @@ SCENARIOS = (
             ("tftp.read", "grub/grub.cfg"),
             *_BY_TFTP,
         ),
-        params={"boot/loader": "shim"},
+        known={"params": {"boot/loader": "shim"}, "workflow": "discover"},
         secure_boot=True,
     ),
     Scenario(
@@ -143,6 +154,23 @@ SCENARIOS = (
     Scenario("proxy-bios", Firmware.BIOS, BESIDE_DNSMASQ, (("dhcp.proxy", "iPXE on BIOS"), *_LOADED)),
 )
 
+# Opt-in: no iPXE of Debian is for arm64, so it boots by shim and GRUB, into an environment of its own.
+ARM64 = Scenario(
+    "arm64",
+    Firmware.ARM64,
+    FOR_ARM64,
+    (
+        ("dhcp.ack", "UEFI arm64"),
+        ("tftp.read", "shim/shimaa64.efi"),
+        ("tftp.read", "shim/grubaa64.efi"),
+        ("tftp.read", "grub/grub.cfg"),
+        ("tftp.read", "arm64/vmlinuz"),
+        ("tftp.read", "arm64/initrd.img"),
+        ("agent.hello", ""),
+    ),
+    known={"arch": "arm64", "bootenv": "arm64"},
+)
+
 
 @dataclass
 class Walk:
@@ -158,7 +186,9 @@ class Walk:
 async def site_of(setting: Setting, scenarios: Sequence[Scenario], folder: Path, password: str) -> AsyncIterator[Site]:
     """A server in its setting, with the machines of these scenarios switched off."""
     machines = [scenario.machine for scenario in scenarios]
-    site = Site(folder / setting.name, password, machines, network=setting.network, flags=setting.flags)
+    site = Site(
+        folder / setting.name, password, machines, content=setting.content, network=setting.network, flags=setting.flags
+    )
     async with site.up():
         for subnet in setting.subnets:
             await site.call("POST", "/api/v1/subnets", subnet)
@@ -171,9 +201,8 @@ async def site_of(setting: Setting, scenarios: Sequence[Scenario], folder: Path,
 async def walk(site: Site, scenario: Scenario) -> Walk:
     """Switch the machine on and wait for the hello of its agent and for its inventory."""
     machine = site.machines[scenario.name]
-    if scenario.params:
-        known = {"name": scenario.name, "macs": [machine.mac], "params": scenario.params, "workflow": "discover"}
-        await site.call("POST", "/api/v1/machines", known)
+    if scenario.known:
+        await site.call("POST", "/api/v1/machines", {"name": scenario.name, "macs": [machine.mac], **scenario.known})
     began = time.monotonic()
     await asyncio.to_thread(site.rack.ipmitool, machine, "power", "on")
     done = Walk()
@@ -182,8 +211,7 @@ async def walk(site: Site, scenario: Scenario) -> Walk:
             machine, lambda seen: "boot_id" in seen["agent"], "its agent's hello", HELLO_SECONDS
         )
         done.seconds = time.monotonic() - began
-        await site.wait_machine(machine, _has_its_inventory, "its inventory", HELLO_SECONDS)
-        done.record = await site.call("GET", f"/api/v1/machines/{done.record['id']}")
+        done.record = await _inventoried(site, done.record["id"])
     except AssertionError as error:
         done.failure = str(error)
     done.events = [event for event in await site.events() if event["mac"] == machine.mac or _is_of(event, done.record)]
@@ -204,8 +232,14 @@ def _says(event: dict[str, Any], words: str) -> bool:
     return bool(event["key"].endswith(words) or event["data"].get("firmware") == words)
 
 
-def _has_its_inventory(seen: dict[str, Any]) -> bool:
-    return bool(seen["current_task"] > seen["tasks"].index("inventory"))
+async def _inventoried(site: Site, machine: str) -> dict[str, Any]:
+    """The machine's whole record, with the inventory that its agent sends right after the hello."""
+    async with asyncio.timeout(INVENTORY_SECONDS):
+        while True:
+            record: dict[str, Any] = await site.call("GET", f"/api/v1/machines/{machine}")
+            if record["inventory"]:
+                return record
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _is_of(event: dict[str, Any], record: dict[str, Any]) -> bool:

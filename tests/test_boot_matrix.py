@@ -32,7 +32,8 @@ each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenar
 def check_that_all_is_there() -> None:
     """Fail in CI, skip elsewhere, when a program, a firmware or a boot file is missing."""
     program("dnsmasq", "dnsmasq-base")
-    images = [path for flash in FLASH.values() if flash for path in (flash.code, flash.variables)]
+    flashes = [FLASH[scenario.firmware] for scenario in SCENARIOS]
+    images = sorted({path for flash in flashes if flash for path in (flash.code, flash.variables)})
     wanting = problems() + [f"{path} is missing: install ovmf" for path in images if not path.exists()]
     wanting += [
         f"{name} is not built: make boot-files discovery-image" for name in NEEDED if not (FILES / name).exists()

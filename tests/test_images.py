@@ -21,7 +21,7 @@ from provisioner.model import Bootenv
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "images"
 SCRIPTS = sorted(IMAGES.glob("*.sh"))
-BUILDERS = [script for script in SCRIPTS if script.name != "lib.sh"]
+BUILDERS = [script for script in SCRIPTS if script.name not in ("lib.sh", "foreign.sh")]
 BOOTENVS = ROOT / "bootenvs"
 
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that are missing here: for the demo, with the argument `peers` also those that tests and
-# measurements use as clients, servers and tools beside ours.
+# measurements use as clients, servers and tools beside ours, with `arm64` those that emulate an arm64 machine.
 set -euo pipefail
 
 PACKAGES=(
@@ -14,11 +14,13 @@ PEERS=(
     grub-common isc-dhcp-client dhcpcd-base systemd kea-admin tcpdump wrk
     kea-dhcp4-server isc-dhcp-server atftpd nginx-light
 )
+ARM64=(qemu-system-arm qemu-efi-aarch64)
 # Packages that cannot stand beside another of the list: only unpacked, into build/peers/NAME.
 UNPACKED=(tftpd-hpa)
 
 wanted=("${PACKAGES[@]}")
 [ "${1:-}" != peers ] || wanted+=("${PEERS[@]}")
+[ "${1:-}" != arm64 ] || wanted+=("${ARM64[@]}")
 missing=()
 for package in "${wanted[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 _OVMF = Path("/usr/share/OVMF")
+_AAVMF = Path("/usr/share/AAVMF")
 
 
 class Firmware(StrEnum):
@@ -19,6 +20,7 @@ class Firmware(StrEnum):
     UEFI_HTTP = "uefi-http"
     UEFI_SECURE = "uefi-secure"
     UEFI_HTTP_IPV6 = "uefi-http-ipv6"
+    ARM64 = "arm64"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ FLASH: dict[Firmware, Flash | None] = {
     ),
     # It gives up at once while its link-local address is still being checked for doubles, which takes two seconds.
     Firmware.UEFI_HTTP_IPV6: Flash(_CODE, _VARIABLES, ("IPv4Support", "IPv6PXESupport"), wait_ms=3000),
+    # UEFI for arm64, by PXE over IPv4.
+    Firmware.ARM64: Flash(_AAVMF / "AAVMF_CODE.fd", _AAVMF / "AAVMF_VARS.fd", ("IPv6Support",)),
 }
 
 

@@ -9,6 +9,8 @@ from tests.rack.firmware import FLASH, Firmware, firmware_arguments
 
 RACK_NAMESPACE = UUID("6f0c3f0e-6a53-4c0c-9d2b-7e1f7a77c001")
 RETRY_MS = 10_000
+# The smallest 64-bit one that QEMU has: emulating newer ones takes longer.
+ARM_CPU = "cortex-a53"
 
 
 class NextBoot(StrEnum):
@@ -103,8 +105,9 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
     disk_index, network_index = (1, 2) if boots_disk_first(next_boot) else (2, 1)
     flash = FLASH[machine.firmware]
     secure = flash is not None and flash.secure
+    arm = machine.firmware is Firmware.ARM64
     return [
-        "qemu-system-x86_64",
+        "qemu-system-aarch64" if arm else "qemu-system-x86_64",
         "-name",
         machine.name,
         "-nodefaults",
@@ -112,9 +115,9 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
         "-display",
         "none",
         "-accel",
-        accelerator,
+        "tcg" if arm else accelerator,
         "-machine",
-        "q35,graphics=off" + (",smm=on" if secure else ""),
+        *(["virt", "-cpu", ARM_CPU] if arm else ["q35,graphics=off" + (",smm=on" if secure else "")]),
         # SeaBIOS otherwise stops for ever when nothing boots; servers try again.
         "-boot",
         f"reboot-timeout={RETRY_MS}",
@@ -129,6 +132,7 @@ def qemu_command(machine: Machine, at: Attachment, next_boot: NextBoot, accelera
         *_disk(machine, at, disk_index),
         *_network(machine, at, network_index),
         *_management(at),
+        *([] if arm else _management_inside(at)),
         *machine.extra_args,
     ]
 
@@ -184,18 +188,23 @@ def _management(at: Attachment) -> list[str]:
         f"logfile={at.serial_log},logappend=on",
         "-serial",
         "chardev:console0",
-        # The BMC seen from inside the machine. It reconnects by itself, so a BMC may restart at any time.
+        "-qmp",
+        f"unix:{at.qmp_socket},server=on,wait=off",
+        # Paused, not ended: the reason of a reset or shutdown is read before the process goes away.
+        "-action",
+        "reboot=shutdown,shutdown=pause",
+    ]
+
+
+def _management_inside(at: Attachment) -> list[str]:
+    """The BMC seen from inside the machine. It reconnects by itself, so a BMC may restart at any time."""
+    return [
         "-chardev",
         f"socket,id=kcs0,host=127.0.0.1,port={at.kcs_port},reconnect=1",
         "-device",
         "ipmi-bmc-extern,id=bmc0,chardev=kcs0",
         "-device",
         "isa-ipmi-kcs,bmc=bmc0",
-        "-qmp",
-        f"unix:{at.qmp_socket},server=on,wait=off",
-        # Paused, not ended: the reason of a reset or shutdown is read before the process goes away.
-        "-action",
-        "reboot=shutdown,shutdown=pause",
     ]
 
 

@@ -23,8 +23,8 @@ from provisioner.wire.tftp import Terms
 FIRST_TIMEOUT_SECONDS = 1.0
 # Below this a busy client's ordinary pauses look like loss.
 SHORTEST_TIMEOUT_SECONDS = 0.1
-# Longer than the usual 5 or 6 s of clients: atftp answers one copy of a block and ignores all others, and its own timer,
-# which says the ACK again, begins anew with each of them.
+# Longer than the usual 5 or 6 s of clients: atftp answers one copy of a block and ignores all others, and its own
+# timer, which says the ACK again, begins anew with each of them.
 LONGEST_TIMEOUT_SECONDS = 8.0
 # Firmware gives up and starts anew within half a minute; a switch relearns a port (spanning tree) in as long.
 PATIENCE_SECONDS = 30.0

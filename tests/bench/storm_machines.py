@@ -23,6 +23,8 @@ _LISTED = bytes([1, 3, 6, 12, 15, 43, 54, 60, 66, 67, 97])
 _PXE = b"PXEClient:Arch:00007:UNDI:003016"
 _HEADER = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 _BLOCK = 1428
+# <asm-generic/socket.h>: SO_RCVBUFFORCE.
+_RECEIVE_FORCE = 33
 LIMIT_SECONDS = 300
 
 
@@ -42,24 +44,28 @@ class Relay(asyncio.DatagramProtocol):
     def __init__(self, local: str, server: str) -> None:
         self.local = socket.inet_aton(local)
         self._server = (server, 67)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, tuple[tuple[bytes, ...], asyncio.Future[bytes]]] = {}
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        # Each machine has a socket of its own in truth; this one stands for all of them.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _RECEIVE_FORCE, 64 << 20)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        waiting = self._waiting.get(int.from_bytes(data[4:8])) if len(data) > 240 else None
-        if waiting is not None and not waiting.done():
+        kinds, waiting = self._waiting.get(int.from_bytes(data[4:8]), ((), None))
+        # A second offer, for what was sent again, is no answer to the request.
+        if waiting is not None and not waiting.done() and option(data, 53) in kinds:
             waiting.set_result(data)
 
-    async def ask(self, packet: bytes, seen: Seen) -> bytes:
-        """The reply; RuntimeError when there is none however often it is sent."""
+    async def ask(self, packet: bytes, seen: Seen, *kinds: bytes) -> bytes:
+        """The reply of one of these kinds; RuntimeError when there is none however often it is sent."""
         xid = int.from_bytes(packet[4:8])
         for wait in PATIENCE[:TRIES]:
-            self._waiting[xid] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._waiting[xid] = (kinds, answer)
             self._transport.sendto(packet, self._server)
             try:
-                return await asyncio.wait_for(self._waiting[xid], wait)
+                return await asyncio.wait_for(answer, wait)
             except TimeoutError:
                 seen.resent += 1
             finally:
@@ -162,8 +168,8 @@ class Hall:
     async def _dora(self, number: int, *, ipxe: bool) -> str:
         xid = number * 2 + ipxe + 1
         local = self._relay.local
-        offer = await self._relay.ask(packet(number, xid, 1, ipxe, local), self.seen)
-        ack = await self._relay.ask(packet(number, xid, 3, ipxe, local, offer), self.seen)
+        offer = await self._relay.ask(packet(number, xid, 1, ipxe, local), self.seen, b"\2")
+        ack = await self._relay.ask(packet(number, xid, 3, ipxe, local, offer), self.seen, b"\5", b"\6")
         if option(ack, 53) != b"\5" or ack[16:20] != offer[16:20]:
             raise RuntimeError("no ACK of what was offered")
         return (option(ack, 67) or ack[108:236]).split(b"\0")[0].decode()

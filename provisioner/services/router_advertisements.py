@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv6Address, IPv6Network
 from random import uniform
 from struct import Struct as Layout
@@ -104,10 +105,9 @@ class RouterAdvertisements:
             while True:
                 self._changed.clear()
                 self._tell_all()
-                try:
-                    await asyncio.wait_for(self._changed.wait(), self._pause())
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._changed.wait()
         finally:
             loop.remove_reader(self._sock)
             self._news.stop()

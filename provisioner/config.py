@@ -205,7 +205,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("jobs.keep_per_machine", "0", "keep so many of each machine's newest jobs; 0: all", _whole(0, 1_000_000)),
     Setting("jobs.asset_limit_mb", "100", "MB that the files handed in by one job may have", _whole(1, 1_000_000)),
     Setting("events.keep_days", "0", "remove events older than so many days; 0: never", _whole(0, LONGEST_DAYS)),
-    Setting("recorder.size_mb", "64", "MB for the last DHCP packets of every client; 0: keep none", _whole(0, 1_000_000)),
+    Setting("recorder.size_mb", "64", "MB for the last DHCP packets of clients; 0: keep none", _whole(0, 1_000_000)),
     Setting("secrets.key_file", "", "the key of secure values; empty: `secret.key` below data_dir", lambda text: text),
     Setting("admin.password", "", "the administrator's password; without one it is made up at the first start", str),
     Setting("admin.password_file", "", "a file with the administrator's password", _readable_file),

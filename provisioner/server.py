@@ -215,7 +215,13 @@ class Server:
         return [serving.run(), advertising.run()]
 
     def _tree(self, http: str = "http") -> Tree:
-        return Tree(self.parts.boot, self.parts.transfers, self.config.files_dir, self._agent, self.port(http) or self.port("http"))
+        return Tree(
+            self.parts.boot,
+            self.parts.transfers,
+            self.config.files_dir,
+            self._agent,
+            self.port(http) or self.port("http"),
+        )
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]

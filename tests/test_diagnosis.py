@@ -115,7 +115,9 @@ def test_a_system_that_takes_an_address_without_a_boot_file_is_no_boot():
     assert codes(event(0, ACK, key="10.0.0.9", server=OURS)) == []
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0, []), (4, []), (4 << 8, []), (8, ["late-link"]), (30, ["late-link"])])
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, []), (4, []), (4 << 8, []), (8, ["late-link"]), (30, ["late-link"])]
+)
 def test_a_first_request_that_comes_late_points_at_spanning_tree(seconds, expected):
     assert codes(event(0, OFFER, secs=seconds, interface="eth0")) == expected
 

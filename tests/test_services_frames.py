@@ -8,8 +8,8 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from provisioner.services.frames import Frames
 from provisioner.raw_sockets import raw
+from provisioner.services.frames import Frames
 from tests.lab import Lab, sniffer
 
 pytestmark = pytest.mark.peer

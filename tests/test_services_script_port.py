@@ -83,8 +83,11 @@ async def test_a_request_without_a_host_gets_the_address_of_the_socket() -> None
 
 @pytest.mark.parametrize(
     "agent",
-    [("Connection: keep-alive", "User-Agent: iPXE/1.21.1", "Host: 10.0.0.1"), ("User-Agent: UefiHttpBoot/1.0", "host:10.0.0.1")],
-)  # fmt: skip
+    [
+        ("Connection: keep-alive", "User-Agent: iPXE/1.21.1", "Host: 10.0.0.1"),
+        ("User-Agent: UefiHttpBoot/1.0", "host:10.0.0.1"),
+    ],
+)
 async def test_requests_as_boot_loaders_write_them_are_answered_here(agent: tuple[str, ...]) -> None:
     assert (await ask(request(PATH, *agent)))[1] == b"52:54:00:00:00:01 http://10.0.0.1 127.0.0.1"
 

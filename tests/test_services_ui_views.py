@@ -1,6 +1,5 @@
 """What each page shows, gathered from durable state."""
 
-
 import pytest
 
 from provisioner.errors import Invalid, NotFound

@@ -79,7 +79,7 @@ class Doctor:
         """Call for DHCP servers on all networks we serve, and keep who answered; takes some seconds. Refused."""
         if self._probe is None:
             raise Refused(
-                "this server cannot call for other DHCP servers: its DHCP is off, or it had no CAP_NET_RAW at its start",
+                "this server cannot call for other DHCP servers: its DHCP is off, or it started without CAP_NET_RAW",
                 code="probe-impossible",
             )
         foreign = tuple(await self._probe())

@@ -10,9 +10,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from provisioner.model import Probe, Subnet
+from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
-from provisioner.raw_sockets import raw
 from provisioner.wire.dhcp import BROADCAST_FLAG, MessageType, decode, encode
 from tests.dhcp_messages import discover, mac
 from tests.lab import Lab, sniffer

@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20 | sed 's/^/  /'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20 | sed 's/^/  /'
 
 demo: system $(READY) images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
 	@$(PYTHON) -m tests.demo

@@ -47,7 +47,7 @@ def code_of(name: str) -> list[str]:
 
 
 def verbs() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
+    return set(re.findall(r"^([a-z0-9-]+):", text("Makefile"), re.MULTILINE))
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_every_quirk_is_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_has_every_verb_that_is_told_of(page: Path) -> None:
-    told = set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")))
-    told |= {verb for line in code_of(str(page)) for verb in re.findall(r"^make ([a-z-]+)", line)}
+    told = set(re.findall(r"`make ([a-z0-9-]+)", page.read_text(encoding="utf-8")))
+    told |= {verb for line in code_of(str(page)) for verb in re.findall(r"^make ([a-z0-9-]+)", line)}
     assert told <= verbs()
 
 
@@ -188,7 +188,7 @@ def test_the_readme_tells_of_the_three_verbs_that_everybody_needs() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_that_are_shown_exist(page: Path) -> None:
     for line in code_of(str(page)):
-        match = re.match(r"provisioner ([a-z]+)(?: ([a-z-]+))?", line)
+        match = re.match(r"provisioner ([a-z]+)(?: ([a-z0-9-]+))?", line)
         if match is None:
             continue
         commands = GROUPS[match[1]].load()

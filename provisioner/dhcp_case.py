@@ -22,6 +22,9 @@ _ACKED = LeaseState.ACKED
 _HINT = Picker.HINT
 _NEXT_FREE = Picker.NEXT_FREE
 
+# Who has an address that is our own.
+US = "this server"
+
 
 class Offer(Struct, frozen=True):
     """An address held for a client until it requests it; one whose time is up has been taken back."""
@@ -55,11 +58,11 @@ class AddressView(Protocol):
     def reservations_of(self, mac: str) -> Sequence[Reservation]:
         """What is reserved for this MAC."""
 
-    def next_free(self, network: Network, now: datetime, ours: str) -> str:
-        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
+    def next_free(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
+        """A pool address that nobody ever had, has on offer or reserved, and that is none of `ours`; or empty."""
 
-    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
-        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
+    def most_expired(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
+        """The pool address that nobody holds, has on offer or reserved for longest, none of `ours`; or empty."""
 
 
 def runs(lease: Lease, now: datetime) -> bool:
@@ -81,7 +84,9 @@ class Case:
         self.reserved = [each for each in view.reservations_of(message.mac) if ":" not in each.address]
 
     def taken_by(self, address: str) -> str | None:
-        """The MAC of whoever keeps the client from having this address; None when nobody does."""
+        """The MAC of whoever keeps the client from having this address, or `US`; None when nobody does."""
+        if self.is_ours(address):
+            return US
         offer = self.view.offer(address)
         if offer is not None and offer.mac != self.mac and offer.until > self.now:
             return offer.mac
@@ -92,7 +97,7 @@ class Case:
 
     def may_have(self, address: str, network: Network | None) -> bool:
         """Whether the client can be given this address of the pool, though it has not been reserved for it."""
-        if network is None or not network.pools(address) or self.is_ours(address):
+        if network is None or not network.pools(address):
             return False
         if not network.pickers and not self.had(address, network):
             return False
@@ -181,7 +186,7 @@ class Case:
             hint = self.message.address_option(REQUESTED_ADDRESS)
             return hint if hint and network.covers(hint) and self.may_have(hint, network) else ""
         find = self.view.next_free if picker is _NEXT_FREE else self.view.most_expired
-        return find(network, self.now, self.arrival.address)
+        return find(network, self.now, self.arrival.ours)
 
     def network_of(self, address: str) -> Network:
         """The subnet of the link that the address lies in, else the one that the request came from."""

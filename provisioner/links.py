@@ -156,6 +156,11 @@ class Arrival(Struct, frozen=True):
     broadcast: bool = True
     also: tuple[str, ...] = ()
 
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Our addresses there: nobody else can have them."""
+        return (self.address, *self.also)
+
 
 def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | None]) -> Arrival:
     """The arrival with that of our addresses on the interface that is meant: the one that the client names as its
@@ -163,7 +168,7 @@ def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | 
     """
     if message.giaddr or not arrival.broadcast:
         return arrival
-    ours = (arrival.address, *arrival.also)
+    ours = arrival.ours
     named = message.address_option(SERVER_ID)
     meant = named if named in ours else next((each for each in ours if link(each) is not None), arrival.address)
     return replace(arrival, address=meant, also=tuple(each for each in ours if each != meant))

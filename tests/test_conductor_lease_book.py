@@ -18,7 +18,7 @@ from tests.fakes.address_view import PlainView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUBNET = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.15", gateway="10.77.0.12")
-OURS = "10.77.0.13"
+OURS = ("10.77.0.13",)
 
 
 class NoDatabase:
@@ -204,7 +204,7 @@ def assert_equally_good(pair, found, plain):
         assert found not in pair.plain.leases and number("10.77.0.10") <= number(found) <= number("10.77.0.15")
     else:
         assert used.expires_at == pair.plain.leases[plain].expires_at
-    assert pair.plain.reservation(found) is None and found not in (OURS, SUBNET.gateway)
+    assert pair.plain.reservation(found) is None and found not in (*OURS, SUBNET.gateway)
 
 
 last_octets = st.integers(10, 15)

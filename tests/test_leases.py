@@ -280,7 +280,7 @@ def test_a_rebooted_client_we_have_no_record_of_is_confirmed_if_the_address_is_f
         ("10.9.0.10", "the address is on another network"),
         ("10.77.0.200", "the address is not in the pool"),
         ("10.77.0.10", "the address is in use by another"),
-        ("10.77.0.1", "the address is not in the pool"),
+        ("10.77.0.1", "the address is in use by another"),
     ],
 )
 def test_an_address_that_the_client_cannot_have_is_refused(address, reason):

@@ -12,7 +12,7 @@ from provisioner.links import Arrival, Networks
 from provisioner.model import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import DhcpMessage
 from tests.dhcp_messages import SERVER, decline, discover, inform, mac, reboot, renew, select
-from tests.dhcp_site import ACK, NOW, OTHER, SUBNET, UNICAST, Site
+from tests.dhcp_site import ACK, NAK, NOW, OTHER, SUBNET, UNICAST, Site
 
 # --- shared networks ------------------------------------------------------------------------------------------
 
@@ -276,3 +276,29 @@ def test_a_burst_of_thirty_that_ask_twice_each_get_thirty_addresses_and_no_refus
     offers = {client: site.hear(discover(client)).address for client in (*range(1, 31), *range(30, 0, -1))}
     assert len(set(offers.values())) == 30
     assert {site.hear(select(client, address)).reply for client, address in offers.items()} == {ACK}
+
+
+# --- our own addresses ----------------------------------------------------------------------------------------
+
+OURS_TOO = Arrival(SERVER, "eth0", also=("10.77.0.10", "10.77.0.12"))
+
+
+def test_no_address_of_the_interface_is_given_out_though_it_lies_in_the_pool():
+    site = Site()
+    assert [site.hear(discover(client), OURS_TOO).address for client in (1, 2, 3)] == ["10.77.0.11", "10.77.0.13", ""]
+
+
+def test_an_address_of_ours_that_a_client_had_before_we_did_is_not_given_to_the_next_one():
+    site = Site()
+    site.lease(1, "10.77.0.12")
+    site.wait(100_000)
+    assert {site.hear(discover(client), OURS_TOO).address for client in (2, 3, 4)} == {"10.77.0.11", "10.77.0.13", ""}
+    assert site.hear(renew(1, "10.77.0.12"), OURS_TOO).reply is NAK
+
+
+@pytest.mark.parametrize("address", [SERVER, "10.77.0.10"])
+def test_an_address_of_ours_is_not_given_to_the_one_it_is_reserved_for(address):
+    site = Site(Reservation(address=address, mac=mac(7)))
+    assert site.hear(discover(7), OURS_TOO).address == "10.77.0.11"
+    assert site.hear(reboot(7, address), OURS_TOO).reply is NAK
+    assert site.hear(DhcpMessage(mac=mac(7)), OURS_TOO).reply is None

@@ -56,7 +56,7 @@ class _Stock(Struct):
     """The addresses of one pool that are asked for in advance: how many, where, and as which server."""
 
     interface: str
-    ours: str
+    ours: tuple[str, ...]
     used_at: datetime
     size: int = SMALLEST_STOCK
     left: int = 0
@@ -136,8 +136,8 @@ class Conflicts:
             self._stocks.clear()
         stock = self._stocks.get(decision.network.subnet.name)
         if stock is None:
-            stock = self._stocks[decision.network.subnet.name] = _Stock(interface, arrival.address, now)
-        stock.interface, stock.ours, stock.used_at = interface, arrival.address, now
+            stock = self._stocks[decision.network.subnet.name] = _Stock(interface, arrival.ours, now)
+        stock.interface, stock.ours, stock.used_at = interface, arrival.ours, now
         return stock
 
     def needed(self) -> bool:

@@ -187,24 +187,24 @@ class LeaseBook:
         """What is reserved for this MAC."""
         return self._ledger.reservations_by_mac(mac)
 
-    def next_free(self, network: Network, now: datetime, ours: str) -> str:
-        """A pool address that nobody ever had, has on offer or reserved, and that is not `ours`; or empty."""
+    def next_free(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
+        """A pool address that nobody ever had, has on offer or reserved, and that is none of `ours`; or empty."""
         self.lapse(now)
         return self._pools[network.subnet.name].next_free(self, ours)
 
-    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
-        """The pool address that nobody holds, has on offer or reserved for the longest time, not `ours`; or empty."""
+    def most_expired(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
+        """The pool address that nobody holds, has on offer or reserved for longest, none of `ours`; or empty."""
         self.lapse(now)
         return self._pools[network.subnet.name].most_expired(self, now, ours)
 
-    def upcoming(self, subnet: str, now: datetime, ours: str, count: int) -> list[str]:
+    def upcoming(self, subnet: str, now: datetime, ours: tuple[str, ...], count: int) -> list[str]:
         """The addresses of this subnet's pool that are given out next, as far as no client wishes for others."""
         pool = self._pools.get(subnet)
         return list(islice(pool.upcoming(self, now, ours), count)) if pool is not None else []
 
-    def unclaimed(self, address: str, ours: str) -> bool:
-        """Whether nobody has this address on offer or reserved, and it is not ours."""
-        return address not in self._offers and address != ours and self.reservation(address) is None
+    def unclaimed(self, address: str, ours: tuple[str, ...]) -> bool:
+        """Whether nobody has this address on offer or reserved, and it is none of ours."""
+        return address not in self._offers and address not in ours and self.reservation(address) is None
 
 
 class _Pool:
@@ -244,7 +244,7 @@ class _Pool:
             self._in_returned.add(value)
             heappush(self._returned, value)
 
-    def next_free(self, book: LeaseBook, ours: str) -> str:
+    def next_free(self, book: LeaseBook, ours: tuple[str, ...]) -> str:
         """The next address that was never used. Looking does not take it: an offer or a lease does."""
         while self._returned:
             address = address_text(self._returned[0])
@@ -258,7 +258,7 @@ class _Pool:
             self._next += 1
         return ""
 
-    def most_expired(self, book: LeaseBook, now: datetime, ours: str) -> str:
+    def most_expired(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> str:
         """The address whose lease ended longest ago. Looking does not take it: an offer or a lease does."""
         while self._expiring:
             expiry, address = self._expiring[0]
@@ -274,7 +274,7 @@ class _Pool:
             heappop(self._expiring)
         return ""
 
-    def upcoming(self, book: LeaseBook, now: datetime, ours: str) -> Iterator[str]:
+    def upcoming(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> Iterator[str]:
         """What the pickers would find one after the other, without taking anything."""
         for picker in self._network.pickers:
             if picker is Picker.NEXT_FREE:
@@ -282,13 +282,13 @@ class _Pool:
             elif picker is Picker.MOST_EXPIRED:
                 yield from self._expired(book, now, ours)
 
-    def _unused(self, book: LeaseBook, ours: str) -> Iterator[str]:
+    def _unused(self, book: LeaseBook, ours: tuple[str, ...]) -> Iterator[str]:
         for value in chain(_in_order(self._returned), range(self._next, self._network.pool_last + 1)):
             address = address_text(value)
             if value not in self._network.barred and book.lease(address) is None and book.unclaimed(address, ours):
                 yield address
 
-    def _expired(self, book: LeaseBook, now: datetime, ours: str) -> Iterator[str]:
+    def _expired(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> Iterator[str]:
         for expiry, address in _in_order(self._expiring):
             if expiry > now:
                 return

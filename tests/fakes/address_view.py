@@ -53,16 +53,16 @@ class PlainView:
     def reservations_of(self, mac: str) -> Sequence[Reservation]:
         return [r for r in self.reservations if r.mac == mac]
 
-    def _usable(self, network: Network, now: datetime, ours: str) -> list[str]:
+    def _usable(self, network: Network, now: datetime, ours: tuple[str, ...]) -> list[str]:
         self.lapse(now)
         pool = [address_text(value) for value in range(network.pool_first, network.pool_last + 1)]
-        usable = [a for a in pool if network.pools(a) and a != ours and self.reservation(a) is None]
+        usable = [a for a in pool if network.pools(a) and a not in ours and self.reservation(a) is None]
         return [a for a in usable if a not in self.offers]
 
-    def next_free(self, network: Network, now: datetime, ours: str) -> str:
+    def next_free(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
         return next((a for a in self._usable(network, now, ours) if a not in self.leases), "")
 
-    def most_expired(self, network: Network, now: datetime, ours: str) -> str:
+    def most_expired(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
         used = [a for a in self._usable(network, now, ours) if a in self.leases]
         old = [a for a in used if self.leases[a].expires_at <= now]
         return min(old, key=lambda a: (self.leases[a].expires_at, a), default="")

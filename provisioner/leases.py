@@ -17,10 +17,11 @@ What `decide` does with each message, on the link where the client is (`client_l
     INFORM                        options without an address
     BOOTP, no message type        the address reserved for it, for ever; else silence
 
-An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, it is not
-reserved for another MAC, and it is none of our own on the interface that the message came by. A reserved address that another still holds is not taken from under it: its holder is refused
-when it wants to renew, and gives it up by taking another or at the end of its lease. Until then the one it is reserved
-for gets an address of the pool, and is refused that in turn as soon as its own is free.
+An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, it is not reserved
+for another MAC, and it is none of our own on the interface that the message came by. A reserved address that another
+still holds is not taken from under it: its holder is refused when it wants to renew, and gives it up by taking another
+or at the end of its lease. Until then the one it is reserved for gets an address of the pool, and is refused that in
+turn as soon as its own is free.
 
 An INIT-REBOOT for a free address that we have no record of is acknowledged: the record was lost with a disk, the client
 was not.

@@ -79,8 +79,10 @@ class Server:
         self.bus = ListeningBus()
         self.database = WatchedDatabase(path)
         self.ledger = Ledger(self.database, self.bus, clock)
+        # Always the same, as in the server: what is worked out under it is kept.
+        params = Params({})
         self.addresses = Addresses(
-            self.ledger, BootChoices(self.ledger, lambda: Params({}), self.bootenv_of, web=Web(port=8091))
+            self.ledger, BootChoices(self.ledger, lambda: params, self.bootenv_of, web=Web(port=8091))
         )
 
     def bootenv_of(self, machine):
@@ -135,6 +137,37 @@ async def test_conversation(server, path):
         path.write_text(played)
     else:
         assert played == expected
+
+
+# --- each client's own ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subnet", "more"),
+    [
+        (SUBNET, {}),
+        (replace(SUBNET, options={"root-path": "/{{ client.mac }}"}), {}),
+        (SUBNET, {61: bytes(150)}),
+    ],
+    ids=["usual", "options of its own", "long"],
+)
+async def test_each_client_gets_its_own_uuid_back_reserved_or_not(server, subnet, more):
+    await server.save(subnet, *(Reservation(address=f"10.77.0.9{client}", mac=mac(client)) for client in (2, 4)))
+    for client in (1, 2, 3, 4):
+        uuid = b"\0" + bytes([client]) * 16
+        for kind in (discover(client), select(client, f"10.77.0.9{client}")):
+            message = replace(kind, options=kind.options | OVMF | {97: uuid} | more)
+            [reply] = await server.hear(message)
+            assert reply.options.get(97, uuid) == uuid
+        assert reply.message_type is (MessageType.ACK if client in (2, 4) else MessageType.NAK)
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 255, 256, 600])
+async def test_a_uuid_of_any_length_fails_nothing(server, size):
+    await server.hear(discover(1, options=OVMF))
+    answers = server.addresses.answer([(discover(2, options=OVMF | {97: bytes(size)}), HERE)])
+    await answers.saved
+    assert set(answers.ignored) <= {"options do not fit"}
 
 
 # --- one drain ------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ _ACK, _NAK = MessageType.ACK, MessageType.NAK
 MOST_BLOCKS = 4096
 # Of the header field `file`; a longer name goes into option 67 alone.
 _LONGEST_FILE = 127
+# A longer one goes in pieces (RFC 3396), and whoever sends one as a UUID means no good.
+_LONGEST_OPTION = 255
 
 # RFC 951: 64 bytes, of which the cookie and the end take five.
 VENDOR_ROOM = 64 - 5
@@ -246,6 +248,9 @@ class DhcpReplies:
     ) -> dict[int, bytes]:
         """What concerns this client alone."""
         own = dict(boot.options)
+        if CLIENT_UUID in own:
+            # What is told to all alike has that of the first of them.
+            own[CLIENT_UUID] = request.options.get(CLIENT_UUID, b"")
         asked = request.options.get(PARAMETER_LIST)
         if hostname and (asked is None or HOST_NAME in asked):
             own[HOST_NAME] = hostname.encode("ascii", "replace")
@@ -310,7 +315,7 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
 
 
 def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: str) -> bytes:
-    """The reply; empty when it is longer than the client takes."""
+    """The reply; empty when it is longer than the client takes, or one of its own options has to be split."""
     given = request.options
     options = b""
     for each in form.options:
@@ -318,6 +323,8 @@ def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: 
             options += each
         else:
             value = given[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
+            if len(value) > _LONGEST_OPTION:
+                return b""
             options += bytes((each, len(value))) + value
     if CLIENT_ID in given or RELAY_INFORMATION in given or SUBNET_SELECTION in given:
         options += encode_options(_echoed(request))

@@ -70,16 +70,19 @@ def url_of(base: str, path: str) -> str:
 
 
 def followed(base: str, url: str, location: str) -> str:
-    """Where a redirect leads; Denied when that is another server: nobody has allowed us that one.
+    """Where a redirect leads; Denied when that is another server, for nobody has allowed us that one, or is no URL.
 
     From http to https of the same host is the same server.
     """
-    target = urljoin(url, location)
-    mine, other = urlsplit(base), urlsplit(target)
-    same_port = (mine.scheme, mine.port) == (other.scheme, other.port)
-    upgraded = (
-        (mine.scheme, other.scheme) == ("http", "https") and mine.port in (None, 80) and other.port in (None, 443)
-    )
+    mine = urlsplit(base)
+    try:
+        target = urljoin(url, location)
+        other = urlsplit(target)
+        port = other.port
+    except ValueError as error:
+        raise Denied(f"{url} sends us to {location[:100]!r}, which is no URL: {error}", code="redirected") from error
+    same_port = (mine.scheme, mine.port) == (other.scheme, port)
+    upgraded = (mine.scheme, other.scheme) == ("http", "https") and mine.port in (None, 80) and port in (None, 443)
     if mine.hostname != other.hostname or not (same_port or upgraded):
         shown = f"{other.scheme}://{other.netloc.rpartition('@')[2]}/"
         raise Denied(

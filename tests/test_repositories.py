@@ -96,6 +96,12 @@ def test_a_redirect_to_another_server_is_refused_and_named(location: str) -> Non
         followed(BASE, BASE + "dists/stable", location)
 
 
+@pytest.mark.parametrize("location", ["http://mirror.example:99999/x", "http://[::1/x", "http://mirror.example:x/"])
+def test_a_redirect_to_what_is_no_url_is_refused(location: str) -> None:
+    with pytest.raises(Denied, match="no URL"):
+        followed(BASE, BASE + "dists/stable", location)
+
+
 @pytest.mark.parametrize(
     ("path", "immutable"),
     [

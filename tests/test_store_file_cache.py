@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,26 @@ def test_a_copy_can_be_forgotten(cache: FileCache) -> None:
     cache.forget("debian", "a")
     cache.forget("debian", "a")
     assert read(cache, "a") is None and cache.size == 0
+
+
+def test_a_file_that_is_too_large_to_be_kept_drives_no_copy_out(cache: FileCache) -> None:
+    keep(cache, "a", b"content")
+    cache.begin(1 << 50).drop()
+    assert read(cache, "a") == b"content"
+
+
+def test_a_copy_that_is_dropped_while_it_is_opened_can_still_be_read(tmp_path: Path) -> None:
+    dropping: list[Path] = []
+
+    def clock() -> float:
+        for path in dropping:
+            path.unlink()
+        return 1_000_000.0
+
+    cache = FileCache(tmp_path / "repos", 10_000, clock)
+    cache.open()
+    keep(cache, "a", b"content")
+    (kept,) = files(tmp_path)
+    os.utime(kept, (0, 0))
+    dropping.append(kept)
+    assert read(cache, "a") == b"content"

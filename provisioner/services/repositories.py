@@ -43,7 +43,7 @@ CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0
 # As many as browsers open to one server; an upstream is somebody else's.
 CONNECTIONS_PER_UPSTREAM = 8
 PIECE_BYTES = 256 * 1024
-# A fetch that breaks off goes on where it stopped, so often.
+# A fetch that breaks off goes on where it stopped, so often in a row without a byte more.
 MOST_RESUMES = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -224,8 +224,9 @@ class Repositories:
         if note is not None and fetch.part is not None:
             try:
                 return note, _GrowingBody(fetch, fetch.part.path.open("rb"), note.size)
-            except FileNotFoundError:  # it has just become a copy
-                pass
+            except FileNotFoundError:  # it has just become a copy, or failed
+                if fetch.error is not None:
+                    raise fetch.error from None
         kept = self._cache.find(repository.name, path)
         if kept is None:
             raise UpstreamFailed(f"{repository.name}/{path} is not kept, and its fetch has just ended; ask again")
@@ -311,8 +312,9 @@ class Repositories:
         # What has no validator may be another file by now: it cannot go on where it stopped.
         resumes = MOST_RESUMES if size is not None and (note.upstream_etag or note.last_modified) else 0
         while size is not None and part.size < size and resumes:
-            resumes -= 1
+            before = part.size
             await self._resume(fetch, repository, part, url, note)
+            resumes = MOST_RESUMES if part.size > before else resumes - 1
         await self._keep(fetch, repository, part, url, note, size)
 
     async def _keep(
@@ -379,6 +381,9 @@ def _refuse(response: ClientResponse, url: str) -> None:
         raise UpstreamTimeout(f"{url} answers 504")
     if response.status != 200:
         raise UpstreamFailed(f"{url} answers {response.status} {response.reason or ''}".rstrip())
+    if response.content_length is None and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
+        # It would end where the connection does, for whatever reason: half a package, kept for ever.
+        raise UpstreamFailed(f"{url} comes without its length, so nobody can tell whether all of it came")
 
 
 def _conditions(note: Note) -> dict[str, str]:
@@ -389,12 +394,18 @@ def _conditions(note: Note) -> dict[str, str]:
 
 def _note(path: str, size: int, response: ClientResponse, now: float) -> Note:
     headers = response.headers
-    etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    etag, modified = _said(headers, "ETag"), _said(headers, "Last-Modified")
     # Ours is strong also where theirs is not: a copy is the same bytes for as long as it is the same copy.
     same = f"{path}\0{etag}\0{modified}\0{size}" if etag or modified else f"{path}\0{size}\0{now}"
-    kind = headers.get("Content-Type", "") or content_type(path)
+    kind = _said(headers, "Content-Type") or content_type(path)
     fresh = 0 if is_immutable(path) else fresh_seconds(headers)
     return Note(path, size, f'"{sha256(same.encode()).hexdigest()[:32]}"', etag, modified, kind, fresh)
+
+
+def _said(headers: Mapping[str, str], name: str) -> str:
+    """What a header says, '' for what nobody can repeat: it goes into our own answers and questions."""
+    text = headers.get(name, "")
+    return text if text.isascii() and text.isprintable() else ""
 
 
 def _seconds(last_modified: str, default: float) -> int:

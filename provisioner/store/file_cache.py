@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct as Layout
@@ -121,11 +122,13 @@ class FileCache:
             return None
         now = self._clock()
         if abs(now - found.st_atime) > _USE_SECONDS:
-            os.utime(place, (now, found.st_mtime))
+            # Another may be making room at this moment; what is open stays readable.
+            with suppress(FileNotFoundError):
+                os.utime(place, (now, found.st_mtime))
         return Copy(file, note, found.st_mtime)
 
     def begin(self, size: int) -> Part:
-        """Begin a copy of about so many bytes, for which room is made; raises OSError."""
+        """Begin a copy of about so many bytes, for which room is made unless it is too large; raises OSError."""
         self._make_room(size)
         number, name = mkstemp(suffix=".part", dir=self._folder)
         return Part(Path(name), os.fdopen(number, "wb", buffering=0))
@@ -167,7 +170,7 @@ class FileCache:
         self._size -= size
 
     def _make_room(self, size: int) -> None:
-        if not self._limit or self._size + size <= self._limit:
+        if not self._limit or self._size + size <= self._limit or size > self._limit:
             return
         wanted = max(0, int(self._limit * _EVICT_TO) - size)
         copies = [(found.st_atime, found.st_size, path) for path, found in self._all() if path.suffix != ".part"]

@@ -146,6 +146,11 @@ class Case:
         lease = self.view.lease(address)
         return lease if lease is not None and lease.mac == self.mac and runs(lease, self.now) else None
 
+    def declined(self) -> Sequence[Lease]:
+        """What is in quarantine because the client declined it."""
+        leases = self.view.leases_of(self.mac)
+        return [each for each in leases if each.state is _QUARANTINED and each.expires_at > self.now]
+
     def offered(self) -> Sequence[Offer]:
         """What is on offer to the client on its link."""
         offers = self.view.offers_of(self.mac)

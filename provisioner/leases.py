@@ -12,16 +12,16 @@ What `decide` does with each message, on the link where the client is (`client_l
     REQUEST, names our server id  (SELECTING) what we offered, held for it: ACK
     REQUEST, another server id    silence; our own offer is taken back
     REQUEST, no server id         (INIT-REBOOT, RENEWING, REBINDING) an address that it has or may have: ACK, else NAK
-    DECLINE                       its address is quarantined for ten minutes
+    DECLINE                       its address is quarantined for ten minutes, though not more than a few for one client
     RELEASE                       its address is free at once, and remembered as its last
     INFORM                        options without an address
     BOOTP, no message type        the address reserved for it, for ever; else silence
 
-An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, it is not reserved
-for another MAC, and it is none of our own on the interface that the message came by. A reserved address that another
-still holds is not taken from under it: its holder is refused when it wants to renew, and gives it up by taking another
-or at the end of its lease. Until then the one it is reserved for gets an address of the pool, and is refused that in
-turn as soon as its own is free.
+An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, it is not
+reserved for another MAC, and it is none of our own on the interface that the message came by. A reserved address that
+another still holds is not taken from under it: its holder is refused when it wants to renew, and gives it up by taking
+another or at the end of its lease. Until then the one it is reserved for gets an address of the pool, and is refused
+that in turn as soon as its own is free.
 
 An INIT-REBOOT for a free address that we have no record of is acknowledged: the record was lost with a disk, the client
 was not.
@@ -47,6 +47,9 @@ from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVE
 # Longer than any firmware takes from OFFER to REQUEST, its retries included.
 OFFER_HOLD = timedelta(seconds=60)
 QUARANTINE = timedelta(minutes=10)
+# In quarantine at one time because one client declined them. One that declines whatever it is given (a switch answers
+# ARP for everybody) shall not take the pool from all others: it is given the same address again.
+MOST_DECLINED = 4
 # Why there is no address on a link with a proxy subnet: what to boot is told there, and nothing else.
 BESIDE_ANOTHER = "another server gives the addresses here"
 # A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
@@ -232,6 +235,8 @@ def _decline(case: Case) -> Decision:
     lease = case.running(address) if address else None
     if lease is None:
         return _silence(case, "declined an address that it does not have", address)
+    if len(case.declined()) >= MOST_DECLINED:
+        return _silence(case, "declined too many addresses", address)
     quarantined = replace(lease, state=LeaseState.QUARANTINED, expires_at=case.now + QUARANTINE)
     return Decision(address=address, network=case.network_of(address), changes=(quarantined,))
 

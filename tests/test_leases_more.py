@@ -302,3 +302,17 @@ def test_an_address_of_ours_is_not_given_to_the_one_it_is_reserved_for(address):
     assert site.hear(discover(7), OURS_TOO).address == "10.77.0.11"
     assert site.hear(reboot(7, address), OURS_TOO).reply is NAK
     assert site.hear(DhcpMessage(mac=mac(7)), OURS_TOO).reply is None
+
+
+# --- declining everything -------------------------------------------------------------------------------------
+
+
+def test_a_client_that_declines_whatever_it_gets_leaves_the_rest_of_the_pool_to_others():
+    site = Site(subnets=[replace(SUBNET, pool_end="10.77.0.19")])
+    for _ in range(20):
+        site.hear(decline(1, site.lease(1)))
+    assert [site.state(f"10.77.0.1{last}") for last in range(5)] == [LeaseState.QUARANTINED] * 4 + [LeaseState.ACKED]
+    assert site.hear(decline(1, "10.77.0.14")).reason == "declined too many addresses"
+    assert site.lease(2) == "10.77.0.15"
+    site.wait(601)
+    assert site.hear(decline(1, "10.77.0.14")).reason == ""

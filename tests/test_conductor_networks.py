@@ -238,3 +238,11 @@ def test_a_network_of_ipv6_names_the_field_that_is_wrong(fields, field):
 
 def test_a_network_of_ipv6_takes_options_of_dhcpv6():
     assert checked_subnet(replace(SIX, options={"sntp-servers": "fd00::1"})).options
+
+
+async def test_a_gateway_cannot_take_the_address_that_is_reserved_for_a_machine(parts):
+    await parts.networks.put_subnet(SUBNET, OPERATOR)
+    await parts.networks.put_reservation(RESERVATION, OPERATOR)
+    with pytest.raises(Conflict, match=f"gateway 10.0.0.5 is reserved for {MAC}"):
+        await parts.networks.put_subnet(replace(SUBNET, gateway="10.0.0.5"), OPERATOR)
+    assert parts.ledger.read(Subnet, "rack") == SUBNET

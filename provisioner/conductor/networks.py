@@ -36,11 +36,23 @@ class Networks:
                 raise Conflict(f"there is a subnet {subnet.name!r} already", object=subnet.name, code="name-taken")
             if other.name != subnet.name and _overlaps(ip_network(other.cidr), network):
                 raise Conflict(f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})", object=other.name)
+        self._refuse_reserved_gateway(subnet)
         tx = self._ledger.transaction(by=str(by))
         tx.put(subnet)
         tx.event("object.put", key=f"subnets/{subnet.name}")
         await tx.commit()
         return subnet
+
+    def _refuse_reserved_gateway(self, subnet: Subnet) -> None:
+        """Raise Conflict when the gateway's address is reserved: two hosts would have it."""
+        gateway = str(ip_address(subnet.gateway)) if subnet.gateway else ""
+        reserved = self._ledger.get(Reservation, gateway) if gateway else None
+        if reserved is not None:
+            raise Conflict(
+                f"gateway {gateway} is reserved for {reserved.mac}",
+                object=f"reservations/{gateway}",
+                code="address-taken",
+            )
 
     async def delete_subnet(self, name: str, by: Principal) -> Subnet:
         """Stop answering DHCP there; refused while addresses of it are reserved."""

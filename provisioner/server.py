@@ -21,6 +21,7 @@ from provisioner.assembly import Applications, Parts, put_together
 from provisioner.conductor.boot_context import Reached
 from provisioner.config import Config
 from provisioner.errors import SettingError, StoreError, unknown
+from provisioner.fair_loop import prefer
 from provisioner.model import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
@@ -56,6 +57,8 @@ _OPENERS6: dict[str, tuple[str, Callable[[str, int], socket.socket]]] = {
     "tftp6": ("tftp", udp6),
     "http6": ("http", tcp6),
 }
+# A client that waits for these has nothing else to do, and soon asks again.
+_URGENT = ("dhcp", "dhcp6", "proxy")
 # Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
 _SHUTDOWN_SECONDS = 1.0
 
@@ -94,6 +97,9 @@ class Server:
         """Serve until stopped; one service that fails ends all. `announce` gets the lines meant for the operator."""
         parts = self.parts
         parts.database.start()
+        for name in _URGENT:
+            if name in self.sockets:
+                prefer(self.sockets[name])
         try:
             await self._prepare(announce)
             runners = [await self._start_web(name, app) for name, app in self._apps() if name in self.sockets]

@@ -19,6 +19,7 @@ from provisioner.cli.command import Command, Session, argument
 from provisioner.cli.exits import Exit
 from provisioner.cli.version import own_version
 from provisioner.config import NOT_ON_THE_COMMAND_LINE, PREFIX, SETTINGS, read_config
+from provisioner.fair_loop import FairLoop
 from provisioner.server import serve
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -82,7 +83,8 @@ def _run(session: Session) -> Exit | None:
         session.terminal.stdout.write(line + "\n")
         session.terminal.stdout.flush()
 
-    asyncio.run(serve(config, dict(os.environ) | dict(environment), announce, version=own_version()))
+    with asyncio.Runner(loop_factory=FairLoop) as runner:
+        runner.run(serve(config, dict(os.environ) | dict(environment), announce, version=own_version()))
     return None
 
 

@@ -26,8 +26,8 @@ from provisioner.services.reach import client_of, reached_by
 # MAC, reached, address of the client; raises ProvisionerError.
 GiveScript = Callable[[str, Reached, str], bytes]
 
-# Machines that are switched on together connect together.
-_BACKLOG = 4096
+# Machines that are switched on together connect together; they are taken in by a few in each turn of the event loop.
+_BACKLOG, _TAKEN_AT_ONCE = 4096, 16
 # More than any boot loader's request; what is larger is not for us.
 LARGEST_REQUEST = 4096
 # Who says nothing from one look to the next is gone.
@@ -195,7 +195,7 @@ class ScriptSite(web.BaseSite):
     """Serves an application on a bound socket; connections begin at a script port."""
 
     def __init__(self, runner: web.BaseRunner, sock: socket.socket, give: GiveScript) -> None:
-        super().__init__(runner, backlog=_BACKLOG)
+        super().__init__(runner, backlog=_TAKEN_AT_ONCE)
         self._sock = sock
         self._give = give
         self._port: ScriptPort | None = None
@@ -214,6 +214,8 @@ class ScriptSite(web.BaseSite):
         self._server = await asyncio.get_running_loop().create_server(
             self._port, sock=self._sock, backlog=self._backlog
         )
+        # asyncio's backlog is both how many may wait and how many it takes in at once.
+        self._sock.listen(_BACKLOG)
 
     async def stop(self) -> None:
         """Take no more, and end those that have not gone over to the application."""

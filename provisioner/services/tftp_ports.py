@@ -31,8 +31,7 @@ _MOST_SEGMENTS = 64
 _MOST_BYTES = 65507
 # A window of 64 blocks of an Ethernet frame; the kernel counts its own overhead as well.
 SEND_BUFFER_BYTES = 512 * 1024
-# Between two looks at what else the event loop has to do, a few milliseconds: rounds, and sockets in each.
-_ROUNDS = 4
+# Between two looks at what else the event loop has to do: a millisecond or two.
 _READY_AT_ONCE = 64
 # A thousand requests at once. Root may have it whatever the system's limit is (number of <asm/socket.h>).
 RECEIVE_BUFFER_BYTES = 1 << 20
@@ -332,14 +331,9 @@ class Readers:
 
     def _ready(self) -> None:
         assert self._epoll is not None
-        time = asyncio.get_running_loop().time
-        for _ in range(_ROUNDS):
-            ready = self._epoll.poll(0, _READY_AT_ONCE)
-            if not ready:
-                return
-            now = time()
-            for descriptor, _ in ready:
-                # One callback may end another's transfer.
-                callback = self._callbacks.get(descriptor)
-                if callback is not None:
-                    callback(now)
+        now = asyncio.get_running_loop().time()
+        for descriptor, _ in self._epoll.poll(0, _READY_AT_ONCE):
+            # One callback may end another's transfer.
+            callback = self._callbacks.get(descriptor)
+            if callback is not None:
+                callback(now)

@@ -65,6 +65,7 @@ FLOORS = (
         "power",
         "sockets",
         "raw_sockets",
+        "fair_loop",
     ),
     ("conductor",),
     ("services",),

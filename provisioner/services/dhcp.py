@@ -35,7 +35,7 @@ DRAIN_LIMIT = 64
 LARGEST_DATAGRAM = 4096
 # Ways in told apart: our addresses by interfaces, of which a large site has a few hundred.
 MOST_ARRIVALS = 1024
-# For so long an interface's addresses are remembered.
+# For so long the names and addresses of interfaces are remembered.
 ARRIVALS_SECONDS = 10.0
 # A power-on storm of a hall fits in: 2,000 packets of 600 bytes with the kernel's overhead.
 RECEIVE_BUFFER_BYTES = 4 << 20
@@ -89,6 +89,7 @@ class DhcpService:
         frames: Frames | None = None,
         recorder: Recorder = NO_RECORDER,
         addresses_of: Callable[[str], Sequence[str]] = interface_addresses,
+        arrivals_seconds: float = ARRIVALS_SECONDS,
     ) -> None:
         self._sock = sock
         self._answering = answering
@@ -99,6 +100,7 @@ class DhcpService:
         self._recorder = recorder
         self._arrivals: dict[bytes, Arrival] = {}
         self._arrivals_from = 0.0
+        self._arrivals_seconds = arrivals_seconds
         self._addresses_of = addresses_of
         self._names: dict[int, str] = {}
         self._indexes: dict[str, int] = {}
@@ -124,9 +126,10 @@ class DhcpService:
     def _readable(self) -> None:
         messages: list[tuple[DhcpMessage, Arrival]] = []
         receive, now = self._sock.recvmsg, time.time()
-        if not 0 <= now - self._arrivals_from < ARRIVALS_SECONDS:
-            # Interfaces get other addresses while we run.
+        if not 0 <= now - self._arrivals_from < self._arrivals_seconds:
+            # Interfaces get other addresses while we run, and at the start of a host other names.
             self._arrivals.clear()
+            self._names.clear()
             self._arrivals_from = now
         for _ in range(DRAIN_LIMIT):
             try:

@@ -124,3 +124,13 @@ async def test_interfaces_that_are_not_allowed_are_left_alone(hall, tmp_path):
         await until(lambda: service.sent == 1 and service.dropped["interface not served"] == 1)
     assert hall.heard(0) == []
     assert len(hall.heard(1)) == 1
+
+
+async def test_an_interface_is_known_by_the_name_that_it_has_now(hall, tmp_path):
+    async with serving(hall, tmp_path, interfaces=["lan"], arrivals_seconds=0) as service:
+        hall.say(0, discover(1))
+        await until(lambda: service.dropped["interface not served"] == 1)
+        hall.lab.do("server", "link set br0 down", "link set br0 name lan", "link set lan up")
+        hall.say(0, discover(1))
+        await until(lambda: service.sent == 1)
+    assert len(hall.heard(0)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 from random import Random
 
 import pytest
@@ -170,3 +171,15 @@ async def test_reading_leaves_no_descriptor_open(file):
     await blocks(source.content(1468), 1468, source.size)
     source.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_small_blocks_of_text_cost_nothing_before_they_are_sent():
+    text = b"\n" * (4 << 20)
+    tracemalloc.start()
+    try:
+        run = BytesSource(text).content(8).run(1, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert run is not None and len(run) == 64 * 12
+    assert peak < 64 * 1024

@@ -60,8 +60,8 @@ log = structlog.get_logger(__name__)
 DRAIN_LIMIT = 64
 # Two descriptors each. What is more is not answered: every client asks again, and an error would end its boot.
 MOST_TRANSFERS = 2000
-# Text has to be converted in memory.
-LARGEST_NETASCII = 4 << 20
+# Text has to be converted in memory, for each transfer anew.
+LARGEST_NETASCII = 256 << 10
 _LARGEST_REQUEST = 2048
 _BEGAN_ANEW = "the client began anew"
 _REQUESTS = (bytes((0, RRQ)), bytes((0, WRQ)))

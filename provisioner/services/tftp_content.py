@@ -97,26 +97,29 @@ class BytesSource:
         self.size = len(content)
 
     def content(self, block_size: int) -> Content:
-        """All of it as datagrams."""
-        last = self.size // block_size + 1
-        blocks = encode_blocks(1, self._content, block_size)
-        if self.size and self.size % block_size == 0:
-            blocks += encode_blocks(last, b"", block_size)
-        return _Encoded(blocks, block_size)
+        """As many datagrams at a time as are asked for."""
+        return _Cut(self._content, block_size)
 
     def close(self) -> None:
         """There is nothing to close."""
 
 
-class _Encoded:
-    def __init__(self, blocks: bytes, block_size: int) -> None:
-        self._view = memoryview(blocks)
-        self._step = block_size + _HEADER_BYTES
+class _Cut:
+    """Made ready only as it is sent: whoever asks for blocks of 8 bytes and goes away has cost nothing."""
+
+    def __init__(self, content: bytes, block_size: int) -> None:
+        self._content = content
+        self._block_size = block_size
+        self._last = len(content) // block_size + 1
 
     def run(self, first: int, count: int) -> memoryview:
         """They are always there."""
-        at = (first - 1) * self._step
-        return self._view[at : at + count * self._step]
+        following = min(first + count, self._last + 1)
+        part = self._content[(first - 1) * self._block_size : (following - 1) * self._block_size]
+        blocks = encode_blocks(first, part, self._block_size)
+        if part and following > self._last and len(part) % self._block_size == 0:
+            blocks += encode_blocks(self._last, b"", self._block_size)
+        return memoryview(blocks)
 
     def load(self, first: int) -> None:
         """There is nothing to load."""

@@ -50,8 +50,9 @@ def decide6(relayed: Relayed, arrival: Arrival6, view: AddressView6, now: dateti
     """What to do with the message; changes nothing. `server` is our DUID. Raises WireError for a broken IA_NA."""
     message = relayed.message
     rule = _RULES.get(message.kind)
-    if rule is None:
-        return Decision6(reason="not for a server", detail=message.kind.name)
+    answers = [each.kind.name for each in relayed.relays if each.kind is not MessageType6.RELAY_FORWARD]
+    if rule is None or answers:
+        return Decision6(reason="not for a server", detail=(*answers, message.kind.name)[0])
     client = identify(relayed, arrival, view.mac_of)
     fault = _fault(relayed, arrival)
     if fault:

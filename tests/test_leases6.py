@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from provisioner.clients6 import Arrival6
 from provisioner.leases6 import decide6
 from provisioner.model import LeaseState, Reservation, Subnet
-from provisioner.wire.dhcp6 import Dhcp6Message, MessageType6, Relayed, encode
+from provisioner.wire.dhcp6 import Dhcp6Message, MessageType6, Relay, Relayed, encode
 from provisioner.wire.dhcp6_options import CLIENT_ID, IA_NA, RAPID_COMMIT, SERVER_ID, decode_ia
 from provisioner.wire.error import WireError
 from tests.dhcp6_messages import (
@@ -46,6 +46,7 @@ def decide(packet, at=None, view=None, now=NOW):
     [
         (message(MessageType6.ADVERTISE, 1), "not for a server"),
         (message(MessageType6.RECONFIGURE, 1), "not for a server"),
+        (Relayed(solicit(1).message, (Relay(kind=MessageType6.RELAY_REPLY, link="fd00:77::1"),)), "not for a server"),
         (Relayed(Dhcp6Message(kind=MessageType6.SOLICIT)), "no client id"),
         (message(MessageType6.REQUEST, 1, ia()), "no server id"),
         (message(MessageType6.RENEW, 1, ia()), "no server id"),

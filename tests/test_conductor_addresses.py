@@ -170,6 +170,17 @@ async def test_a_uuid_of_any_length_fails_nothing(server, size):
     assert set(answers.ignored) <= {"options do not fit"}
 
 
+async def test_a_reply_that_does_not_fit_is_told_in_the_timeline(server):
+    await server.save(replace(SUBNET, domain="d" * 250))
+    server.bus.events.clear()
+    assert await server.hear(replace(discover(1, options=OVMF | {61: bytes(200)}), mac=KNOWN)) == []
+    [event] = server.bus.events
+    assert (event.kind, event.machine, event.mac, event.data["ignored"]) == (
+        "dhcp.discover", "node1", KNOWN, "options do not fit"
+    )  # fmt: skip
+    assert event.data["detail"].endswith("bytes of options into 548 bytes of message")
+
+
 # --- one drain ------------------------------------------------------------------------------------------------
 
 

@@ -122,7 +122,7 @@ class Addresses:
                 reply, decision = self._answer(tx, message, arrival)
             except WireError as error:
                 ignored.append(error.reason)
-                log.warning("dhcp.reply-impossible", mac=message.mac, error=error.message)
+                self._tell_unsent(tx, message, arrival, error)
                 continue
             except Exception:
                 # One message must not cost the others of its drain their answer.
@@ -176,6 +176,13 @@ class Addresses:
         if told.kind is None:
             return None, Decision(reason=told.reason)
         return Reply(told.data, reply_destination(message, told.kind, ""), arrival, message.mac), Decision(reply=_OFFER)
+
+    def _tell_unsent(self, tx: Transaction, message: DhcpMessage, arrival: Arrival, error: WireError) -> None:
+        """Say why there is no reply, though there should be one: its client would wait for ever, and nobody know."""
+        machine = self._ledger.machine_by_mac(message.mac)
+        unsent = Decision(reason=error.reason, detail=error.message)
+        firmware = boot_client(message).firmware
+        _tell(tx, message, arrival, unsent, machine.id if machine is not None else "", firmware, NO_BOOT)
 
     def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
         key = (decision.reason, arrival.interface, message.giaddr)

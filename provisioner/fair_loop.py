@@ -28,7 +28,7 @@ class HasFileno(Protocol):
 
 
 class FairSelector(BaseSelector):
-    """A selector that tells at most `at_once` descriptors at a time; the others come next. Preferred ones come first."""
+    """A selector that tells at most `at_once` descriptors at a time, the others next; and preferred ones first."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once

@@ -149,6 +149,31 @@ def test_a_merge_cut_short_is_made_up_for_by_the_next(tmp_path):
     second.close()
 
 
+def test_a_spoilt_record_costs_only_the_packets_that_came_its_way(tmp_path):
+    first = recorder(tmp_path)
+    note(first, b"spoilt", interface="eth0")
+    note(first, b"whole", OTHER, interface="eth1")
+    first.close()
+    content = (tmp_path / "recent").read_bytes()
+    (tmp_path / "kept").write_bytes(content.replace(b'"eth0"', b'\xff\xfe##0"', 1).replace(MAC.encode(), b"\xff" * 17))
+    (tmp_path / "recent").unlink()
+    second = recorder(tmp_path)
+    second.merge()
+    assert [packet.data for packet in second.packets()] == [b"whole"]
+    second.close()
+
+
+def test_what_was_noted_is_merged_also_when_the_clock_was_set_back(tmp_path):
+    kept = recorder(tmp_path, merge_bytes=1)
+    for now in (10_000.0, 5_000.0):
+        note(kept, b"%d" % now, now=now)
+        kept.flush()
+        if kept._merging is not None:
+            kept._merging.join()
+    assert (tmp_path / "recent").stat().st_size == 0
+    kept.close()
+
+
 def test_many_routes_do_not_mix(tmp_path):
     kept = recorder(tmp_path)
     for number in range(5000):

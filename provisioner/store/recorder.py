@@ -155,7 +155,8 @@ class FlightRecorder:
             return
         self._broken = False
         self._size += written
-        if self._size >= self._merge_bytes and self._newest - self._last_merge >= self._merge_seconds:
+        # A last merge later than now was before the clock was set back.
+        if self._size >= self._merge_bytes and not 0 <= self._newest - self._last_merge < self._merge_seconds:
             self._begin_merge()
 
     def _fail(self, why: str) -> None:
@@ -249,13 +250,17 @@ def _packets(content: bytes, mac: str) -> Iterator[Packet]:
     while (end := _end_of_record(content, at)) is not None:
         if content[at] == ord("R"):
             _, _, number = _ROUTE.unpack_from(content, at)
-            routes[number] = msgspec.json.decode(content[at + _ROUTE.size : end], type=_Route)
+            try:
+                routes[number] = msgspec.json.decode(content[at + _ROUTE.size : end], type=_Route)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                # The disk has spoilt it: it costs the packets that came this way, and not all others.
+                routes.pop(number, None)
         else:
             _, _, number, time, whose = _PACKET.unpack_from(content, at)
             route = routes.get(number)
             if route is not None and (not wanted or whose == wanted):
                 data = content[at + _PACKET.size : end]
-                yield _packet(time, whose.rstrip(b"\0").decode("ascii"), route, data)
+                yield _packet(time, whose.rstrip(b"\0").decode("ascii", "replace"), route, data)
         at = end
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 
-from provisioner.store.file_cache import FileCache, Note
+from provisioner.store.file_cache import FileCache, Note, Part
 
 
 class Clock:
@@ -174,4 +176,19 @@ def test_a_copy_that_is_dropped_while_it_is_opened_can_still_be_read(tmp_path: P
     (kept,) = files(tmp_path)
     os.utime(kept, (0, 0))
     dropping.append(kept)
+    assert read(cache, "a") == b"content"
+
+
+class TakesLittle(FileIO):
+    """A file on a disk that takes three bytes at a time."""
+
+    def write(self, data: Any) -> int:
+        return super().write(memoryview(data)[:3])
+
+
+def test_what_the_disk_takes_in_parts_is_written_whole(cache: FileCache, tmp_path: Path) -> None:
+    path = tmp_path / "repos" / "x.part"
+    part = Part(path, cast(BinaryIO, TakesLittle(path, "wb")))
+    part.write(b"content")
+    cache.keep(part, "debian", note("a", b"content"))
     assert read(cache, "a") == b"content"

@@ -62,7 +62,7 @@ class Part:
 
     def write(self, data: bytes) -> None:
         """Append; it can be read at once. Raises OSError."""
-        self._file.write(data)
+        _write_all(self._file, data)
         self._digest.update(data)
         self.size += len(data)
 
@@ -73,7 +73,7 @@ class Part:
     def seal(self, note: Note) -> None:
         """Put the note behind it, and all of it on the disk."""
         encoded = msgspec.json.encode(note)
-        self._file.write(encoded + _TAIL.pack(len(encoded), _MARK))
+        _write_all(self._file, encoded + _TAIL.pack(len(encoded), _MARK))
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -191,6 +191,13 @@ class FileCache:
     def _place(self, source: str, path: str) -> Path:
         name = sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / source / name[:2] / name
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    """A file without a buffer may take a part of it only and say so, as when the disk is nearly full."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _size_of(path: Path) -> int:

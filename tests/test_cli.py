@@ -13,7 +13,19 @@ from tests.browser.demo_state import PASSWORD, Demo, discovered, fill, serving
 from tests.fakes.terminal import CommandLine
 
 # Offline, or an end of its own.
-NO_LIST = {"serve", "login", "logout", "power", "events", "content", "secrets", "completion", "version"}
+NO_LIST = {
+    "serve",
+    "login",
+    "logout",
+    "power",
+    "events",
+    "content",
+    "secrets",
+    "completion",
+    "version",
+    "packets",
+    "doctor",
+}
 # Nobody makes these unless something special happens.
 MAY_BE_EMPTY = {"clashes", "operations", "join-tokens"}
 

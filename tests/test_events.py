@@ -13,7 +13,7 @@ from provisioner.events import KINDS, Event
 
 @pytest.mark.parametrize(("kind", "sentence"), KINDS.items())
 def test_a_kind_is_source_dot_word_with_a_sentence(kind, sentence):
-    assert re.fullmatch(r"[a-z]+\.[a-z]+", kind) and sentence and not sentence.endswith(".")
+    assert re.fullmatch(r"[a-z]+6?\.[a-z]+(-[a-z]+)?", kind) and sentence and not sentence.endswith(".")
 
 
 def test_an_event_comes_back_from_json_as_it_was():

@@ -67,7 +67,9 @@ class PacketRoutes:
     def operations(self) -> list[Operation]:
         """What can be asked of the recorder."""
         return [
-            Operation("GET", "/api/v1/packets", self.read, "packets", {200: PacketList}, _WHOSE, errors=(503,)),
+            Operation(
+                "GET", "/api/v1/packets", self.read, "packets", {200: PacketList}, _WHOSE, errors=(409, 422, 503)
+            ),
             Operation(
                 "GET",
                 "/api/v1/packets/capture",
@@ -75,7 +77,7 @@ class PacketRoutes:
                 "packets",
                 {200: Raw(_CAPTURE)},
                 _WHOSE,
-                errors=(503,),
+                errors=(409, 422, 503),
             ),
         ]
 

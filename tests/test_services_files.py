@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from asyncio import Event, open_connection, wait_for
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote
@@ -251,9 +251,22 @@ async def test_scripts_by_tftp_over_ipv6_have_urls_that_can_be_used(tree: Tree) 
 
 
 async def test_a_file_that_may_not_be_read_is_refused(tree: Tree, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
     (tmp_path / "files" / "locked").write_text("x")
     (tmp_path / "files" / "locked").chmod(0)
-    with pytest.raises(Denied, match="the server cannot read 'locked'"):
+    with as_nobody(tmp_path), pytest.raises(Denied, match="the server cannot read 'locked'"):
         await tree.open("locked", "10.0.0.9", "10.0.0.1")
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Go on as a user who may enter the folder and is not root, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o711)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -61,6 +61,9 @@ _OPENERS6: dict[str, tuple[str, Callable[[str, int], socket.socket]]] = {
 _URGENT = ("dhcp", "dhcp6", "proxy")
 # Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
 _SHUTDOWN_SECONDS = 1.0
+# Whoever says nothing for so long, or only half of a request's head, is gone; aiohttp would wait an hour, and each costs
+# a descriptor.
+_IDLE_SECONDS = 75.0
 
 
 class Server:
@@ -245,7 +248,7 @@ class Server:
         return str(host), int(port)
 
     async def _start_web(self, name: str, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True)
+        runner = web_runner(app)
         await runner.setup()
         for each in (name, f"{name}6"):
             if each in self.sockets:
@@ -262,6 +265,17 @@ class Server:
 
     async def _is_ready(self, request: web.Request) -> web.Response:
         return web.Response(text="ready\n" if self._ready else "starting\n", status=200 if self._ready else 503)
+
+
+def web_runner(app: web.Application) -> web.AppRunner:
+    """What serves an application; handlers hear when their client hangs up."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        keepalive_timeout=_IDLE_SECONDS,
+        handler_cancellation=True,
+    )
 
 
 def build(

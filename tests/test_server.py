@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
+from aiohttp.web import Application
 
 from provisioner.config import read_config
 from provisioner.errors import SettingError
 from provisioner.power.registry import PowerDrivers
-from provisioner.server import Server, build
+from provisioner.server import Server, build, web_runner
 from provisioner.store.database import EventQuery
 from provisioner.wire.tftp import Error, OptionAck
 from tests.tftp_client import TftpClient
@@ -120,3 +121,12 @@ async def test_dhcpv6_is_served_where_the_setting_says(tmp_path: Path) -> None:
 async def test_ipv6_is_left_alone_beside_a_single_address(tmp_path: Path) -> None:
     async with running(tmp_path) as (server, _):
         assert not {"http6", "tftp6", "dhcp6"} & server.sockets.keys()
+
+
+async def test_whoever_says_nothing_is_not_kept_for_an_hour() -> None:
+    runner = web_runner(Application())
+    await runner.setup()
+    try:
+        assert runner.server is not None and runner.server().keepalive_timeout <= 75
+    finally:
+        await runner.cleanup()

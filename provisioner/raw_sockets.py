@@ -39,8 +39,10 @@ _TO_DHCP_CLIENTS = b"".join(
 # <linux/sockios.h>; struct ifreq is the name, then a sockaddr whose data begin after its family.
 _SIOCGIFHWADDR, _IFREQ_BYTES, _HARDWARE_AT = 0x8927, 40, 18
 _ICMP6_FILTER, _ROUTER_SOLICITATION = 1, 133
-# They are read while a question is open; what comes otherwise is thrown away, and need not be much.
-_RAW_BUFFER_BYTES = 1 << 16
+# They are read while a question is open, of which there may be a thousand; what comes otherwise is thrown away.
+_RAW_BUFFER_BYTES = 1 << 20
+# <asm-generic/socket.h>: beyond the system's limit, with CAP_NET_ADMIN.
+_SO_RCVBUFFORCE = 33
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def raw() -> RawSockets | None:
         def opened(family: int, kind: int, protocol: int) -> socket.socket:
             sock = undo.enter_context(socket.socket(family, kind, protocol))
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RAW_BUFFER_BYTES)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RAW_BUFFER_BYTES)
+            except PermissionError:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RAW_BUFFER_BYTES)
             return sock
 
         try:

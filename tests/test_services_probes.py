@@ -100,6 +100,35 @@ async def test_who_has_an_address_behind_a_router_is_found_by_echo_and_others_ar
     assert (asking.answered, asking.silent) == ([("10.9.0.10", "")], ["10.9.0.11", "10.255.0.1"])
 
 
+async def test_behind_a_relay_on_our_own_network_arp_finds_who_has_an_address(lab):
+    asking = List(Question("10.77.0.10", ""), Question("10.77.0.11", ""), Question("10.9.0.10", ""))
+    async with probing(lab, asking):
+        await until(lambda: asking.silent and len(asking.answered) == 2)
+    assert sorted(asking.answered) == [("10.77.0.10", SQUATTER), ("10.9.0.10", "")]
+    assert asking.silent == ["10.77.0.11"]
+
+
+async def test_five_hundred_addresses_are_all_asked_for_at_once(lab):
+    """By echo the kernel would keep half of these questions and drop the others, as it has no room for more."""
+    lab.do("squatter", "route add local 10.77.2.0/23 dev eth0")
+    lab.do("server", "addr add 10.77.1.1/16 dev srv0")
+    asked = [f"10.77.{number >> 8}.{number & 255}" for number in range(512, 1024)]
+    asking = List(*(Question(each, "") for each in asked))
+    async with probing(lab, asking):
+        await until(lambda: len(asking.silent) + len(asking.answered) == len(asked))
+    assert asking.silent == []
+
+
+async def test_a_storm_that_waited_goes_on_in_portions(lab):
+    portions = []
+    asking = List(Question("10.77.0.11", "srv0"))
+    asking.free = lambda addresses: list(range(150))
+    async with probing(lab, asking, lambda messages: portions.append(messages)):
+        await until(lambda: sum(map(len, portions)) == 150)
+    assert [len(each) for each in portions] == [64, 64, 22]
+    assert [each for portion in portions for each in portion] == list(range(150))
+
+
 async def test_ending_while_a_question_is_open_leaves_nothing_behind(lab):
     asking = List(Question("10.77.0.11", "srv0"))
     async with probing(lab, asking):

@@ -1,19 +1,23 @@
 """Asks on the network who uses an address, for `provisioner.conductor.conflicts`: by ARP, or by ICMP behind relays.
 
-Each address is asked for twice within a tenth of a second, and counts as free when a fifth has passed in silence:
-ROMs wait some seconds for an offer, hosts on one's own network answer within milliseconds.
+Each address is asked for twice, and counts as free after a time of silence: a tenth of a second on our own networks,
+where hosts answer within milliseconds, a fifth behind relays. ROMs wait some seconds for an offer.
+
+Clients that come by way of a relay may be on a network of ours all the same. They are asked for by ARP then as well:
+an echo would have the kernel ask by ARP, with room for few hundred such questions, and what does not fit is not asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 import structlog
 
 from provisioner.conductor.conflicts import Message, Question
-from provisioner.raw_sockets import RawSockets, drain, hardware_address
+from provisioner.raw_sockets import RawSockets, connected_networks, drain, hardware_address
 from provisioner.wire.address_probes import (
     arp_probe,
     arp_template,
@@ -25,7 +29,8 @@ from provisioner.wire.address_probes import (
 
 log = structlog.get_logger(__name__)
 
-ASKED_AGAIN_AFTER_SECONDS, WAITED_SECONDS = 0.1, 0.2
+# When the second question is asked and how long answers are waited for: on our own networks, and behind relays.
+HERE_SECONDS, FAR_SECONDS = (0.04, 0.1), (0.1, 0.2)
 # How often stocks are looked after; less than the time for which an address counts as free.
 ROUND_SECONDS = 20.0
 
@@ -33,6 +38,7 @@ _ETH_P_ARP = 0x0806
 _EVERYBODY = b"\xff" * 6
 # At once, so that a flood of ARP does not keep the loop from its work.
 _READ_LIMIT = 64
+_RESUMED_AT_ONCE = 64
 _PACKET_BYTES = 2048
 
 
@@ -62,12 +68,18 @@ class Prober:
     """Asks and listens. `resume` takes the messages that have waited; `identifier` marks our echo requests."""
 
     def __init__(
-        self, asking: Asking, sockets: RawSockets, resume: Callable[[list[Message]], None], identifier: int
+        self,
+        asking: Asking,
+        sockets: RawSockets,
+        resume: Callable[[list[Message]], None],
+        identifier: int,
+        connected: Callable[[], list[tuple[str, IPv4Network]]] = connected_networks,
     ) -> None:
         self._asking = asking
         self._sockets = sockets
         self._resume = resume
         self._identifier = identifier
+        self._connected = connected
         self._open: dict[str, Question] = {}
         self._woken = self._ready = self._listening = self._ended = False
 
@@ -110,15 +122,31 @@ class Prober:
         if not questions:
             return
         self._listen(True)
+        questions = self._by_arp_where_possible(questions)
         self._open.update((each.address, each) for each in questions)
         self._send(questions)
-        self._loop.call_later(ASKED_AGAIN_AFTER_SECONDS, self._ask_again, questions)
-        self._loop.call_later(WAITED_SECONDS, self._end, questions)
+        for seconds, asked in (
+            (HERE_SECONDS, [each for each in questions if each.interface]),
+            (FAR_SECONDS, [each for each in questions if not each.interface]),
+        ):
+            if asked:
+                self._loop.call_later(seconds[0], self._ask_again, asked)
+                self._loop.call_later(seconds[1], self._end, asked)
+
+    def _by_arp_where_possible(self, questions: list[Question]) -> list[Question]:
+        if all(each.interface for each in questions):
+            return questions
+        networks = self._connected()
+        return [each if each.interface else Question(each.address, _on(networks, each.address)) for each in questions]
 
     def _ask_again(self, questions: list[Question]) -> None:
         self._send([each for each in questions if self._open.get(each.address) is each])
 
     def _end(self, questions: list[Question]) -> None:
+        if self._listening:
+            # Answers may have come already and wait for their turn.
+            self._read_arp()
+            self._read_echo()
         silent = [each.address for each in questions if self._open.get(each.address) is each]
         for address in silent:
             del self._open[address]
@@ -128,8 +156,11 @@ class Prober:
             self._go_on(self._asking.free(silent))
 
     def _go_on(self, messages: list[Message]) -> None:
-        if messages:
-            self._resume(messages)
+        """A storm's in portions, between which its requests are heard."""
+        if messages and not self._ended:
+            self._resume(messages[:_RESUMED_AT_ONCE])
+            if len(messages) > _RESUMED_AT_ONCE:
+                self._loop.call_soon(self._go_on, messages[_RESUMED_AT_ONCE:])
 
     # --- asking -----------------------------------------------------------------------------------------------
 
@@ -188,6 +219,12 @@ class Prober:
     def _answered(self, address: str, mac: str) -> None:
         del self._open[address]
         self._go_on(self._asking.in_use(address, mac))
+
+
+def _on(networks: Sequence[tuple[str, IPv4Network]], address: str) -> str:
+    """The interface on whose own network an address is, or empty."""
+    found = IPv4Address(address)
+    return next((interface for interface, network in networks if found in network), "")
 
 
 def _build_templates() -> None:

@@ -61,8 +61,8 @@ _OPENERS6: dict[str, tuple[str, Callable[[str, int], socket.socket]]] = {
 _URGENT = ("dhcp", "dhcp6", "proxy")
 # Streams, long polls and transfers get this long to end; aiohttp waits about twice as long before it cuts them off.
 _SHUTDOWN_SECONDS = 1.0
-# Whoever says nothing for so long, or only half of a request's head, is gone; aiohttp would wait an hour, and each costs
-# a descriptor.
+# Whoever says nothing for so long, or half of a request's head, is gone; aiohttp would wait an hour, and each costs a
+# descriptor.
 _IDLE_SECONDS = 75.0
 
 

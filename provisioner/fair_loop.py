@@ -8,10 +8,10 @@ their order, and before them whatever is ready of those that were preferred.
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from math import ceil
+from select import EPOLLIN, EPOLLOUT, epoll
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import Any, Protocol
 
@@ -34,10 +34,10 @@ class FairSelector(BaseSelector):
         self._at_once = at_once
         self._keys: dict[int, SelectorKey] = {}
         self._preferred: set[int] = set()
-        self._ordinary = select.epoll()
-        self._first = select.epoll()
+        self._ordinary = epoll()
+        self._first = epoll()
         # Whoever waits for anything wakes up for these.
-        self._ordinary.register(self._first, select.EPOLLIN)
+        self._ordinary.register(self._first, EPOLLIN)
 
     def prefer(self, fileobj: int | HasFileno) -> None:
         """Tell this one first from now on, until it is unregistered; it may be registered later."""
@@ -90,7 +90,7 @@ class FairSelector(BaseSelector):
             key = self._keys.get(descriptor)
             if key is not None:
                 # An error or a hang-up is for whoever reads and for whoever writes.
-                events = (EVENT_READ if mask & ~select.EPOLLOUT else 0) | (EVENT_WRITE if mask & ~select.EPOLLIN else 0)
+                events = (EVENT_READ if mask & ~EPOLLOUT else 0) | (EVENT_WRITE if mask & ~EPOLLIN else 0)
                 ready.append((key, events & key.events))
         return ready
 
@@ -105,7 +105,7 @@ class FairSelector(BaseSelector):
         """See `selectors.BaseSelector`."""
         return _Map(self._keys)
 
-    def _epoll(self, descriptor: int) -> select.epoll:
+    def _epoll(self, descriptor: int) -> epoll:
         return self._first if descriptor in self._preferred else self._ordinary
 
     def _known(self, fileobj: int | HasFileno) -> int:
@@ -153,7 +153,7 @@ def _descriptor(fileobj: int | HasFileno) -> int:
 def _mask(events: int) -> int:
     if not events or events & ~(EVENT_READ | EVENT_WRITE):
         raise ValueError(f"events {events!r}: EVENT_READ, EVENT_WRITE or both")
-    return (select.EPOLLIN if events & EVENT_READ else 0) | (select.EPOLLOUT if events & EVENT_WRITE else 0)
+    return (EPOLLIN if events & EVENT_READ else 0) | (EPOLLOUT if events & EVENT_WRITE else 0)
 
 
 class FairLoop(asyncio.SelectorEventLoop):

@@ -174,8 +174,12 @@ class DhcpService:
                     raise WireError("interface not served", name)
                 # For a broadcast, `local` is the interface's own address and not what the datagram was sent to.
                 address = socket.inet_ntoa(local)
-                also = tuple(each for each in self._addresses_of(name) if each != address)
-                arrival = Arrival(address, name, local != header, also)
+                ours, broadcast = self._addresses_of(name), local != header
+                if broadcast and address not in ours:
+                    # Where an interface has no address, the kernel names one of another: it is not our network.
+                    raise WireError("no address of ours on the interface", name)
+                also = tuple(each for each in ours if each != address)
+                arrival = Arrival(address, name, broadcast, also)
                 if len(ancillary) == 1 and name in self._indexes:
                     if len(self._arrivals) >= MOST_ARRIVALS:
                         self._arrivals.clear()

@@ -134,3 +134,12 @@ async def test_an_interface_is_known_by_the_name_that_it_has_now(hall, tmp_path)
         hall.say(0, discover(1))
         await until(lambda: service.sent == 1)
     assert len(hall.heard(0)) == 1
+
+
+async def test_a_card_without_an_address_is_somebody_elses_network(hall, tmp_path):
+    # The kernel names an address of another card then.
+    hall.lab.do("server", "addr flush dev br2")
+    async with serving(hall, tmp_path) as service:
+        hall.say(2, discover(3))
+        await until(lambda: service.dropped["no address of ours on the interface"] == 1)
+    assert [hall.heard(number) for number in range(3)] == [[], [], []]

@@ -74,6 +74,8 @@ def _fault(relayed: Relayed, arrival: Arrival6) -> str:
     """Why the message must be dropped (RFC 8415 section 16), '' when it need not."""
     message = relayed.message
     duid, named = message.option(CLIENT_ID), message.option(SERVER_ID)
+    if named is not None:
+        check_duid(named)
     if duid is not None:
         check_duid(duid)
     elif message.kind is not MessageType6.INFORMATION_REQUEST:
@@ -185,7 +187,7 @@ def _confirm(case: Case) -> Decision6:
         reply=MessageType6.REPLY,
         network=case.networks[0],
         reason=reason,
-        detail=", ".join(strange),
+        detail=", ".join(strange[:MOST_ADDRESSES]),
         associations=((STATUS_CODE, status),),
     )
 

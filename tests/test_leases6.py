@@ -70,6 +70,17 @@ def test_a_duid_of_impossible_length_is_refused():
         decide(solicit(1, duid=b"\0"))
 
 
+def test_a_server_id_of_impossible_length_is_refused():
+    with pytest.raises(WireError, match="DUID"):
+        decide(message(MessageType6.REQUEST, 1, (SERVER_ID, bytes(60_000)), ia()))
+
+
+def test_what_is_told_of_a_confirm_with_a_thousand_addresses_is_short():
+    strange = [f"fd00:55::{number:x}" for number in range(1, 1001)]
+    decision = decide(message(MessageType6.CONFIRM, 1, ia(1, *strange)))
+    assert decision.reason == "the address is on another network" and len(decision.detail) < 200
+
+
 def test_an_information_request_needs_no_client_id():
     decision = decide(Relayed(Dhcp6Message(kind=MessageType6.INFORMATION_REQUEST)), arrival(1))
     assert (decision.reply, decision.configures) == (MessageType6.REPLY, True)

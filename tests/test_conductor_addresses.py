@@ -181,6 +181,17 @@ async def test_a_reply_that_does_not_fit_is_told_in_the_timeline(server):
     assert event.data["detail"].endswith("bytes of options into 548 bytes of message")
 
 
+async def test_acks_that_cannot_be_sent_leave_no_lease_behind(server):
+    await server.save(replace(SUBNET, domain="d" * 250))
+    asks = reboot(1, "10.77.0.11")
+    asks = replace(asks, options=asks.options | OVMF | {61: bytes(200)})
+    answers = server.addresses.answer([(asks, HERE), (asks, HERE)])
+    await answers.saved
+    assert answers.ignored == ["options do not fit"] * 2
+    assert server.addresses.mac_of("10.77.0.11") == ""
+    assert list(server.ledger.all(Lease)) == []
+
+
 # --- one drain ------------------------------------------------------------------------------------------------
 
 
@@ -222,8 +233,10 @@ async def test_one_message_that_fails_does_not_cost_the_others_their_answer(serv
     broken = replace(discover(2), mac="no mac at all")
     answers = server.addresses.answer([(discover(1), HERE), (broken, HERE), (discover(3), HERE)])
     await answers.saved
-    assert [decode(reply.data).yiaddr for reply in answers.at_once] == ["10.77.0.10", "10.77.0.11"]
+    assert [decode(reply.data).yiaddr for reply in answers.at_once] == ["10.77.0.10", "10.77.0.12"]
     assert answers.ignored == ["our own fault"]
+    [next_one] = server.addresses.answer([(discover(4), HERE)]).at_once
+    assert decode(next_one.data).yiaddr == "10.77.0.11"
 
 
 async def test_a_failed_message_changes_nothing(server):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from provisioner.bus import Bus
 from provisioner.conductor.lease_book import LeaseBook
@@ -104,6 +105,18 @@ def test_a_lease_deleted_by_hand_frees_its_address():
         pair.put(lease(last_octet))
     pair.delete("10.77.0.11")
     assert pair.free()[0] == "10.77.0.11"
+
+
+def test_a_lease_taken_back_frees_its_address_or_gives_it_to_who_had_it_before():
+    pair = Pair()
+    mine, theirs = lease(10), replace(lease(10), mac="52:54:00:00:00:99")
+    pair.book.put(mine)
+    pair.book.put(theirs)
+    pair.book.put_back(theirs, mine)
+    assert pair.book.leases_of(mine.mac) == (mine,)
+    assert pair.book.leases_of(theirs.mac) == ()
+    pair.book.put_back(mine, None)
+    assert pair.free()[0] == "10.77.0.10"
 
 
 def test_a_reservation_deleted_frees_its_address():

@@ -83,6 +83,13 @@ class LeaseBook:
             if pool is not None:
                 pool.used(lease)
 
+    def put_back(self, lease: Lease, before: Lease | None) -> None:
+        """Undo `put(lease)`: the address has the lease that it had before."""
+        if before is not None:
+            self.put(before)
+        else:
+            self._forget(lease.address)
+
     def _detach(self, lease: Lease) -> None:
         held = self._by_mac[lease.mac]
         del held[lease.address]

@@ -13,7 +13,7 @@ import time
 from asyncio import Future
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct as Layout
 from typing import Protocol
 
@@ -48,6 +48,14 @@ _SO_RCVBUFFORCE = 33
 _PKTINFO = Layout("@I4s4s")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
 _ANYWHERE = b"\0\0\0\0"
+
+# An enum's member costs a call each time it is named or reckoned with.
+_TRUNCATED = int(socket.MSG_TRUNC)
+_RELAY, _BROADCAST, _HARDWARE = Way.RELAY, Way.BROADCAST, Way.HARDWARE
+
+
+# What `recvmsg` returns: data, ancillary data, flags and the source.
+_Datagram = tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int]]
 
 
 class Answering(Protocol):
@@ -124,39 +132,43 @@ class DhcpService:
             self._sock.close()
 
     def _readable(self) -> None:
-        messages: list[tuple[DhcpMessage, Arrival]] = []
         receive, now = self._sock.recvmsg, time.time()
         if not 0 <= now - self._arrivals_from < self._arrivals_seconds:
             # Interfaces get other addresses while we run, and at the start of a host other names.
             self._arrivals.clear()
             self._names.clear()
             self._arrivals_from = now
+        datagrams: list[_Datagram] = []
         for _ in range(DRAIN_LIMIT):
             try:
-                data, ancillary, flags, source = receive(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
+                datagrams.append(receive(LARGEST_DATAGRAM, _ANCILLARY_BYTES))
             except BlockingIOError:
                 break
             except OSError as error:
                 # An ICMP error for something we sent earlier arrives here; it concerns no packet we could name.
                 self._drop(f"receive: {error.strerror}")
-                continue
-            self.received += 1
+        self.received += len(datagrams)
+        messages: list[tuple[DhcpMessage, Arrival]] = []
+        sources: list[tuple[bytes, tuple[str, int]]] = []
+        for data, ancillary, flags, source in datagrams:
             try:
-                message, arrival = self._read(data, ancillary, flags)
+                messages.append(self._read(data, ancillary, flags))
             except WireError as error:
                 self._drop(error.reason, source=source[0], error=error.message)
-                continue
-            messages.append((message, arrival))
-            if self._recorder is not NO_RECORDER:
+            else:
+                sources.append((data, source))
+        if self._recorder is not NO_RECORDER:
+            keep = self._recorder.keep
+            for (message, arrival), (data, source) in zip(messages, sources, strict=True):
                 to = BROADCAST_ADDRESS if arrival.broadcast else arrival.address
-                self._recorder.keep("dhcp", now, message.mac, False, data, source, (to, SERVER_PORT), arrival.interface)
+                keep("dhcp", now, message.mac, False, data, source, (to, SERVER_PORT), arrival.interface)
         if messages:
             self._answer(messages)
 
     def _read(
         self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], flags: int
     ) -> tuple[DhcpMessage, Arrival]:
-        if flags & socket.MSG_TRUNC:
+        if flags & _TRUNCATED:
             raise WireError("datagram too long")
         # All that came the same way have the same few bytes of packet information.
         arrival = self._arrivals.get(ancillary[0][2]) if len(ancillary) == 1 else None
@@ -240,17 +252,16 @@ class DhcpService:
 
     def _send(self, reply: Reply) -> None:
         way = reply.destination.way
-        if way is Way.HARDWARE and self._frames is not None and reply.destination.mac:
+        if way is _HARDWARE and self._frames is not None and reply.destination.mac:
             self._send_frame(self._frames, reply)
             return
         # Nobody answers ARP for an address that is only now being given, so without raw frames it is broadcast.
-        to_all = way is Way.BROADCAST or way is Way.HARDWARE
+        to_all = way is _BROADCAST or way is _HARDWARE
         address = BROADCAST_ADDRESS if to_all else reply.destination.address
         index = self._indexes.get(reply.arrival.interface, 0) if to_all else 0
-        information = _PKTINFO.pack(index, socket.inet_aton(reply.arrival.address), _ANYWHERE)
-        port = self._relay_port if way is Way.RELAY else self._client_port
+        port = self._relay_port if way is _RELAY else self._client_port
         try:
-            self._sock.sendmsg([reply.data], [(socket.IPPROTO_IP, IP_PKTINFO, information)], 0, (address, port))
+            self._sock.sendmsg((reply.data,), _sent_from(reply.arrival.address, index), 0, (address, port))
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=address, interface=reply.arrival.interface)
         else:
@@ -270,6 +281,13 @@ class DhcpService:
         self.dropped[reason] += 1
         level = log.warning if self.dropped[reason] == 1 else log.debug
         level("dhcp.dropped", reason=reason, **context)
+
+
+# Replies go out by the few ways that requests came in.
+@lru_cache(maxsize=MOST_ARRIVALS)
+def _sent_from(address: str, index: int) -> tuple[tuple[int, int, bytes]]:
+    """The ancillary data that makes an address of ours the sender, by the interface with this index unless 0."""
+    return ((socket.IPPROTO_IP, IP_PKTINFO, _PKTINFO.pack(index, socket.inet_aton(address), _ANYWHERE)),)
 
 
 def prepare(sock: socket.socket) -> None:

@@ -116,6 +116,7 @@ async def test_a_script_that_cannot_be_made_is_a_problem_and_the_connection_goes
         request(method="HEAD").replace(b"HEAD", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"),
         request(PATH, "Host: a", "Content-Length: 0"),
         request(PATH, "Host: a", "Connection: close"),
+        request(PATH, "Host: a", "Connection: keep-alive, close"),
         request(PATH, "Host: a", "Range: bytes=0-1"),
         request("/boot/52-54-00-00-00-0G.ipxe"),
         request("/boot/52-54-00-00-00-01.ipxe?a=b"),
@@ -126,6 +127,13 @@ async def test_a_script_that_cannot_be_made_is_a_problem_and_the_connection_goes
 async def test_everything_else_is_answered_by_aiohttp(data: bytes) -> None:
     status, body = await ask(data)
     assert status.endswith("200 OK") and body.startswith(b"aiohttp ")
+
+
+@pytest.mark.parametrize("letter", ["\x01", "\x0b", "\x7f"])
+async def test_a_header_with_what_no_header_has_is_refused_as_everywhere(letter: str) -> None:
+    async with connected() as (reader, writer):
+        writer.write(request(PATH, "Host: a", f"X: a{letter}b"))
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
 
 
 async def test_a_connection_that_went_over_stays_there_and_still_gets_scripts() -> None:

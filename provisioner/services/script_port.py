@@ -36,12 +36,12 @@ SWEEP_SECONDS = 75.0
 _MOST_HOSTS = 256
 _REQUEST = re.compile(
     rb"GET /boot/([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe HTTP/1\.1\r\n"
-    rb"((?:[A-Za-z-]{1,40}:[^\r\n\0]*\r\n){1,30})\r\n"
+    rb"((?:[A-Za-z-]{1,40}:[^\x00-\x08\x0a-\x1f\x7f]*\r\n){1,30})\r\n"
 )
 _HOST = re.compile(rb"(?:^|\n)host:[ \t]*([!-~]*)[ \t]*\r", re.IGNORECASE)
 # Whoever sends a body, wants the connection closed or changed, or asks for a part is served by aiohttp.
 _NOT_PLAIN = re.compile(
-    rb"(?:^|\n)(?:content-length:|transfer-encoding:|connection:(?![ \t]*keep-alive)|expect:|upgrade:|range:"
+    rb"(?:^|\n)(?:content-length:|transfer-encoding:|connection:(?![ \t]*keep-alive[ \t]*\r)|expect:|upgrade:|range:"
     rb"|host:.*\nhost:)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -19,6 +19,7 @@ import structlog
 from provisioner.links import Arrival
 from provisioner.recording import NO_RECORDER, Recorder
 from provisioner.services.dhcp import IP_PKTINFO, LARGEST_DATAGRAM, prepare
+from provisioner.services.interfaces4 import interface_addresses
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, DhcpMessage, decode
 from provisioner.wire.error import WireError
 
@@ -112,6 +113,9 @@ class ProxyDhcpService:
         arrival, index = _arrival(ancillary)
         if self._interfaces and arrival.interface not in self._interfaces:
             raise WireError("interface not served", arrival.interface)
+        if arrival.broadcast and arrival.address not in interface_addresses(arrival.interface):
+            # Where an interface has no address, the kernel names one of another: it is not our network.
+            raise WireError("no address of ours on the interface", arrival.interface)
         here = arrival.address, self._sock.getsockname()[1]
         self._recorder.keep("proxy", time(), message.mac, False, data, source, here, arrival.interface)
         answer = self._answering.answer(message, arrival)

@@ -13,8 +13,9 @@ from provisioner.model import Probe, Subnet
 from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
+from provisioner.services.proxy_dhcp import PORT, ProxyDhcpService
 from provisioner.wire.dhcp import BROADCAST_FLAG, MessageType, decode, encode
-from tests.dhcp_messages import discover, mac
+from tests.dhcp_messages import OVMF, discover, mac, message
 from tests.lab import Lab, sniffer
 from tests.test_conductor_addresses import running
 from tests.test_services_dhcp import until
@@ -48,10 +49,10 @@ class Hall:
             )
         self.ears = [lab.opened(f"client{number}", lambda: sniffer("eth0")) for number in range(3)]
 
-    def say(self, number, message):
+    def say(self, number, message, port=67):
         with self.lab.inside(f"client{number}"):
             sockets = raw()
-            Frames(sockets.frames).send("eth0", EVERYBODY, "0.0.0.0", "255.255.255.255", 68, 67, encode(message))
+            Frames(sockets.frames).send("eth0", EVERYBODY, "0.0.0.0", "255.255.255.255", 68, port, encode(message))
             sockets.close()
 
     def heard(self, number):
@@ -143,3 +144,17 @@ async def test_a_card_without_an_address_is_somebody_elses_network(hall, tmp_pat
         hall.say(2, discover(3))
         await until(lambda: service.dropped["no address of ours on the interface"] == 1)
     assert [hall.heard(number) for number in range(3)] == [[], [], []]
+
+
+async def test_nor_is_anybody_there_told_what_to_boot(hall, tmp_path):
+    hall.lab.do("server", "addr flush dev br2")
+    async with running(tmp_path / "db") as server:
+        await server.save(subnet(0), subnet(1))
+        proxy = ProxyDhcpService(hall.lab.opened("server", lambda: open_socket(port=PORT)), server.addresses.proxy)
+        with hall.lab.inside("server"):
+            task = asyncio.create_task(proxy.run())
+            for number in (1, 2):
+                hall.say(number, message(MessageType.REQUEST, number, OVMF), PORT)
+            await until(lambda: proxy.sent == 1 and proxy.dropped["no address of ours on the interface"] == 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -22,6 +22,13 @@ class ClientKind(Enum):
     IPXE = "iPXE"
     OTHER = ""
 
+    # There is one of each: the hash of an enum's member is computed by a call otherwise.
+    __hash__ = object.__hash__
+
+
+# An enum's member costs a call each time it is named.
+_OTHER, _DISCOVER = ClientKind.OTHER, MessageType.DISCOVER
+
 
 class Platform(Enum):
     """What a boot loader is built for."""
@@ -33,6 +40,8 @@ class Platform(Enum):
     ARM64 = "uefi-arm64"
     RISCV64 = "uefi-riscv64"
     LOONGARCH64 = "uefi-loongarch64"
+
+    __hash__ = object.__hash__
 
 
 class Arch(Struct, frozen=True):
@@ -111,13 +120,7 @@ class BootClient(Struct, frozen=True):
     @property
     def firmware(self) -> str:
         """The firmware in words: `UEFI x64`, `iPXE on BIOS`; empty for a client that does not netboot."""
-        kind, row = self.kind, ARCHS.get(self.arch)
-        if kind is ClientKind.OTHER:
-            return ""
-        name = row.name if row is not None else f"client architecture {self.arch}"
-        if kind is ClientKind.IPXE:
-            return f"iPXE on {name}"
-        return f"{name} HTTP" if kind is ClientKind.HTTP and row is not None and not row.http else name
+        return _in_words(self.kind, self.arch)
 
     @property
     def platform(self) -> Platform | None:
@@ -126,15 +129,26 @@ class BootClient(Struct, frozen=True):
         return row.platform if row is not None else None
 
 
+@lru_cache(maxsize=1024)
+def _in_words(kind: ClientKind, arch: int) -> str:
+    row = ARCHS.get(arch)
+    if kind is ClientKind.OTHER:
+        return ""
+    name = row.name if row is not None else f"client architecture {arch}"
+    if kind is ClientKind.IPXE:
+        return f"iPXE on {name}"
+    return f"{name} HTTP" if kind is ClientKind.HTTP and row is not None and not row.http else name
+
+
 def boot_client(message: DhcpMessage) -> BootClient:
     """Who sent this message, as far as booting goes."""
     options = message.options
     kind, arch, vendor_class, can_http = _classified(
         options.get(VENDOR_CLASS), options.get(CLIENT_ARCH), options.get(USER_CLASS), options.get(IPXE_OPTIONS)
     )
-    if kind is ClientKind.OTHER:
+    if kind is _OTHER:
         return BootClient(kind, 0, message.mac)
-    begins = message.message_type is MessageType.DISCOVER
+    begins = message.message_type is _DISCOVER
     return BootClient(
         kind, arch, message.mac, options.get(CLIENT_UUID, b""), vendor_class, can_http, message.xid, begins
     )

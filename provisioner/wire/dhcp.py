@@ -353,6 +353,10 @@ class Way(Enum):
     HARDWARE = "hardware"
 
 
+# An enum's member costs a call each time it is named.
+_RELAY, _UNICAST, _BROADCAST, _HARDWARE, _NAK = Way.RELAY, Way.UNICAST, Way.BROADCAST, Way.HARDWARE, MessageType.NAK
+
+
 class Destination(Struct, frozen=True):
     """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet;
     `mac` is empty when that is no Ethernet address, and then the reply is broadcast."""
@@ -366,12 +370,12 @@ class Destination(Struct, frozen=True):
 def reply_destination(request: DhcpMessage, kind: MessageType, yiaddr: str) -> Destination:
     """Where the reply to `request` goes (RFC 2131 section 4.1)."""
     if request.giaddr:
-        return Destination(Way.RELAY, request.giaddr, SERVER_PORT)
-    if kind is MessageType.NAK:
-        return Destination(Way.BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
+        return Destination(_RELAY, request.giaddr, SERVER_PORT)
+    if kind is _NAK:
+        return Destination(_BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
     if request.ciaddr:
-        return Destination(Way.UNICAST, request.ciaddr, CLIENT_PORT)
+        return Destination(_UNICAST, request.ciaddr, CLIENT_PORT)
     if request.wants_broadcast or not yiaddr:
-        return Destination(Way.BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
+        return Destination(_BROADCAST, BROADCAST_ADDRESS, CLIENT_PORT)
     ethernet = request.htype == _ETHERNET and len(request.mac) == _MAC_LETTERS
-    return Destination(Way.HARDWARE, yiaddr, CLIENT_PORT, request.mac if ethernet else "")
+    return Destination(_HARDWARE, yiaddr, CLIENT_PORT, request.mac if ethernet else "")

@@ -219,6 +219,11 @@ async def test_a_reservation_names_the_file_or_forbids_it(world):
     assert world.say(discover(1, options=BIOS))[0].file == "my/own"
 
 
+async def test_what_is_reserved_by_ipv6_says_nothing_here(world):
+    await world.save(Reservation(address="fd00::50", mac=mac(1), boot_file="six.efi"))
+    assert world.say(discover(1, options=BIOS))[0].file == "ipxe/undionly.kpxe"
+
+
 async def test_the_subnet_names_file_and_server(world):
     await world.save(replace(SUBNET, next_server="10.77.0.9", options={"boot-file-name": "pxelinux.0"}))
     offer, _ = world.say(discover(1, options=BIOS))

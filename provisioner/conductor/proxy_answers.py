@@ -115,7 +115,8 @@ class ProxyAnswers:
         self, client: BootClient, message: DhcpMessage, arrival: Arrival, network: Network
     ) -> tuple[Boot, Machine | None]:
         machine = self._ledger.machine_by_mac(message.mac)
-        reserved = (each.boot_file for each in self._ledger.reservations_by_mac(message.mac) if each.boot_file)
+        all_of_it = self._ledger.reservations_by_mac(message.mac)
+        reserved = (each.boot_file for each in all_of_it if each.boot_file and ":" not in each.address)
         override = next(reserved, "") or self._configured(message, arrival, Decision(network=network), machine)
         return self._choices.choose(client, machine, arrival.address, override, proxy=True), machine
 

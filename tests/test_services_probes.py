@@ -122,11 +122,11 @@ async def test_five_hundred_addresses_are_all_asked_for_at_once(lab):
 async def test_a_storm_that_waited_goes_on_in_portions(lab):
     portions = []
     asking = List(Question("10.77.0.11", "srv0"))
-    asking.free = lambda addresses: list(range(150))
+    asking.free = lambda addresses: list(range(600))
     async with probing(lab, asking, lambda messages: portions.append(messages)):
-        await until(lambda: sum(map(len, portions)) == 150)
-    assert [len(each) for each in portions] == [64, 64, 22]
-    assert [each for portion in portions for each in portion] == list(range(150))
+        await until(lambda: sum(map(len, portions)) == 600)
+    assert [len(each) for each in portions] == [256, 256, 88]
+    assert [each for portion in portions for each in portion] == list(range(600))
 
 
 async def test_ending_while_a_question_is_open_leaves_nothing_behind(lab):

@@ -38,7 +38,7 @@ _ETH_P_ARP = 0x0806
 _EVERYBODY = b"\xff" * 6
 # At once, so that a flood of ARP does not keep the loop from its work.
 _READ_LIMIT = 64
-_RESUMED_AT_ONCE = 64
+_RESUMED_AT_ONCE = 256
 _PACKET_BYTES = 2048
 
 

@@ -22,6 +22,9 @@
 enum step { FIRST_OFFER, FIRST_ACK, TFTP, NEXT_OFFER, NEXT_ACK, SCRIPT, DOWNLOAD, REGISTER, DONE, FAILED };
 enum { DISCOVER = 1, OFFER, REQUEST, ACK = 5, NAK, TRIES = 5, BLOCK = 1428, AT_ONCE = 64, HTTP_PORT = 8091 };
 enum { STALL_SECONDS = 60, READ_SECONDS = 5, LOOK_MS = 20 };
+/* What iPXE takes (half of what the kernel counts). Windows as large as hosts have would fill the memory that the kernel
+ * has for TCP a thousand times over, and it is one kernel for both ends here. */
+enum { WINDOW = 256 << 10 };
 
 static const char *const NAMES[] = {"first_offer", "first_ack", "tftp",     "next_offer", "next_ack",
                                     "script",      "download",  "register", "done",       "failed"};
@@ -303,7 +306,9 @@ static void http_begin(struct machine *it, enum step step, const char *path)
     it->deadline = it->began + STALL_SECONDS;
     it->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in to = server;
+    int window = WINDOW;
     to.sin_port = htons(HTTP_PORT);
+    setsockopt(it->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
     if (it->fd < 0 || (connect(it->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) ||
         watch(it, EPOLLIN | EPOLLOUT))
         fail(it, strerror(errno));

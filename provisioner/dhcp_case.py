@@ -197,7 +197,7 @@ class Case:
         """The subnet of the link that the address lies in, else the one that the request came from."""
         return self.link.covering(address) or self.link.here
 
-    def lease(self, address: str, seconds: int) -> Lease:
+    def lease(self, address: str, seconds: int, network: Network) -> Lease:
         """The address as the client's from now on."""
         return Lease(
             address=address,
@@ -205,7 +205,7 @@ class Case:
             state=_ACKED,
             expires_at=self.now + timedelta(seconds=seconds),
             seconds=seconds,
-            subnet=self.network_of(address).subnet.name,
+            subnet=network.subnet.name,
             hostname=self.message.text_option(HOST_NAME),
             via=self.message.giaddr,
             client_id=self.message.options.get(CLIENT_ID, b"").hex(),

@@ -195,17 +195,18 @@ def _confirm(case: Case, address: str, selecting: bool = False) -> Decision:
 def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = False) -> Decision:
     settings = case.settings(address)
     seconds = case.seconds(address, settings)
+    network = case.network_of(address)
     # Only who was offered it just now has given up the others: a request may also be an old one that comes late.
     ended = tuple(_others_ended(case, address)) if promised else ()
     return Decision(
         reply=_ACK,
         address=address,
-        network=case.network_of(address),
+        network=network,
         reservation=settings,
         lease_seconds=seconds,
         selecting=selecting or not case.message.ciaddr,
         holds=case.withdrawn(),
-        changes=(case.lease(address, seconds), *ended),
+        changes=(case.lease(address, seconds, network), *ended),
     )
 
 
@@ -276,7 +277,7 @@ def _bootp(case: Case) -> Decision:
         selecting=not case.message.ciaddr,
         bootp=True,
         holds=case.withdrawn(),
-        changes=(case.lease(address, FOREVER),),
+        changes=(case.lease(address, FOREVER, case.network_of(address)),),
     )
 
 

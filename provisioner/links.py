@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from provisioner.model import Picker, Subnet
 from provisioner.wire.dhcp import DhcpMessage
-from provisioner.wire.dhcp_options import SERVER_ID, SUBNET_SELECTION, relay_address
+from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 
 # RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
 _LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
@@ -180,9 +180,11 @@ def client_link(message: DhcpMessage, arrival: Arrival) -> str:
     Through a relay, or as one, it may select a subnet itself (RFC 3011); what the relay selects goes before that.
     """
     if message.giaddr:
-        if selects_subnet(message):
+        options = message.options
+        if SUBNET_SELECTION in options and selects_subnet(message):
             return message.address_option(SUBNET_SELECTION)
-        return relay_address(message, _LINK_SELECTION) or message.giaddr
+        selected = relay_address(message, _LINK_SELECTION) if RELAY_INFORMATION in options else ""
+        return selected or message.giaddr
     if message.ciaddr and not arrival.broadcast:
         return message.ciaddr
     return arrival.address

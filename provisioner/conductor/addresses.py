@@ -213,7 +213,6 @@ class Addresses:
                 book.put(lease)
         if decision.holds:
             book.hold(decision.holds, now)
-        exchange.machine = self._ledger.machine_by_mac(message.mac)
 
     def _take_back(self, exchange: _Exchange) -> None:
         """What cannot be sent shall not be saved, and nobody shall have to wait for its end."""
@@ -235,6 +234,8 @@ class Addresses:
     def _tell_unsent(self, tx: Transaction, exchange: _Exchange, error: WireError) -> None:
         """Say why there is no reply, though there should be one: its client would wait for ever, and nobody know."""
         exchange.decision = Decision(reason=error.reason, detail=error.message)
+        exchange.machine = self._ledger.machine_by_mac(exchange.message.mac)
+        exchange.firmware = boot_client(exchange.message).firmware
         _tell(tx, exchange)
 
     def _not_ours(self, message: DhcpMessage, arrival: Arrival, decision: Decision, now: datetime) -> None:
@@ -255,8 +256,8 @@ class Addresses:
         """The second stage: what the client is told to load."""
         if exchange.done:
             return
-        message, arrival = exchange.message, exchange.arrival
-        decision, machine = exchange.decision, exchange.machine
+        message, arrival, decision = exchange.message, exchange.arrival, exchange.decision
+        exchange.machine = machine = self._ledger.machine_by_mac(message.mac)
         override = decision.reservation.boot_file if decision.reservation is not None else ""
         if not override:
             override = self._replies.boot_file(message, arrival, decision, machine)

@@ -34,7 +34,8 @@ class LeaseBook:
 
     def __init__(self, ledger: Ledger, most_offers: int = MOST_OFFERS) -> None:
         self._ledger = ledger
-        self._leases: dict[str, Lease] = {}
+        # By address; only to be looked at.
+        self.leases: dict[str, Lease] = {}
         self._by_mac: dict[str, dict[str, Lease]] = {}
         self._offers: dict[str, Offer] = {}
         self._offers_by_mac: dict[str, dict[str, Offer]] = {}
@@ -71,12 +72,12 @@ class LeaseBook:
 
     def put(self, lease: Lease) -> None:
         """The lease as it has been decided."""
-        old = self._leases.get(lease.address)
+        old = self.leases.get(lease.address)
         if old is lease:
             return
         if old is not None and old.mac != lease.mac:
             self._detach(old)
-        self._leases[lease.address] = lease
+        self.leases[lease.address] = lease
         self._by_mac.setdefault(lease.mac, {})[lease.address] = lease
         if not self._stale:
             pool = self._pool_of(lease.address)
@@ -97,7 +98,7 @@ class LeaseBook:
             del self._by_mac[lease.mac]
 
     def _forget(self, address: str) -> None:
-        lease = self._leases.pop(address, None)
+        lease = self.leases.pop(address, None)
         if lease is not None:
             self._detach(lease)
             self._give_back(address)
@@ -105,7 +106,7 @@ class LeaseBook:
     def _give_back(self, address: str) -> None:
         pool = None if self._stale else self._pool_of(address)
         if pool is not None:
-            pool.give_back(address, self._leases.get(address))
+            pool.give_back(address, self.leases.get(address))
 
     def _pool_of(self, address: str) -> _Pool | None:
         found = self._networks.covering(address)
@@ -118,7 +119,7 @@ class LeaseBook:
             log.error("dhcp.subnet-unusable", subnet=each.name, cidr=each.cidr)
         self._pools = {each.subnet.name: _Pool(each) for each in self._networks}
         self._stale = False
-        for lease in self._leases.values():
+        for lease in self.leases.values():
             pool = self._pool_of(lease.address)
             if pool is not None:
                 pool.used(lease)
@@ -170,7 +171,7 @@ class LeaseBook:
 
     def lease(self, address: str) -> Lease | None:
         """The last lease of the address, in any state."""
-        return self._leases.get(address)
+        return self.leases.get(address)
 
     def leases_of(self, mac: str) -> Sequence[Lease]:
         """The leases whose last holder is this MAC."""
@@ -258,11 +259,13 @@ class _Pool:
             if book.lease(address) is None and book.unclaimed(address, ours):
                 return address
             self._in_returned.discard(heappop(self._returned))
-        while self._next <= self._network.pool_last:
-            address = address_text(self._next)
-            if self._next not in self._network.barred and book.lease(address) is None and book.unclaimed(address, ours):
+        barred, leases = self._network.barred, book.leases
+        for value in range(self._next, self._network.pool_last + 1):
+            address = address_text(value)
+            if address not in leases and value not in barred and book.unclaimed(address, ours):
+                self._next = value
                 return address
-            self._next += 1
+        self._next = max(self._next, self._network.pool_last + 1)
         return ""
 
     def most_expired(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -232,3 +233,38 @@ def _feed(port: ScriptPort, transport: Transport, size: int) -> None:
     connection.connection_made(transport)
     if size:
         connection.buffer_updated(size)
+
+
+async def test_more_that_connect_at_once_than_are_taken_in_a_turn_are_all_answered() -> None:
+    async with serving() as port:
+        pairs = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(200)))
+        for _, writer in pairs:
+            writer.write(request())
+        answers = [await answer(reader) for reader, _ in pairs]
+        for _, writer in pairs:
+            writer.close()
+    assert {status for status, _ in answers} == {"HTTP/1.1 200 OK"}
+
+
+async def test_what_waits_in_the_kernel_for_a_slow_client_is_bounded() -> None:
+    found = []
+
+    async def look(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        sock = request.transport.get_extra_info("socket")
+        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/look", look)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    sock = tcp("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    await ScriptSite(runner, sock, give).start()
+    try:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/look") as reply:
+            assert reply.status == 200
+    finally:
+        await runner.cleanup()
+    assert found == [512 << 10]

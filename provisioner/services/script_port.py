@@ -28,6 +28,9 @@ GiveScript = Callable[[str, Reached, str], bytes]
 
 # Machines that are switched on together connect together; they are taken in by a few in each turn of the event loop.
 _BACKLOG, _TAKEN_AT_ONCE = 4096, 16
+# What waits in the kernel for a client's window: of a thousand files at once, megabytes each would be more memory than
+# the kernel has for TCP, and then it drops what it has.
+_UNSENT_BYTES = 512 << 10
 # More than any boot loader's request; what is larger is not for us.
 LARGEST_REQUEST = 4096
 # Who says nothing from one look to the next is gone.
@@ -216,6 +219,8 @@ class ScriptSite(web.BaseSite):
         )
         # asyncio's backlog is both how many may wait and how many it takes in at once.
         self._sock.listen(_BACKLOG)
+        # Connections have it from the socket that they came by.
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
     async def stop(self) -> None:
         """Take no more, and end those that have not gone over to the application."""

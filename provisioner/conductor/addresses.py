@@ -179,8 +179,8 @@ class Addresses:
         # The last first: each puts back what it found.
         for exchange in reversed(failed):
             self._take_back(exchange)
-        for exchange, error in unsent:
-            self._tell_unsent(tx, exchange, error)
+        for exchange, why in unsent:
+            self._tell_unsent(tx, exchange, why)
         return done
 
     def unheard(self) -> list[Unheard]:

@@ -336,12 +336,18 @@ async def test_a_reply_longer_than_the_client_takes_overflows_into_free_header_f
 
 
 async def test_a_reply_that_fits_nowhere_is_not_sent_and_nothing_is_saved(server):
-    options = {f"option-{code}": "hex:" + "00" * 200 for code in range(224, 230)}
-    await server.save(replace(SUBNET, options=options))
-    answers = server.addresses.answer([(discover(1), HERE)])
+    echoed = {61: b"c" * 200, 82: b"\1\xc6" + b"p" * 198}
+    answers = server.addresses.answer([(discover(1, options=echoed, giaddr="10.77.0.254"), HERE)])
     await answers.saved
     assert (answers.replies, answers.ignored) == ([], ["options do not fit"])
     assert list(server.ledger.all(Lease)) == []
+
+
+async def test_a_reply_carries_as_many_options_as_fit(server):
+    options = {f"option-{code}": "hex:" + "00" * 200 for code in range(224, 230)}
+    await server.save(replace(SUBNET, options=options))
+    [offer] = await server.hear(discover(1))
+    assert offer.yiaddr and offer.options.keys() & set(range(224, 230)) == {224}
 
 
 # --- the machine's address ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ This is the hot path of a power-on storm, hence struct and not scapy, which take
 means is in `dhcp_options`; here an option is a code and its bytes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
 from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
@@ -34,6 +34,9 @@ _COOKIE = b"\x63\x82\x53\x63"
 _NO_ADDRESS = b"\0\0\0\0"
 _PAD, _END, _OVERLOAD, _MESSAGE_TYPE = 0, 255, 52, 53
 _FILE_IS_OPTIONS, _SNAME_IS_OPTIONS = 1, 2
+_BOOT_FILE_NAME, _TFTP_SERVER_NAME, _RELAY_INFORMATION = 67, 66, 82
+# Without these a reply is none: mask, lease time, type, server, client.
+_NEEDED = frozenset({1, 51, _MESSAGE_TYPE, 54, 61})
 _ETHERNET, _MAC_LETTERS = 1, 17
 _SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236
 
@@ -297,43 +300,71 @@ def _field(text: str, size: int) -> bytes:
 
 
 def _encode_overloaded(message: DhcpMessage, options: bytes, limit: int) -> bytes:
-    items = _items(options)
+    """As many options as fit (RFC 2131 section 4.3.1): each goes into the first field with room for it.
+
+    Names that stand in the header anyway give way first, then whatever has found no room; never what the protocol
+    itself needs.
+    """
+    parts = _parts(options)
+    # A relay looks for its own in the options field alone (RFC 3046 section 2.1): at the end of that.
+    relayed = b"".join(part for part in parts if part[0] == _RELAY_INFORMATION)
     # Three bytes for option 52 itself, one for END.
-    main, waiting = _fill(items, None, limit - _HEADER.size - 4)
+    room = limit - _HEADER.size - 4 - len(relayed)
+    main, waiting = _first_fit([part for part in parts if part[0] != _RELAY_INFORMATION], room)
     file = sname = b""
-    overload = 0
     if waiting and not message.file:
-        file, waiting = _fill(items, waiting, 127)
-        overload |= _FILE_IS_OPTIONS
+        file, waiting = _first_fit(waiting, 127)
     if waiting and not message.sname:
-        sname, waiting = _fill(items, waiting, 63)
-        overload |= _SNAME_IS_OPTIONS
-    if waiting:
-        raise WireError("options do not fit", f"{len(options)} bytes of options into {limit} bytes of message")
-    main += bytes((_OVERLOAD, 1, overload))
-    return (_header(message, _ended(sname), _ended(file)) + main + b"\xff").ljust(SHORTEST_REPLY, b"\0")
+        sname, waiting = _first_fit(waiting, 63)
+    left_out = {part[0] for part in waiting}
+    gone = _said_in_header(parts, message) if left_out else set()
+    if not gone:
+        if room < 0 or left_out & _NEEDED:
+            raise WireError("options do not fit", f"{len(options)} bytes of options into {limit} bytes of message")
+        # Half of a long option is none.
+        gone = left_out & {part[0] for part in _parts(main + file + sname)}
+    if gone:
+        return _encode_overloaded(message, b"".join(part for part in parts if part[0] not in gone), limit)
+    overload = (_FILE_IS_OPTIONS if file else 0) | (_SNAME_IS_OPTIONS if sname else 0)
+    if overload:
+        main += bytes((_OVERLOAD, 1, overload))
+    return (_header(message, _ended(sname), _ended(file)) + main + relayed + b"\xff").ljust(SHORTEST_REPLY, b"\0")
+
+
+def _said_in_header(parts: Sequence[bytes], message: DhcpMessage) -> set[int]:
+    """The options that say what the header says too."""
+    named = {code for code, name in ((_BOOT_FILE_NAME, message.file), (_TFTP_SERVER_NAME, message.sname)) if name}
+    return named & {part[0] for part in parts}
 
 
 def _ended(options: bytes) -> bytes:
     return options + b"\xff" if options else b""
 
 
-def _items(options: bytes) -> Iterator[bytes]:
-    at = 0
+def _parts(options: bytes) -> list[bytes]:
+    """Encoded options one by one; a long one has several parts."""
+    parts, at = [], 0
     while at < len(options):
         end = at + 2 + options[at + 1]
-        yield options[at:end]
+        parts.append(options[at:end])
         at = end
+    return parts
 
 
-def _fill(items: Iterator[bytes], first: bytes | None, room: int) -> tuple[bytes, bytes | None]:
-    """Take items in order while they fit; returns them and the first that did not."""
+def _first_fit(parts: Sequence[bytes], room: int) -> tuple[bytes, list[bytes]]:
+    """Take the parts that fit, in their order; returns them and those that did not.
+
+    Fields are read in the order that they are filled in, and so must be the parts of a long option (RFC 3396): what
+    comes after one that has no room here has none either.
+    """
     taken = b""
-    item = first if first is not None else next(items, None)
-    while item is not None and len(taken) + len(item) <= room:
-        taken += item
-        item = next(items, None)
-    return taken, item
+    waiting: list[bytes] = []
+    for part in parts:
+        if len(taken) + len(part) <= room and all(part[0] != each[0] for each in waiting):
+            taken += part
+        else:
+            waiting.append(part)
+    return taken, waiting
 
 
 def message_limit(request: DhcpMessage) -> int:

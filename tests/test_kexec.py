@@ -106,7 +106,7 @@ async def test_the_next_environment_registers_and_does_the_next_task(ways: Ways)
 
 async def test_where_kexec_fails_the_firmware_boots_the_next_environment(ways: Ways) -> None:
     assert ways.broken.firmware_boots == 1
-    assert ways.broken.data("boot.render", "protocol") == ["kexec", "tftp"]
+    assert ways.broken.data("boot.render", "protocol") == ["kexec", "http"]
     assert ways.broken.data("agent.hello", "bootenv") == ["discovery"]
     assert "arrived in discovery" in ways.broken.log
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 
 
+# xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests; the rack's come first, since they take longest and others fill the cores beside them."""
     for item in items:

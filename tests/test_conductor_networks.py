@@ -240,6 +240,15 @@ def test_a_network_of_ipv6_takes_options_of_dhcpv6():
     assert checked_subnet(replace(SIX, options={"sntp-servers": "fd00::1"})).options
 
 
+async def test_a_subnet_is_not_moved_away_from_addresses_that_are_reserved_in_it(parts):
+    await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.0/24"), OPERATOR)
+    await parts.networks.put_reservation(Reservation(address="10.0.0.9", mac=MAC), OPERATOR)
+    with pytest.raises(Conflict, match="in use by reservations 10.0.0.9$"):
+        await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.2.0/24"), OPERATOR)
+    wider = await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.0/23"), OPERATOR)
+    assert parts.ledger.get(Subnet, "n") == wider
+
+
 async def test_a_gateway_cannot_take_the_address_that_is_reserved_for_a_machine(parts):
     await parts.networks.put_subnet(SUBNET, OPERATOR)
     await parts.networks.put_reservation(RESERVATION, OPERATOR)

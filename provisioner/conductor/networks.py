@@ -37,6 +37,9 @@ class Networks:
             if other.name != subnet.name and _overlaps(ip_network(other.cidr), network):
                 raise Conflict(f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})", object=other.name)
         self._refuse_reserved_gateway(subnet)
+        old = self._ledger.get(Subnet, subnet.name)
+        if old is not None:
+            self._refuse_reserved(old, but_in=network)
         tx = self._ledger.transaction(by=str(by))
         tx.put(subnet)
         tx.event("object.put", key=f"subnets/{subnet.name}")
@@ -66,10 +69,14 @@ class Networks:
         await tx.commit()
         return subnet
 
-    def _refuse_reserved(self, subnet: Subnet) -> None:
-        """Raise Conflict while addresses in there are reserved: who has them would not get them any more."""
+    def _refuse_reserved(self, subnet: Subnet, but_in: IPv4Network | IPv6Network | None = None) -> None:
+        """Raise Conflict while addresses in there are reserved: who has them would not get them any more.
+
+        Those that lie in the network `but_in`, which takes its place, do not count.
+        """
         network = ip_network(subnet.cidr)
-        reserved = [each.address for each in self._ledger.all(Reservation) if ip_address(each.address) in network]
+        addresses = ((each.address, ip_address(each.address)) for each in self._ledger.all(Reservation))
+        reserved = [text for text, each in addresses if each in network and (but_in is None or each not in but_in)]
         if reserved:
             more = f" and {len(reserved) - 10} more" if len(reserved) > 10 else ""
             raise Conflict(

@@ -17,7 +17,7 @@ demo: system $(READY) images ## bring up a virtual rack and walk two machines th
 	@$(PYTHON) -m tests.demo
 
 test: peers $(READY) images ## install what is missing and run every test, the end-to-end one included (root)
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types, and the quick tests that need neither root nor virtual machines
 	@$(VENV)/bin/ruff format --check provisioner agent tests

@@ -1,20 +1,33 @@
-"""How the tests share the cores (pytest-xdist): a file stays whole on one worker, and whatever needs the rack or a
-browser keeps to one worker as well, so that there is never more than one rack."""
+"""How the tests share the cores (pytest-xdist): a file stays whole on one worker, and so do all that need the rack, or
+a browser, so that there is never more than one of these."""
 
 from __future__ import annotations
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+RACK_FILES = ("test_boot_arm64.py", "test_boot_matrix.py", "test_kexec.py", "test_main_job.py", "test_rack.py")
 
 
-# xdist reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
+class Sharing(LoadScopeScheduling):
+    """Hands out files, and the files of the rack or of the browser as if they were one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file.endswith(RACK_FILES):
+            return "rack"
+        return "browser" if "/browser/" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    """Make the scheduler of a run with several workers."""
+    return Sharing(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests; the rack's come first, since they take longest and others fill the cores beside them."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: item.get_closest_marker("rack") is None)
-
-
-def _group(item: pytest.Item) -> str:
-    shared = (name for name in ("rack", "browser") if item.get_closest_marker(name))
-    return next(shared, str(item.path))
+    """The rack's come first, since they take longest and others fill the cores beside them."""
+    strays = {item.path.name for item in items if item.get_closest_marker("rack")} - set(RACK_FILES)
+    if strays:
+        raise pytest.UsageError(f"add to RACK_FILES in tests/conftest.py: {', '.join(sorted(strays))}")
+    items.sort(key=lambda item: item.path.name not in RACK_FILES)

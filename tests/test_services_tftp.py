@@ -237,6 +237,33 @@ async def test_beyond_the_most_transfers_a_request_waits_for_its_turn_by_being_a
             assert await second.get("f") == SMALL
 
 
+async def test_who_has_acknowledged_nothing_gives_way_when_all_places_are_taken():
+    async with (
+        serving({"f": SMALL}, most_transfers=1, patience_seconds=0.0) as (address, _, notebook, service),
+        client_of(address) as idle,
+        client_of(address) as client,
+    ):
+        idle.request("f")
+        await idle.receive()
+        assert await client.get("f") == SMALL
+        assert (await notebook.wait())[0][4] == "gave way to other transfers: the client has acknowledged nothing"
+        assert not service.dropped
+
+
+async def test_a_transfer_that_was_acknowledged_keeps_its_place():
+    async with (
+        serving({"f": SMALL}, most_transfers=1, patience_seconds=0.0) as (address, _, _, service),
+        client_of(address) as first,
+        client_of(address) as second,
+    ):
+        first.request("f")
+        await first.receive()
+        assert await first.ask(Ack(1)) == Data(2, SMALL[512:])
+        second.request("f")
+        assert await second.ask(b"\0\1f\0mail\0") == Error(4, "unknown mode: mail")
+        assert service.dropped["too many transfers"] == 1
+
+
 # --- repeating ------------------------------------------------------------------------------------------------
 
 

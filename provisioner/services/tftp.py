@@ -60,6 +60,11 @@ log = structlog.get_logger(__name__)
 DRAIN_LIMIT = 64
 # Two descriptors each. What is more is not answered: every client asks again, and an error would end its boot.
 MOST_TRANSFERS = 2000
+# When there are as many: those that nobody has acknowledged for so long give way. Real clients answer within a second.
+PATIENCE_SECONDS = 5.0
+# How often these are looked for.
+_LOOK_SECONDS = 1.0
+_GAVE_WAY = "gave way to other transfers: the client has acknowledged nothing"
 # Text has to be converted in memory, for each transfer anew.
 LARGEST_NETASCII = 256 << 10
 _LARGEST_REQUEST = 2048
@@ -97,6 +102,7 @@ class TftpService:
         *,
         limits: Limits = Limits(),
         most_transfers: int = MOST_TRANSFERS,
+        patience_seconds: float = PATIENCE_SECONDS,
         single_port: bool = False,
         ports: Ports = ANY_PORT,
     ) -> None:
@@ -105,6 +111,8 @@ class TftpService:
         self._recorder = recorder
         self._limits = limits
         self._most = most_transfers
+        self._patience = patience_seconds
+        self._looked = -_LOOK_SECONDS
         self._single_port = single_port
         self._ports = PortRange(ports)
         self._readers = Readers()
@@ -170,11 +178,23 @@ class TftpService:
         assert isinstance(request, Request)
         if self._is_copy(data, client):
             return
-        if len(self._active) >= self._most:
+        now = asyncio.get_running_loop().time()
+        if len(self._active) >= self._most and not self._made_room(now):
             self._drop("too many transfers", client=client[0])
             return
-        session = self._active[client] = _Session(data, request, client, local)
+        session = self._active[client] = _Session(data, request, client, local, now)
         group.create_task(self._serve(session))
+
+    def _made_room(self, now: float) -> bool:
+        """End transfers that were asked for and then never acknowledged; a host that only asks fills all places."""
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            for session in list(self._active.values()):
+                transfer = session.transfer
+                if transfer is not None and not transfer.begun and now - session.since >= self._patience:
+                    transfer.fail(_GAVE_WAY, tell=None)
+                    del self._active[session.client]
+        return len(self._active) < self._most
 
     def _is_copy(self, data: bytes, client: Address) -> bool:
         """Whether this is the request under way once more. Another one from the same port ends the former."""
@@ -276,7 +296,8 @@ class TftpService:
 class _Session:
     """A request under way."""
 
-    def __init__(self, request_bytes: bytes, request: Request, client: Address, local: str) -> None:
+    def __init__(self, request_bytes: bytes, request: Request, client: Address, local: str, since: float) -> None:
+        self.since = since
         self.request_bytes = request_bytes
         self.request = request
         self.client = client

@@ -155,6 +155,9 @@ def _chose_another(events: list[Event], facts: Facts) -> Iterator[Finding]:
     for event in events:
         if event.kind == "dhcp.request" and _text(event, "ignored") == CHOSE_ANOTHER:
             server = _text(event, "detail") or "unknown"
+            # A relay with two of our addresses as helpers sends us each request twice.
+            if server in facts.addresses:
+                continue
             yield _foreign(server, "clients take its offers instead of ours", event.time)
 
 

@@ -83,6 +83,10 @@ def test_a_client_that_chose_another_server_names_it():
     assert "proxy: true" in finding.advice
 
 
+def test_another_address_of_ours_is_no_other_server():
+    assert codes(event(0, "dhcp.request", ignored="the client chose another server", detail=OURS)) == []
+
+
 def test_a_server_that_answers_the_probe_is_the_same_finding_as_the_one_clients_chose():
     (finding,) = found(
         event(0, "dhcp.request", ignored="the client chose another server", detail="10.0.0.250"),

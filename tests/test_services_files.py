@@ -263,8 +263,9 @@ def as_nobody(folder: Path) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o711)
+    for each in (folder, *folder.parents):
+        if not each.stat().st_mode & 0o001:
+            each.chmod(0o711)
     os.seteuid(65534)
     try:
         yield

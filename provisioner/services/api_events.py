@@ -144,8 +144,9 @@ class EventRoutes:
         if request.method == "HEAD":
             return response
         with self._ledger.bus.subscribe() as subscription:
+            begun = await self._seen(last)
             await response.write(b": listening\nretry: %d\n\n" % _RETRY_MS)
-            seen = await self._catch_up(response, watch, last)
+            seen = await self._catch_up(response, watch, begun) if begun is not None else 0
             await self._follow(request, response, subscription, watch, seen)
         return response
 
@@ -167,15 +168,18 @@ class EventRoutes:
             if (event.id == 0 or event.id > seen) and watch.concerns(event):
                 await response.write(_frame(event))
 
-    async def _catch_up(self, response: web.StreamResponse, watch: Watch, last: str) -> int:
-        """Write what was missed; returns the number up to which everything was seen.
+    async def _seen(self, last: str) -> int | None:
+        """The number of the last event that the listener has seen; None for one who only wants what comes.
 
         Someone may have seen more than there is: the store was put back from a copy. They see all that comes.
         """
         if not (last.isascii() and last.isdigit()):
-            return 0
+            return None
         newest = await self._database.events(EventQuery(limit=1, newest_first=True))
-        seen = min(int(last[:18]), newest[0].id if newest else 0)
+        return min(int(last[:18]), newest[0].id if newest else 0)
+
+    async def _catch_up(self, response: web.StreamResponse, watch: Watch, seen: int) -> int:
+        """Write what was missed; returns the number up to which everything was seen."""
         while True:
             query = replace(watch.query(), after=seen)
             missed = await self._database.events(query)

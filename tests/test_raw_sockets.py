@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.raw_sockets import connected_networks, hardware_address, icmp6, raw
+from tests.peers.programs import missing
 
 ROUTES = """Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
 br0	00000000	01004D0A	0003	0	0	0	00000000	0	0	0
@@ -41,7 +42,7 @@ def test_a_host_without_ipv4_is_on_no_network(tmp_path: Path):
 def test_the_raw_socket_hears_router_solicitations_alone() -> None:
     sock = icmp6()
     if sock is None:
-        pytest.skip("this needs root")
+        missing("this needs root")
     with sock:
         words = sock.getsockopt(socket.IPPROTO_ICMPV6, 1, 32)
         bits = b"".join(

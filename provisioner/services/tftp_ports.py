@@ -10,6 +10,7 @@ import asyncio
 import errno
 import select
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from ipaddress import ip_address
 from struct import Struct as Layout
@@ -143,7 +144,7 @@ class Port(Protocol):
         """The next datagram of the client; BlockingIOError if there is none."""
 
 
-class _Cutting:
+class _Cutting(ABC):
     """Has the kernel cut a run into datagrams, and takes one at a time where the kernel cannot."""
 
     def __init__(self) -> None:
@@ -191,11 +192,13 @@ class _Cutting:
                 # The rest counts as lost: the client asks for it, or the timer does.
                 raise Lost from None
 
+    @abstractmethod
     def _send_one(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
+        """Send one block."""
 
+    @abstractmethod
     def _send_many(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
+        """Send blocks in one call, cut by the kernel."""
 
 
 class OwnPort(_Cutting):

@@ -12,7 +12,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from provisioner.errors import Denied
-from provisioner.model import Token
+from provisioner.model.access import Token
 
 
 class Who(StrEnum):

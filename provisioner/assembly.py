@@ -47,7 +47,8 @@ from provisioner.config import Config
 from provisioner.content.stack import Pack
 from provisioner.content.whole import Layers
 from provisioner.errors import SettingError, unknown
-from provisioner.model import CONTENT_KINDS, Content, Machine
+from provisioner.model.content import CONTENT_KINDS, Content
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView
 from provisioner.power.registry import PowerDrivers
 from provisioner.retention import Limits

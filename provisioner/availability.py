@@ -8,7 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from provisioner.errors import unknown
-from provisioner.model import NO_STAGE, Hold, Machine
+from provisioner.model.content import NO_STAGE
+from provisioner.model.machines import Hold, Machine
 from provisioner.plan import hold, release
 
 View = Mapping[str, Mapping[str, Any]]

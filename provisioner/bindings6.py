@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.clients6 import Arrival6, Client6, Network6
-from provisioner.model import Lease, LeaseState, Picker, Reservation
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation
 from provisioner.wire.dhcp6 import Dhcp6Message, MessageType6, Option, Relayed
 from provisioner.wire.dhcp6_options import (
     IA_NA,

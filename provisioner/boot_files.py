@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provisioner.model import Bootenv
+from provisioner.model.content import Bootenv
 
 
 class BootFiles:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from provisioner.lifecycle import SERVER_BOOT_ID
-from provisioner.model import LIVE_STATES, Job, JobState, Machine
+from provisioner.model.machines import LIVE_STATES, Job, JobState, Machine
 
 
 class Answer(StrEnum):

@@ -21,7 +21,7 @@ from socket import AF_INET6, inet_ntop, inet_pton
 
 from msgspec import Struct
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.wire.dhcp6 import Relayed
 from provisioner.wire.dhcp6_options import CLIENT_ID, CLIENT_LINK_LAYER, duid_mac, eui64_mac, link_layer_mac
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from provisioner.errors import SettingError
-from provisioner.model import Probe, Subnet
+from provisioner.model.addresses import Probe, Subnet
 from provisioner.repositories import parse_upstreams
 
 PREFIX = "PROVISIONER_"

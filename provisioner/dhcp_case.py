@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.links import Arrival, Link, Network
-from provisioner.model import Lease, LeaseState, Picker, Reservation
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, REQUESTED_ADDRESS
 

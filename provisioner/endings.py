@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Task
+from provisioner.model.content import Retry, Task
+from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
 from provisioner.plan import at_place, hold
 
 AGENT_TO_COME_BACK = "its agent to come back"

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from provisioner.model import Machine, Task
+from provisioner.model.content import Task
+from provisioner.model.machines import Machine
 
 ANY_DISK = "any"
 # WWNs are written naa.5000..., 0x5000..., wwn-0x5000...

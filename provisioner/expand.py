@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.errors import ProvisionerError, Refused
-from provisioner.model import Machine, Param, Task
+from provisioner.model.content import Param, Task
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView, Params, Resolved, compose, has_template, is_sealed, validate
 
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from provisioner.endings import after_job, hold_for_step
 from provisioner.errors import Conflict
 from provisioner.lifecycle import SERVER_BOOT_ID, lose_job
-from provisioner.model import LIVE_STATES, AgentInfo, Hold, Job, JobState, Machine, Task
+from provisioner.model.content import Task
+from provisioner.model.machines import LIVE_STATES, AgentInfo, Hold, Job, JobState, Machine
 from provisioner.plan import hold, release
 
 NEW_BOOT = "the machine came back from another boot"

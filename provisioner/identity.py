@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from provisioner.errors import FieldError, Invalid
-from provisioner.model import Identity, Machine
+from provisioner.model.machines import Identity, Machine
 
 MATCH = 100
 _WEIGHTS = {"dmi_uuid": 60, "serial": 50, "board_serial": 40, "chassis_serial": 10}

@@ -40,7 +40,7 @@ from msgspec.structs import replace
 
 from provisioner.dhcp_case import AddressView, Case, Offer
 from provisioner.links import Arrival, Network, client_link, server_id
-from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
 

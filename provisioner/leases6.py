@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from provisioner.bindings6 import MOST_ADDRESSES, AddressView6, Case, Decision6
 from provisioner.clients6 import Arrival6, Client6, Network6, identify, link_addresses
-from provisioner.model import Lease, LeaseState
+from provisioner.model.addresses import Lease, LeaseState
 from provisioner.wire.dhcp6 import MessageType6, Option, Relayed
 from provisioner.wire.dhcp6_options import (
     CLIENT_ID,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.errors import Conflict
-from provisioner.model import ExitState, Job, JobState
+from provisioner.model.machines import ExitState, Job, JobState
 
 # The boot that holds what the server itself carries out; no machine ever says it.
 SERVER_BOOT_ID = "server"

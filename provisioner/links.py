@@ -11,7 +11,7 @@ from socket import inet_aton, inet_ntoa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.model import Picker, Subnet
+from provisioner.model.addresses import Picker, Subnet
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from provisioner.firmware import BootClient, ClientKind, Platform
 from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
-from provisioner.model import Bootenv
+from provisioner.model.content import Bootenv
 from provisioner.quirks import USUAL, Behaviour, NameEnd, NameIn, VendorOptions
 from provisioner.script_names import script_name
 from provisioner.wire.dhcp_options import CLIENT_UUID, IPXE_OPTIONS, VENDOR_CLASS, VENDOR_OPTIONS

@@ -18,7 +18,8 @@ from jinja2.nodes import Call, Const, Getattr, Getitem, Name, Node
 from agent.errors import RenderError
 from agent.render import FILTERS, Renderer
 from provisioner.errors import Invalid, unknown
-from provisioner.model import Machine, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.machines import Machine
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import (
     CLIENT_ARCH,

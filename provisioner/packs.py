@@ -24,7 +24,7 @@ from provisioner.content.located import Located, Problem, decode, read
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import as_fields, problems
 from provisioner.errors import ContentError, Invalid
-from provisioner.model import CONTENT_KINDS, Content, Template
+from provisioner.model.content import CONTENT_KINDS, Content, Template
 from provisioner.shipped import tree
 
 HEADER = "pack.yaml"

@@ -18,7 +18,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from provisioner.errors import FieldError, unknown
-from provisioner.model import GLOBAL_PROFILE, NO_STAGE, Content, Machine, Param, Profile, Stage
+from provisioner.model.content import GLOBAL_PROFILE, NO_STAGE, Content, Param, Profile, Stage
+from provisioner.model.machines import Machine
 
 T = TypeVar("T")
 ContentView = Mapping[str, Mapping[str, Any]]

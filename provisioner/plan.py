@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.errors import FieldError, Invalid, Refused, unknown
-from provisioner.model import NO_STAGE, Bootenv, Hold, Machine, Stage, Workflow
+from provisioner.model.content import NO_STAGE, Bootenv, Stage, Workflow
+from provisioner.model.machines import Hold, Machine
 
 PAUSED = "an operator paused it"
 COMING_UP = "its agent to come up"

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from provisioner.model import Job
+from provisioner.model.machines import Job
 
 
 class Limits(Struct, frozen=True):

@@ -22,7 +22,7 @@ from provisioner.conductor.boot_context import Reached
 from provisioner.config import Config
 from provisioner.errors import SettingError, StoreError, unknown
 from provisioner.fair_loop import prefer
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.packs import load, load_shipped
 from provisioner.power.registry import PowerDrivers, installed_drivers
 from provisioner.raw_sockets import RawSockets, connected_networks, icmp6, raw

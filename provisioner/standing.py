@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from provisioner.model import LIVE_STATES, Hold, Job, Machine
+from provisioner.model.machines import LIVE_STATES, Hold, Job, Machine
 
 # --- one word for where a machine stands ------------------------------------------------------------------------
 

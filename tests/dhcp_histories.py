@@ -23,7 +23,8 @@ from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
 from provisioner.leases import OFFER_HOLD
 from provisioner.links import Arrival
-from provisioner.model import Bootenv, Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
+from provisioner.model.content import Bootenv
 from provisioner.params import Params
 from provisioner.store.database import Batch
 from provisioner.wire.dhcp import DhcpMessage, MessageType, decode

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from provisioner.leases import Decision, decide
 from provisioner.links import Arrival
-from provisioner.model import LeaseState, Reservation, Subnet
+from provisioner.model.addresses import LeaseState, Reservation, Subnet
 from provisioner.wire.dhcp import DhcpMessage, MessageType
 from tests.dhcp_messages import SERVER, discover, select
 from tests.fakes.address_view import PlainView

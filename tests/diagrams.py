@@ -11,7 +11,7 @@ from provisioner.claims import ANSWERS, CLAIM_TABLE
 from provisioner.endings import ENDED_TABLE
 from provisioner.hellos import UP_TABLE
 from provisioner.lifecycle import JOB_ACTIONS, JOB_EVENTS, JOB_TABLE
-from provisioner.model import FINAL_STATES, JobState
+from provisioner.model.machines import FINAL_STATES, JobState
 from provisioner.standing import MACHINE_EVENTS, MACHINE_ROWS, STANDINGS, MachineEvent, Standing
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "lifecycle.md"

@@ -14,21 +14,8 @@ from msgspec.structs import replace
 
 from provisioner.errors import ProvisionerError
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
-from provisioner.model import (
-    FINAL_STATES,
-    LIVE_STATES,
-    Bootenv,
-    ExitState,
-    Hold,
-    Job,
-    JobState,
-    Machine,
-    Retry,
-    Stage,
-    Task,
-    TaskFile,
-    Workflow,
-)
+from provisioner.model.content import Bootenv, Retry, Stage, Task, TaskFile, Workflow
+from provisioner.model.machines import FINAL_STATES, LIVE_STATES, ExitState, Hold, Job, JobState, Machine
 from provisioner.standing import Standing, standing
 
 

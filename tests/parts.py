@@ -42,15 +42,11 @@ from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import build
 from provisioner.identity import normal_mac
 from provisioner.lifecycle import Outcome
-from provisioner.model import (
+from provisioner.model.access import TokenPurpose, User
+from provisioner.model.content import (
     BootArch,
     Bootenv,
     Content,
-    ExitState,
-    Identity,
-    Job,
-    JobState,
-    Machine,
     Param,
     Profile,
     Retry,
@@ -58,10 +54,9 @@ from provisioner.model import (
     Task,
     TaskFile,
     Template,
-    TokenPurpose,
-    User,
     Workflow,
 )
+from provisioner.model.machines import ExitState, Identity, Job, JobState, Machine
 from provisioner.power.registry import PowerDrivers
 from provisioner.services.api import Api
 from provisioner.services.api_archive import ArchiveRoutes

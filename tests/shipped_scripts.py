@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from agent.render import Renderer
 from provisioner.content.whole import ContentSet, build
-from provisioner.model import Task
+from provisioner.model.content import Task
 from provisioner.packs import load_shipped
 from tests.fakes.file_server import MACHINE_ID, TOKEN
 

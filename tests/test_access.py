@@ -18,7 +18,7 @@ from provisioner.access import (
     require_user,
 )
 from provisioner.errors import Denied
-from provisioner.model import Token, TokenPurpose
+from provisioner.model.access import Token, TokenPurpose
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ADMIN = Principal(Who.USER, "ann", "admin")

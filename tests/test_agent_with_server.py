@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession
 
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 from provisioner.server import Server
 from tests.real_server import running, sh
 

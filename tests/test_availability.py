@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.availability import bootenv_fault, machine_problems, with_availability
-from provisioner.model import BootArch, Bootenv, Hold, Machine, Profile, Stage, Task, Workflow
+from provisioner.model.content import BootArch, Bootenv, Profile, Stage, Task, Workflow
+from provisioner.model.machines import Hold, Machine
 from provisioner.plan import PAUSED, hold
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.bindings6 import Case, runs
 from provisioner.clients6 import identify
-from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp6_options import decode_ia
 from tests.dhcp6_messages import PRIVATE, arrival, ia, llt_duid, mac, solicit, uuid_duid
 from tests.fakes.address_view6 import View6

@@ -6,7 +6,8 @@ import pytest
 from provisioner.bodies import DEEPEST, convert, decode, parse
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.errors import Invalid
-from provisioner.model import Job, Stage, Task
+from provisioner.model.content import Stage, Task
+from provisioner.model.machines import Job
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A boot environment says which of its files are missing."""
 
 from provisioner.boot_files import BootFiles
-from provisioner.model import BootArch, Bootenv
+from provisioner.model.content import BootArch, Bootenv
 
 NET = Bootenv(name="net", arch={"amd64": BootArch("net/vmlinuz", ("net/a.img", "net/b.img"))})
 

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.claims import ANSWERS, CLAIM_TABLE, Answer, Asked, claim, row_for
 from provisioner.lifecycle import SERVER_BOOT_ID
-from provisioner.model import AgentInfo, Job, JobState, Machine
+from provisioner.model.machines import AgentInfo, Job, JobState, Machine
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=5)

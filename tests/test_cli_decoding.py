@@ -4,7 +4,7 @@ import pytest
 
 from provisioner.cli.decoding import event_of, exact_of, job_of, machine_of
 from provisioner.cli.exits import Failure
-from provisioner.model import JobState
+from provisioner.model.machines import JobState
 from tests.fakes.api import event, job, machine
 
 

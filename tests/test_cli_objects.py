@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.model import CONTENT_KINDS
+from provisioner.model.content import CONTENT_KINDS
 from tests.fakes.api import FakeApi
 from tests.fakes.terminal import CommandLine, Keyboard
 

@@ -15,7 +15,7 @@ from provisioner.clients6 import (
     network6,
     number6,
 )
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.wire.dhcp6_options import CLIENT_LINK_LAYER
 from tests.dhcp6_messages import PRIVATE, arrival, llt_duid, mac, relayed, solicit, uuid_duid
 

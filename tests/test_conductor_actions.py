@@ -8,7 +8,8 @@ import pytest
 from provisioner.access import SERVER, Principal, Who
 from provisioner.conductor.actions import Actions
 from provisioner.errors import BmcUnreachable, Conflict, Invalid, NotFound, Refused
-from provisioner.model import JobState, Param
+from provisioner.model.content import Param
+from provisioner.model.machines import JobState
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
 from tests.parts import BMC, OPERATOR, opened

@@ -16,7 +16,9 @@ from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
 from provisioner.links import Arrival
-from provisioner.model import BootArch, Bootenv, Lease, LeaseState, Machine, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.content import BootArch, Bootenv
+from provisioner.model.machines import Machine
 from provisioner.params import Params
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import MessageType, decode

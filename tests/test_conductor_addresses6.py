@@ -14,7 +14,8 @@ from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
 from provisioner.firmware import ClientKind
-from provisioner.model import Lease, LeaseState, Machine, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.machines import Machine
 from provisioner.netboot import Boot
 from provisioner.store.database import Database
 from provisioner.wire.dhcp6 import MessageType6, decode

@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.conductor.archive import Busy, LogFilter
 from provisioner.errors import NotFound
-from provisioner.model import Job, JobState, RenderedFile
+from provisioner.model.machines import Job, JobState, RenderedFile
 from provisioner.store.log_search import Bounds, Wanted
 from tests.parts import BMC, OPERATOR, START, opened
 

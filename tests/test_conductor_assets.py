@@ -9,7 +9,7 @@ import pytest
 from provisioner.access import Principal, Who
 from provisioner.conductor.assets import GRACE, check_name, takes_assets
 from provisioner.errors import Invalid, NotFound, Refused, TooLarge
-from provisioner.model import Job, JobState
+from provisioner.model.machines import Job, JobState
 from tests.parts import START, opened
 
 AGENT = Principal(Who.MACHINE, "m1")

@@ -8,7 +8,9 @@ from provisioner.conductor.boot import Boot
 from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid
-from provisioner.model import Lease, LeaseState, Machine, Token
+from provisioner.model.access import Token
+from provisioner.model.addresses import Lease, LeaseState
+from provisioner.model.machines import Machine
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")

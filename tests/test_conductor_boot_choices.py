@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.firmware import boot_client
-from provisioner.model import BootArch, Bootenv, Machine, Param, Profile
+from provisioner.model.content import BootArch, Bootenv, Param, Profile
+from provisioner.model.machines import Machine
 from provisioner.params import Params
 from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac, select
 from tests.parts import START

@@ -6,7 +6,8 @@ import pytest
 
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Invalid
-from provisioner.model import Bootenv, Machine
+from provisioner.model.content import Bootenv
+from provisioner.model.machines import Machine
 from tests.parts import MAC, OPERATOR, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")

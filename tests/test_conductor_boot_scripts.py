@@ -7,7 +7,8 @@ import pytest
 from agent.errors import RenderError
 from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.boot_scripts import IPXE, Dialect, Scripts
-from provisioner.model import BootArch, Bootenv, Machine, Template
+from provisioner.model.content import BootArch, Bootenv, Template
+from provisioner.model.machines import Machine
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")

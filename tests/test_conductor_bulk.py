@@ -8,7 +8,8 @@ from provisioner.conductor.bulk import VERBS, Bulk, BulkWork
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.operations import Operations
 from provisioner.errors import Invalid, NotFound
-from provisioner.model import JobState, Machine, Operation, OperationState
+from provisioner.model.machines import JobState, Machine
+from provisioner.model.operations import Operation, OperationState
 from tests.parts import BMC, OPERATOR, opened
 
 

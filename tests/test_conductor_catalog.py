@@ -9,7 +9,8 @@ from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.content.whole import build, build_without_bad_edits
 from provisioner.errors import Conflict, ContentError, NotFound, StoreError
-from provisioner.model import BootArch, Bootenv, Hold, JobState, Param, Profile, Stage, Template, Workflow
+from provisioner.model.content import BootArch, Bootenv, Param, Profile, Stage, Template, Workflow
+from provisioner.model.machines import Hold, JobState
 from provisioner.params import is_sealed
 from tests.parts import OPERATOR, PACK, Parts, opened, task
 

@@ -11,7 +11,8 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, Refused
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
-from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Stage, Task
+from provisioner.model.content import Retry, Stage, Task
+from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
 from tests.parts import OPERATOR, WHERE, opened, task
 
 

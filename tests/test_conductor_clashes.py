@@ -4,7 +4,7 @@ import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.errors import Conflict, NotFound
-from provisioner.model import Clash
+from provisioner.model.machines import Clash
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
 THIRD_MAC = "52:54:00:00:00:03"

@@ -11,7 +11,7 @@ from provisioner.bus import Bus
 from provisioner.conductor.clock_steps import STEP, ClockSteps, boot_seconds
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
-from provisioner.model import Lease, LeaseState
+from provisioner.model.addresses import Lease, LeaseState
 from tests.dhcp_messages import mac
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

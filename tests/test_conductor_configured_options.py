@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from provisioner.conductor.configured_options import ConfiguredOptions
 from provisioner.leases import Decision
 from provisioner.links import Arrival, network
-from provisioner.model import Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
 from provisioner.wire.dhcp import MessageType
 from tests.dhcp_messages import OVMF, discover, mac
 from tests.test_conductor_addresses import SUBNET, machine, running

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.conductor.conflicts import CLEAR_FOR, LARGEST_STOCK, MOST_WAITING, SMALLEST_STOCK, Question
-from provisioner.model import Lease, LeaseState, Probe, Reservation
+from provisioner.model.addresses import Lease, LeaseState, Probe, Reservation
 from provisioner.wire.dhcp import MessageType
 from tests.conversations.dhcp import HERE
 from tests.dhcp_messages import discover, mac, reboot, select

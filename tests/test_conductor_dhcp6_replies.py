@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from provisioner.conductor.dhcp6_replies import Dhcp6Replies, server_address
 from provisioner.firmware6 import boot_client6
 from provisioner.leases6 import decide6
-from provisioner.model import Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
 from provisioner.netboot import Boot
 from provisioner.wire.dhcp6 import MessageType6, decode
 from provisioner.wire.dhcp6_options import (

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from provisioner.conductor.dhcp_replies import DhcpReplies, boot_server
 from provisioner.leases import Decision
 from provisioner.links import Arrival, network
-from provisioner.model import Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
 from provisioner.netboot import Boot
 from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType, decode
 from tests.dhcp_messages import SERVER, discover, mac, reboot, renew

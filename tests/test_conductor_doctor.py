@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.conductor.doctor import Doctor
 from provisioner.diagnosis import ForeignServer, Unheard
-from provisioner.model import Lease, LeaseState, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Subnet
 from tests.parts import MAC, START, opened
 
 RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")

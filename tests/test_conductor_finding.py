@@ -5,7 +5,7 @@ import pytest
 from provisioner.access import SERVER, Principal, Who
 from provisioner.conductor.finding import decided, refuse_locked
 from provisioner.errors import NotFound, Refused
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 from tests.parts import OPERATOR, opened
 
 

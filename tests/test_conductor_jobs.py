@@ -7,7 +7,7 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
-from provisioner.model import ExitState, JobState, Machine, RenderedFile
+from provisioner.model.machines import ExitState, JobState, Machine, RenderedFile
 from provisioner.store.logs import LogGap
 from tests.parts import OPERATOR, opened
 

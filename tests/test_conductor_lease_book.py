@@ -13,7 +13,7 @@ from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer
 from provisioner.links import number
-from provisioner.model import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from tests.dhcp_messages import mac
 from tests.fakes.address_view import PlainView
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from provisioner.clients6 import Client6
 from provisioner.conductor.lease_book6 import LeaseBook6
-from provisioner.model import Identity, Lease, LeaseState, Machine, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.machines import Identity, Machine
 from tests.dhcp6_messages import mac, uuid_duid
 from tests.parts import opened
 

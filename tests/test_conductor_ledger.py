@@ -11,7 +11,9 @@ import pytest
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import DiskFull, StoreError
-from provisioner.model import Job, JobState, Lease, LeaseState, Machine, Reservation, Token, TokenPurpose
+from provisioner.model.access import Token, TokenPurpose
+from provisioner.model.addresses import Lease, LeaseState, Reservation
+from provisioner.model.machines import Job, JobState, Machine
 from provisioner.store.database import Database
 from tests.small_disk import small_disk
 

@@ -3,7 +3,8 @@
 import pytest
 
 from provisioner.errors import Invalid, Refused
-from provisioner.model import BootArch, Bootenv, Hold, Machine, Stage, Workflow
+from provisioner.model.content import BootArch, Bootenv, Stage, Workflow
+from provisioner.model.machines import Hold, Machine
 from tests.parts import MAC, OPERATOR, opened
 
 

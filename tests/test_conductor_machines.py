@@ -8,7 +8,8 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
-from provisioner.model import Hold, Job, JobState, Machine, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.machines import Hold, Job, JobState, Machine
 from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from provisioner.conductor.networks import checked_subnet
 from provisioner.errors import Conflict, Invalid, NotFound
-from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
 SUBNET = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.20", gateway="10.0.0.1")

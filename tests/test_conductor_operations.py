@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.conductor.operations import AT_ONCE, Operations
 from provisioner.errors import NotFound
-from provisioner.model import ItemResult, Operation, OperationState
+from provisioner.model.operations import ItemResult, Operation, OperationState
 from tests.parts import OPERATOR, START, opened
 
 

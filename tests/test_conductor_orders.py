@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from agent.render import Renderer
 from provisioner.conductor.orders import Orders
-from provisioner.model import EraseGrant, Job, Machine, Param, Task, TaskFile, Template
+from provisioner.model.content import Param, Task, TaskFile, Template
+from provisioner.model.machines import EraseGrant, Job, Machine
 from tests.parts import OPERATOR, START, WHERE, opened
 
 MACHINE = Machine(id="m", name="n1", created_at=START, updated_at=START, params={"secret": "s"})

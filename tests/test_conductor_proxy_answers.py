@@ -13,7 +13,9 @@ from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot_choices import BootChoices, Web
 from provisioner.conductor.ledger import Ledger
 from provisioner.links import Arrival, network
-from provisioner.model import BootArch, Bootenv, Lease, Machine, Param, Reservation, Subnet
+from provisioner.model.addresses import Lease, Reservation, Subnet
+from provisioner.model.content import BootArch, Bootenv, Param
+from provisioner.model.machines import Machine
 from provisioner.params import Params
 from provisioner.store.database import Database, EventQuery
 from provisioner.wire.dhcp import BOOTREPLY, MessageType, Way, decode, encode

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from provisioner.conductor.recognition import Recognition
 from provisioner.identity import best_match, marks
-from provisioner.model import Identity, Machine
+from provisioner.model.machines import Identity, Machine
 from tests.parts import MAC, OTHER_MAC, opened
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.record import save_machine
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.store.database import Database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,9 @@ from provisioner.conductor.machine_changes import NewMachine
 from provisioner.conductor.registration import Registrations, outcome_of
 from provisioner.errors import Conflict, Denied, Invalid, NotFound, Refused
 from provisioner.identity import SWAP_TIME, normal_mac
-from provisioner.model import Clash, Identity, JobState, Machine, Reservation, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.addresses import Reservation
+from provisioner.model.machines import Clash, Identity, JobState, Machine
 from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, START, opened
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.conductor.replies import KEPT, Replies
 from provisioner.errors import Conflict, Invalid
-from provisioner.model import Reply
+from provisioner.model.operations import Reply
 from provisioner.params import is_sealed
 from provisioner.vault import Vault
 from tests.parts import opened

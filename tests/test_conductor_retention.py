@@ -10,7 +10,8 @@ import pytest
 from provisioner.access import SERVER
 from provisioner.conductor.retention import NAMED, TOGETHER, Retention
 from provisioner.errors import NotFound, Refused, StoreError
-from provisioner.model import Job, JobState, Operation, OperationState, RenderedFile
+from provisioner.model.machines import Job, JobState, RenderedFile
+from provisioner.model.operations import Operation, OperationState
 from provisioner.retention import Limits
 from provisioner.store.database import EventQuery
 from tests.parts import OPERATOR, START, opened

@@ -11,7 +11,8 @@ from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.tokens import ADMIN, Tokens
 from provisioner.errors import Denied, NotFound
-from provisioner.model import Machine, Token, TokenPurpose, User
+from provisioner.model.access import Token, TokenPurpose, User
+from provisioner.model.machines import Machine
 from provisioner.store.database import Database
 from provisioner.tickets import Tickets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.conductor.turns import HEAVY_BYTES, Turns
-from provisioner.model import Lease, LeaseState
+from provisioner.model.addresses import Lease, LeaseState
 from tests.parts import MAC, OTHER_MAC, START, opened
 
 

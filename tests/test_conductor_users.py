@@ -7,7 +7,7 @@ import pytest
 from provisioner.access import Principal, Who
 from provisioner.conductor.users import Users, token_id
 from provisioner.errors import Conflict, Denied, Invalid, NotFound
-from provisioner.model import TokenPurpose, User
+from provisioner.model.access import TokenPurpose, User
 from tests.parts import OPERATOR, PASSWORD, opened
 
 

@@ -7,7 +7,8 @@ from provisioner.conductor.values import Values, holds_sealed, sealed_packs, uno
 from provisioner.content.stack import Item, Pack
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.expand import CannotExpand
-from provisioner.model import ExitState, Job, JobState, Machine, Param, Profile, RenderedFile, Stage
+from provisioner.model.content import Param, Profile, Stage
+from provisioner.model.machines import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.params import REDACTED, is_sealed
 from provisioner.vault import Vault
 from tests.parts import BMC, OPERATOR, START, opened, task

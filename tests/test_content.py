@@ -15,7 +15,7 @@ import pytest
 from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.conductor.boot_scripts import GRUB, GRUB_START, IPXE
-from provisioner.model import Stage, Task, Workflow
+from provisioner.model.content import Stage, Task, Workflow
 from provisioner.params import validate
 from provisioner.plan import flatten
 from tests.fakes.file_server import FileServer

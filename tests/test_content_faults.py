@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from provisioner.content.faults import name_fault, own_faults
-from provisioner.model import BootArch, Bootenv, BootFile, Content, Param, Retry, Stage, Task, TaskFile
+from provisioner.model.content import BootArch, Bootenv, BootFile, Content, Param, Retry, Stage, Task, TaskFile
 
 
 def told(value: Content) -> list[str]:

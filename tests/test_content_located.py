@@ -3,7 +3,7 @@
 import pytest
 
 from provisioner.content.located import DEPTH_LIMIT, Problem, decode, read
-from provisioner.model import Param, Stage, Task
+from provisioner.model.content import Param, Stage, Task
 
 
 def value_of(text: str) -> object:

@@ -1,7 +1,7 @@
 """What refers to what."""
 
 from provisioner.content.references import Reference, inline_sources, references, users_of
-from provisioner.model import (
+from provisioner.model.content import (
     BootArch,
     Bootenv,
     BootFile,

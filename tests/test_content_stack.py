@@ -2,7 +2,7 @@
 
 from provisioner.content.located import Problem
 from provisioner.content.stack import Item, Stack
-from provisioner.model import Content, Param, Profile, Stage, Task, TaskFile, Template
+from provisioner.model.content import Content, Param, Profile, Stage, Task, TaskFile, Template
 
 
 def problems(*objects: Content) -> list[Problem]:

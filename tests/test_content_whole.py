@@ -5,7 +5,7 @@ import pytest
 from provisioner.content.stack import Item, Pack
 from provisioner.content.whole import ContentSet, Layers, build, build_without_bad_edits
 from provisioner.errors import ContentError
-from provisioner.model import CONTENT_KINDS, Content, Profile, Stage, Task, Template, Workflow
+from provisioner.model.content import CONTENT_KINDS, Content, Profile, Stage, Task, Template, Workflow
 
 
 def pack(name: str, *objects: Content, **fields: str) -> Pack:

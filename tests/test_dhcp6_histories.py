@@ -10,7 +10,7 @@ import pytest
 from provisioner.bus import Bus
 from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
 from provisioner.netboot import NO_BOOT
 from provisioner.wire.dhcp6 import MessageType6, decode
 from provisioner.wire.dhcp6_options import IA_NA, RAPID_COMMIT, decode_ia

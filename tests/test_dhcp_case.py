@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.dhcp_case import Case, Offer, runs
 from provisioner.links import Arrival, Networks
-from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from tests.dhcp_messages import SERVER, discover, mac
 from tests.fakes.address_view import PlainView
 

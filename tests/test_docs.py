@@ -14,7 +14,7 @@ from provisioner.cli.parser import GROUPS
 from provisioner.config import SETTINGS, Config, read_config
 from provisioner.firmware import ARCHS, Platform
 from provisioner.loaders import LOADERS, NO_LOADER, order
-from provisioner.model import CONTENT_KINDS
+from provisioner.model.content import CONTENT_KINDS
 from provisioner.quirks import Match, Quirk
 from provisioner.server import Server, build
 

@@ -11,7 +11,7 @@ from agent.helpers import FUNCTIONS
 from agent.render import FILTERS
 from provisioner.content.templating import BOOT_NAMES, TASK_NAMES
 from provisioner.content.whole import build
-from provisioner.model import CONTENT_KINDS, Content
+from provisioner.model.content import CONTENT_KINDS, Content
 from provisioner.packs import check, load_shipped, parse_bundle
 
 TEXT = Path("docs/content.md").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from provisioner.model import ExitState, Hold
+from provisioner.model.machines import ExitState, Hold
 from tests.diagrams import BLOCKS, PAGE, blocks_in, diagram, drawn, table
 
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provisioner.endings import ENDED_TABLE, Ended, after_job, ended_row, mend_pause
-from provisioner.model import ExitState, Hold, Job, JobState, Machine, Retry, Task
+from provisioner.model.content import Retry, Task
+from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=5)

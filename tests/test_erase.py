@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provisioner.erase import erase_problem
-from provisioner.model import EraseGrant, Machine, Task
+from provisioner.model.content import Task
+from provisioner.model.machines import EraseGrant, Machine
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FULL = {

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from agent.render import Renderer
 from provisioner.errors import ProvisionerError
 from provisioner.expand import CannotExpand, Expansion
-from provisioner.model import Bootenv, Machine, OperatingSystem, Param, Profile, Task
+from provisioner.model.content import Bootenv, OperatingSystem, Param, Profile, Task
+from provisioner.model.machines import Machine
 from provisioner.params import Params, is_sealed
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -25,7 +25,8 @@ from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import BootArch, Bootenv, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.content import BootArch, Bootenv
 from provisioner.params import Params
 from provisioner.services import dhcp, dhcp6
 from provisioner.services.proxy_dhcp import ProxyDhcpService

@@ -13,7 +13,8 @@ from provisioner.endings import after_job
 from provisioner.errors import Conflict
 from provisioner.hellos import STAYING_HOLDS, UP_TABLE, CameUp, came_up, up_row
 from provisioner.lifecycle import SERVER_BOOT_ID
-from provisioner.model import AgentInfo, ExitState, Hold, Job, JobState, Machine, Retry, Task
+from provisioner.model.content import Retry, Task
+from provisioner.model.machines import AgentInfo, ExitState, Hold, Job, JobState, Machine
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=5)

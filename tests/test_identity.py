@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from provisioner.identity import MATCH, SWAP_TIME, best_match, clean, marks, says_something, score, twin_reason
-from provisioner.model import AgentInfo, Identity, Machine
+from provisioner.model.machines import AgentInfo, Identity, Machine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FULL = Identity(dmi_uuid="u-1", serial="S1", board_serial="B1", chassis_serial="C1")

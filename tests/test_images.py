@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from msgspec import convert
 from yaml import safe_load
 
-from provisioner.model import Bootenv
+from provisioner.model.content import Bootenv
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "images"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from provisioner.dhcp_case import Offer, runs
 from provisioner.leases import OFFER_HOLD, QUARANTINE, decide
 from provisioner.links import Arrival, Networks
-from provisioner.model import LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType
 from tests.dhcp_messages import decline, discover, inform, mac, message, reboot, release, renew, select
 from tests.dhcp_site import ACK, HERE, NAK, NOW, OFFER, OTHER, SUBNET, UNICAST, Site

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from provisioner.clients6 import Arrival6
 from provisioner.leases6 import decide6
-from provisioner.model import LeaseState, Reservation, Subnet
+from provisioner.model.addresses import LeaseState, Reservation, Subnet
 from provisioner.wire.dhcp6 import Dhcp6Message, MessageType6, Relay, Relayed, encode
 from provisioner.wire.dhcp6_options import CLIENT_ID, IA_NA, RAPID_COMMIT, SERVER_ID, decode_ia
 from provisioner.wire.error import WireError

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from provisioner.leases import FOREVER, renewal_times
 from provisioner.links import Arrival, Networks
-from provisioner.model import LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import DhcpMessage
 from tests.dhcp_messages import SERVER, decline, discover, inform, mac, reboot, renew, select
 from tests.dhcp_site import ACK, NAK, NOW, OTHER, SUBNET, UNICAST, Site

@@ -22,7 +22,7 @@ from provisioner.lifecycle import (
     lose_job,
     start_job,
 )
-from provisioner.model import FINAL_STATES, ExitState, Job, JobState
+from provisioner.model.machines import FINAL_STATES, ExitState, Job, JobState
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=5)

@@ -17,7 +17,7 @@ from provisioner.conductor.machines import MachineChange
 from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, ProvisionerError
 from provisioner.lifecycle import Outcome
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 from provisioner.store.logs import LogGap
 from tests.histories import STAGES, TASKS, WORKFLOWS, Engine, History
 from tests.parts import OPERATOR, WHERE, Parts

@@ -13,7 +13,7 @@ from provisioner.endings import after_job, mend_pause
 from provisioner.errors import Conflict, Refused
 from provisioner.hellos import came_up
 from provisioner.lifecycle import SERVER_BOOT_ID, cancel_job, end_job, lose_job, start_job
-from provisioner.model import AgentInfo, ExitState, Hold, Job, JobState, Machine
+from provisioner.model.machines import AgentInfo, ExitState, Hold, Job, JobState, Machine
 from provisioner.plan import (
     clear_workflow,
     enter_stage,

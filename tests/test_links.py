@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.links import Arrival, Networks, address_text, client_link, network, number, placed, server_id
-from provisioner.model import Picker, Subnet
+from provisioner.model.addresses import Picker, Subnet
 from tests.dhcp_messages import SERVER, discover, renew, select
 
 HERE = Arrival(SERVER, "eth0")

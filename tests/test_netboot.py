@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.firmware import ARCHS, ClientKind, boot_client
 from provisioner.loaders import IPXE_FILES, LOADERS, order
-from provisioner.model import BootArch, Bootenv
+from provisioner.model.content import BootArch, Bootenv
 from provisioner.netboot import NO_BOOT, Boot, as_url, choose_boot
 from provisioner.quirks import Behaviour, NameEnd, NameIn, VendorOptions
 from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover

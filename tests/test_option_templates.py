@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.model import Machine, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.machines import Machine
 from provisioner.option_templates import FIELDS, OptionTemplates, client_fields, machine_fields, subnet_fields
 from tests.dhcp_messages import OVMF, discover
 

@@ -9,7 +9,7 @@ import pytest
 from provisioner.content.stack import Pack
 from provisioner.content.whole import build
 from provisioner.errors import ContentError, Invalid
-from provisioner.model import Content
+from provisioner.model.content import Content
 from provisioner.packs import bundle, check, load, load_shipped, parse_bundle, unbundle
 
 GOOD = {

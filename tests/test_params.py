@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.model import Machine, Param, Profile, Stage, Task
+from provisioner.model.content import Param, Profile, Stage, Task
+from provisioner.model.machines import Machine
 from provisioner.params import (
     REDACTED,
     Layer,

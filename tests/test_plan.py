@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from provisioner.errors import Invalid, Refused
-from provisioner.model import AgentInfo, BootArch, Bootenv, Hold, Machine, Stage, Workflow
+from provisioner.model.content import BootArch, Bootenv, Stage, Workflow
+from provisioner.model.machines import AgentInfo, Hold, Machine
 from provisioner.plan import (
     NextAction,
     clear_workflow,

@@ -10,7 +10,7 @@ import yaml
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind
 from provisioner.loaders import LOADERS, NO_LOADER
-from provisioner.model import Param
+from provisioner.model.content import Param
 from provisioner.params import check_schema, validate
 from provisioner.quirks import USUAL, Behaviour, NameIn, Quirk, VendorOptions, behaviour, read_quirks
 

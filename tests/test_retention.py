@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.model import FINAL_STATES, Job, JobState
+from provisioner.model.machines import FINAL_STATES, Job, JobState
 from provisioner.retention import Limits, outlived, removable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -19,7 +19,9 @@ from agent.render import Renderer
 from provisioner.config import read_config
 from provisioner.errors import SettingError
 from provisioner.events import KINDS
-from provisioner.model import CONTENT_KINDS, Machine, Param, Profile, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.content import CONTENT_KINDS, Param, Profile
+from provisioner.model.machines import Machine
 from provisioner.power.registry import PowerDrivers
 from provisioner.server import Server, build
 from provisioner.vault import drop_old, open_vault, rotate

@@ -11,7 +11,8 @@ from datetime import timedelta
 import pytest
 from aiohttp import ClientError
 
-from provisioner.model import Job, JobState, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.machines import Job, JobState
 from provisioner.retention import Limits
 from tests.parts import START, opened, serving
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
-from provisioner.model import Machine, Operation
+from provisioner.model.machines import Machine
+from provisioner.model.operations import Operation
 from tests.parts import BMC, OPERATOR, opened, serving
 
 BULK = "/api/v1/bulk/machines"

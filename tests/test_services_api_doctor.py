@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.conductor.doctor import Doctor
 from provisioner.diagnosis import ForeignServer
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from provisioner.services.api_doctor import DoctorRoutes
 from provisioner.services.http import App
 from provisioner.services.operations import routes

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from tests.parts import OPERATOR, opened, serving
 
 API = "/api/v1"

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from provisioner.model import JobState, Operation
+from provisioner.model.machines import JobState
+from provisioner.model.operations import Operation
 from tests.parts import BMC, opened, serving
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from tests.parts import BMC, MAC, OPERATOR, opened, serving
 
 API = "/api/v1"

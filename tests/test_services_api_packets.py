@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from provisioner.services.api_packets import PacketRoutes
 from provisioner.services.http import App
 from provisioner.services.operations import routes

@@ -2,7 +2,8 @@
 
 import pytest
 
-from provisioner.model import Param, Profile, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.content import Param, Profile
 from tests.parts import OPERATOR, opened, serving
 
 API = "/api/v1"

@@ -15,7 +15,8 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.retention import Retention
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import StoreError
-from provisioner.model import Job, Token, TokenPurpose
+from provisioner.model.access import Token, TokenPurpose
+from provisioner.model.machines import Job
 from provisioner.services.clock import STALL_SECONDS, Clock
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database

@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.conductor.addresses import Answers, Reply
 from provisioner.errors import StoreError
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.services.dhcp import DRAIN_LIMIT, DhcpService, open_socket
 from provisioner.wire.dhcp import Destination, MessageType, Way, decode, encode
 from tests.conversations.dhcp import Clock

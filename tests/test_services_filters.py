@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.model import JobState
+from provisioner.model.machines import JobState
 from provisioner.services.filters import OPERATORS, predicate, text_of
 
 MOMENT = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from provisioner.services.http import SESSION_COOKIE, App, unless_closing
 from tests.parts import PASSWORD, opened, serving
 

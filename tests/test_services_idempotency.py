@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from provisioner.conductor.replies import Replies
-from provisioner.model import Machine, Reply
+from provisioner.model.machines import Machine
+from provisioner.model.operations import Reply
 from tests.parts import BMC, opened, serving
 
 MACHINES = "/api/v1/machines"

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from agent.render import Renderer
-from provisioner.model import Machine, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.machines import Machine
 from provisioner.services.http import App
 from provisioner.services.join import JoinRoutes, server_url
 from provisioner.services.operations import routes

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.errors import Invalid
-from provisioner.model import Job, Lease, LeaseState, Machine
+from provisioner.model.addresses import Lease, LeaseState
+from provisioner.model.machines import Job, Machine
 from provisioner.services.listing import Listing, flag
 from tests.parts import START
 

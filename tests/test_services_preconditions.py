@@ -3,7 +3,7 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.services.preconditions import PreconditionFailed, check, is_known, tag_of
 
 TAG = '"a1"'

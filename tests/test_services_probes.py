@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from provisioner.conductor.conflicts import Question
-from provisioner.model import Lease, LeaseState, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Subnet
 from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames

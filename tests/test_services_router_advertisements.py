@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.services.interfaces6 import Interface6
 from provisioner.services.router_advertisements import RouterAdvertisements, advertisement
 from provisioner.wire.router_advertisement import Prefix

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from tests.browser.demo_state import discovered, fill
 from tests.ui_browser import opened
 

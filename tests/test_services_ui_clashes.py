@@ -1,6 +1,6 @@
 """The page of held newcomers."""
 
-from provisioner.model import Clash, Machine
+from provisioner.model.machines import Clash, Machine
 from tests.browser.demo_state import clashing, discovered
 from tests.ui_browser import opened
 

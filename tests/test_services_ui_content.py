@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import yaml
 
-from provisioner.model import CONTENT_KINDS, Machine, Param, Profile, Stage, Task, TaskFile, Template, Workflow
+from provisioner.model.content import CONTENT_KINDS, Param, Profile, Stage, Task, TaskFile, Template, Workflow
+from provisioner.model.machines import Machine
 from provisioner.services.ui_content import (
     as_yaml,
     choices,

@@ -5,7 +5,8 @@ from urllib.parse import urlencode
 import pytest
 
 from provisioner.errors import Invalid
-from provisioner.model import Machine, Operation
+from provisioner.model.machines import Machine
+from provisioner.model.operations import Operation
 from provisioner.services.ui_fleet import asked
 from tests.browser.demo_state import discovered
 from tests.ui_browser import opened

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provisioner.model import Job, JobState, Machine
+from provisioner.model.machines import Job, JobState, Machine
 from provisioner.power.driver import PowerState
 from provisioner.services.ui_forms import param_value
 from provisioner.store.database import EventQuery

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provisioner.model import ExitState, Job, JobState
+from provisioner.model.machines import ExitState, Job, JobState
 from provisioner.services.ui_jobs import LEAD_BYTES, TAIL_BYTES, JobViews
 from tests.browser.demo_state import Demo, discovered, fill
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from provisioner.model import AgentInfo, Hold, Job, JobState, Machine
+from provisioner.model.machines import AgentInfo, Hold, Job, JobState, Machine
 from provisioner.services.ui_machines import (
     State,
     can_resume,

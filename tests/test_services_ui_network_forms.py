@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from provisioner.errors import Invalid
-from provisioner.model import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.services.ui_network_forms import RESERVATION_FIELDS, SUBNET_FIELDS, Field
 from tests.ui_browser import opened
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from provisioner.leases import FOREVER
-from provisioner.model import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from provisioner.services.ui_networks import NetworkViews, quarantine_words
 from tests.browser.demo_state import Demo, fill
 

@@ -1,6 +1,6 @@
 """Params as a machine's page shows them."""
 
-from provisioner.model import Param
+from provisioner.model.content import Param
 from provisioner.params import Why, WhyLayer
 from provisioner.services.ui_params import param_rows, text
 

@@ -3,7 +3,7 @@
 import pytest
 
 from provisioner.errors import Invalid, NotFound
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.services.ui_jobs import JobViews
 from provisioner.services.ui_views import EVENTS_LIMIT, Views
 from tests.browser.demo_state import Demo, discovered, fill

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from provisioner.model import AgentInfo, Job, JobState, Machine
+from provisioner.model.machines import AgentInfo, Job, JobState, Machine
 from provisioner.services.ui_work import JOBS_FOLLOWED, jobs_of_run, legs, progress
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -4,7 +4,8 @@ import pytest
 from msgspec import to_builtins
 
 from provisioner.conductor.machine_changes import NewMachine
-from provisioner.model import JobState, Machine, TokenPurpose
+from provisioner.model.access import TokenPurpose
+from provisioner.model.machines import JobState, Machine
 from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, opened, serving
 
 BOOT = {"boot_id": "boot-1", "instance": "agent-1"}

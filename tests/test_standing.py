@@ -15,20 +15,8 @@ from provisioner.endings import after_job
 from provisioner.errors import Conflict, ProvisionerError
 from provisioner.hellos import came_up
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job
-from provisioner.model import (
-    LIVE_STATES,
-    AgentInfo,
-    Bootenv,
-    ExitState,
-    Hold,
-    Job,
-    JobState,
-    Machine,
-    Retry,
-    Stage,
-    Task,
-    Workflow,
-)
+from provisioner.model.content import Bootenv, Retry, Stage, Task, Workflow
+from provisioner.model.machines import LIVE_STATES, AgentInfo, ExitState, Hold, Job, JobState, Machine
 from provisioner.plan import clear_workflow, ready_if_up, resume, set_bootenv, set_runnable, set_workflow
 from provisioner.standing import (
     MACHINE_EVENTS,

@@ -8,19 +8,11 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
-from provisioner.model import (
-    CONTENT_KINDS,
-    Clash,
-    Job,
-    Lease,
-    Machine,
-    Operation,
-    Reply,
-    Reservation,
-    Subnet,
-    Token,
-    User,
-)
+from provisioner.model.access import Token, User
+from provisioner.model.addresses import Lease, Reservation, Subnet
+from provisioner.model.content import CONTENT_KINDS
+from provisioner.model.machines import Clash, Job, Machine
+from provisioner.model.operations import Operation, Reply
 from provisioner.store.schema import DOCUMENT_TABLES, MIGRATIONS, migrate, version
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import ClientResponse, ClientSession, CookieJar
 
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from provisioner.services.http import SESSION_COOKIE
 from tests.browser.demo_state import Demo, serving
 

@@ -10,7 +10,7 @@ from provisioner.cli.command import MACHINE, Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.fetching import to_file
 from provisioner.cli.naming import find_job, find_machine, short
-from provisioner.model import JobState
+from provisioner.model.machines import JobState
 
 
 def _assets(session: Session) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import fields
 
 from provisioner.cli.exits import Failure
 from provisioner.events import Event
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 from provisioner.services.ui_words import exact
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -12,7 +12,7 @@ from provisioner.cli.exits import Exit
 from provisioner.cli.logs import follow_or_print
 from provisioner.cli.naming import find_job, find_machine, short
 from provisioner.cli.waiting import JOBS_WAIT
-from provisioner.model import FINAL_STATES, JobState
+from provisioner.model.machines import FINAL_STATES, JobState
 from provisioner.services.ui_words import ago, duration, exact
 
 _FINAL = {state.value for state in FINAL_STATES}

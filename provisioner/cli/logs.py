@@ -12,7 +12,7 @@ from provisioner.cli.client import ANSWER_SECONDS, PATIENCE_SECONDS, PAUSE_SECON
 from provisioner.cli.command import Session
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_job, find_machine, short
-from provisioner.model import FINAL_STATES, JobState
+from provisioner.model.machines import FINAL_STATES, JobState
 from provisioner.services.ui_work import is_work
 
 Json = dict[str, Any]

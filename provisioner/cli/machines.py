@@ -12,7 +12,7 @@ from provisioner.cli.exits import Exit
 from provisioner.cli.machine_params import COMMANDS as PARAMS
 from provisioner.cli.machine_work import COMMANDS as WORK
 from provisioner.cli.naming import find_machine, short
-from provisioner.model import Job
+from provisioner.model.machines import Job
 from provisioner.services.ui_events import tell
 from provisioner.services.ui_machines import Row, row
 from provisioner.services.ui_words import ago, clock, exact

@@ -13,7 +13,7 @@ from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine
 from provisioner.cli.output import as_yaml
 from provisioner.cli.subnets import option, switch
-from provisioner.model import LeaseState
+from provisioner.model.addresses import LeaseState
 from provisioner.services.ui_words import ago
 
 

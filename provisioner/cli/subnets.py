@@ -9,7 +9,7 @@ from provisioner.cli.client import at
 from provisioner.cli.command import Argument, Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.output import as_yaml
-from provisioner.model import Picker, Probe
+from provisioner.model.addresses import Picker, Probe
 
 # Flags whose text is the field's value.
 _TEXTS = ("gateway", "domain", "next_server", "shared_network", "probe", "description")

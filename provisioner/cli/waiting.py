@@ -12,7 +12,7 @@ from provisioner.cli.client import PAUSE_SECONDS, Client, at
 from provisioner.cli.command import MACHINES, Argument, Command, Session, argument
 from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_job, find_machine, short
-from provisioner.model import FINAL_STATES, JobState
+from provisioner.model.machines import FINAL_STATES, JobState
 
 Json = dict[str, Any]
 

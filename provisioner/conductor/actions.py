@@ -18,7 +18,7 @@ from provisioner.conductor.saving import Wait, until_saved
 from provisioner.errors import Invalid, NotFound, ProvisionerError, unknown
 from provisioner.expand import CannotExpand
 from provisioner.lifecycle import Outcome as JobOutcome
-from provisioner.model import ExitState, Job, JobState, Machine
+from provisioner.model.machines import ExitState, Job, JobState, Machine
 from provisioner.power.driver import ACTIONS, PowerState
 from provisioner.power.registry import PowerDrivers
 

@@ -31,7 +31,8 @@ from provisioner.diagnosis import Unheard
 from provisioner.firmware import boot_client
 from provisioner.leases import BESIDE_ANOTHER, Decision, decide
 from provisioner.links import Arrival, placed
-from provisioner.model import Lease, Machine
+from provisioner.model.addresses import Lease
+from provisioner.model.machines import Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
 from provisioner.wire.dhcp_options import HOST_NAME, REQUESTED_ADDRESS

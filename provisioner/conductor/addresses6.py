@@ -27,7 +27,8 @@ from provisioner.diagnosis import Unheard
 from provisioner.firmware import BootClient, ClientKind
 from provisioner.firmware6 import boot_client6
 from provisioner.leases6 import decide6
-from provisioner.model import Lease, Machine
+from provisioner.model.addresses import Lease
+from provisioner.model.machines import Machine
 from provisioner.netboot import NO_BOOT, Boot, as_url
 from provisioner.wire.dhcp6 import CLIENT_PORT, SERVER_PORT, MessageType6, Relayed
 from provisioner.wire.dhcp6_options import IA_NA, RELAY_SOURCE_PORT, decode_ia, hostname_of

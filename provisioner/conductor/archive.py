@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import NotFound, ProvisionerError
-from provisioner.model import Job, JobState, Machine, RenderedFile
+from provisioner.model.machines import Job, JobState, Machine, RenderedFile
 from provisioner.params import redact
 from provisioner.store.assets import Assets
 from provisioner.store.database import EventQuery

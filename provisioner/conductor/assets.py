@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import FieldError, Invalid, NotFound, Refused
-from provisioner.model import Job
+from provisioner.model.machines import Job
 from provisioner.store.assets import NAME, Asset, Assets
 
 # An agent may deliver what a job handed in after the job was cancelled or given up, when the server was away.

@@ -17,7 +17,9 @@ from provisioner.conductor.notes import Notes
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.turns import Turn, Turns
 from provisioner.errors import Invalid
-from provisioner.model import Bootenv, Clash, Lease, Machine
+from provisioner.model.addresses import Lease
+from provisioner.model.content import Bootenv
+from provisioner.model.machines import Clash, Machine
 from provisioner.script_names import Language, may_be_missing, read_script_name
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,8 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind, Platform
 from provisioner.loaders import LOADERS, NO_LOADER, file_of, order
-from provisioner.model import Bootenv, Machine
+from provisioner.model.content import Bootenv
+from provisioner.model.machines import Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot, choose_boot
 from provisioner.params import Params
 from provisioner.quirks import Behaviour, Quirk, behaviour, read_quirks

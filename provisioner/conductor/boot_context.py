@@ -11,7 +11,8 @@ from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
-from provisioner.model import LOCAL_BOOTENV, BootArch, Bootenv, Machine
+from provisioner.model.content import LOCAL_BOOTENV, BootArch, Bootenv
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView
 from provisioner.strangers import USUAL_ARCH
 

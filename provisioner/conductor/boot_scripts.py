@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.catalog import Catalog
-from provisioner.model import Bootenv, Machine
+from provisioner.model.content import Bootenv
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView
 from provisioner.tickets import LETTERS
 

@@ -16,7 +16,8 @@ from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.conductor.operations import Operations
 from provisioner.errors import FieldError, Invalid, NotFound, ProvisionerError, Refused, unknown
-from provisioner.model import ItemResult, Job, Machine, Operation
+from provisioner.model.machines import Job, Machine
+from provisioner.model.operations import ItemResult, Operation
 from provisioner.power.driver import ACTIONS
 
 # So many share commits; other requests get their turn between two groups.

@@ -17,7 +17,8 @@ from provisioner.conductor.values import Values
 from provisioner.content.references import users_of
 from provisioner.content.whole import ContentSet
 from provisioner.errors import Conflict, NotFound, StoreError, unknown
-from provisioner.model import CONTENT_KINDS, Bootenv, Content, Machine, Param
+from provisioner.model.content import CONTENT_KINDS, Bootenv, Content, Param
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView
 from provisioner.vault import Vault
 

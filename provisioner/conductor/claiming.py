@@ -21,7 +21,8 @@ from provisioner.erase import erase_problem
 from provisioner.errors import FieldError, Invalid, Refused, unknown
 from provisioner.expand import Expansion, declared_by
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, end_job, lose_job
-from provisioner.model import ExitState, Hold, Job, JobState, Machine, Task
+from provisioner.model.content import Task
+from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
 from provisioner.params import missing
 from provisioner.plan import hold, set_bootenv
 from provisioner.store.logs import JobLogs

@@ -15,7 +15,7 @@ from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.record import save_machine
 from provisioner.errors import NotFound, Refused, unknown
 from provisioner.identity import Match, normal_mac, twin_reason
-from provisioner.model import Clash, Identity, Job, JobState, Machine
+from provisioner.model.machines import Clash, Identity, Job, JobState, Machine
 
 
 class Clashes:

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.leases import QUARANTINE
-from provisioner.model import Lease, LeaseState
+from provisioner.model.addresses import Lease, LeaseState
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from provisioner.leases import Decision
 from provisioner.links import Arrival
-from provisioner.model import Machine, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.machines import Machine
 from provisioner.option_templates import OptionTemplates, Problem
 from provisioner.wire.dhcp import DhcpMessage
 

@@ -23,7 +23,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer, runs
 from provisioner.leases import QUARANTINE, Decision
 from provisioner.links import Arrival
-from provisioner.model import Lease, LeaseState, Probe, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Probe, Subnet
 from provisioner.wire.dhcp import DhcpMessage, MessageType
 
 log = structlog.get_logger(__name__)

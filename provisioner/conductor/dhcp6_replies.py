@@ -14,7 +14,7 @@ from provisioner.bindings6 import Decision6
 from provisioner.clients6 import Arrival6, Network6
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind
-from provisioner.model import Reservation, Subnet
+from provisioner.model.addresses import Reservation, Subnet
 from provisioner.netboot import NO_BOOT, Boot, as_url
 from provisioner.wire.dhcp6 import Dhcp6Message, MessageType6, Option, Relay, Relayed, encode
 from provisioner.wire.dhcp6_options import (

@@ -14,7 +14,7 @@ from msgspec import Struct
 from provisioner.conductor.configured_options import ConfiguredOptions, has_any
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, selects_subnet, server_id
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import (
     BOOTREPLY,

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from provisioner.conductor.ledger import Ledger
 from provisioner.diagnosis import Facts, Finding, ForeignServer, PoolUse, Unheard, diagnose
 from provisioner.errors import Refused
-from provisioner.model import Lease, LeaseState, Machine, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Subnet
+from provisioner.model.machines import Machine
 from provisioner.sockets import local_addresses
 from provisioner.store.database import EventQuery
 

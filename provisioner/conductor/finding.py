@@ -7,7 +7,7 @@ from typing import TypeVar
 from provisioner.access import Principal, Who
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import NotFound, Refused
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 
 T = TypeVar("T")
 

@@ -23,7 +23,8 @@ from provisioner.events import Event
 from provisioner.expand import declared_by
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job, start_job
 from provisioner.masking import Mask
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile, Task
+from provisioner.model.content import Task
+from provisioner.model.machines import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.store.logs import JobLogs
 
 

@@ -19,7 +19,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer
 from provisioner.leases import OFFER_HOLD
 from provisioner.links import Link, Network, Networks, address_text, number
-from provisioner.model import Lease, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, Picker, Reservation, Subnet
 
 log = structlog.get_logger(__name__)
 

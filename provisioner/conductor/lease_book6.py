@@ -16,7 +16,8 @@ from uuid import UUID
 
 from provisioner.clients6 import Client6, Network6, address6_text, is_ipv6, network6, number6
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import Lease, LeaseState, Machine, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.model.machines import Machine
 from provisioner.wire.dhcp6_options import duid_uuid
 
 

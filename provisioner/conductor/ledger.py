@@ -21,21 +21,11 @@ from msgspec.structs import replace
 from provisioner.bus import Bus
 from provisioner.errors import StoreError
 from provisioner.events import KINDS, Event
-from provisioner.model import (
-    CONTENT_KINDS,
-    LIVE_STATES,
-    Clash,
-    Job,
-    Lease,
-    Machine,
-    Operation,
-    RenderedFile,
-    Reply,
-    Reservation,
-    Subnet,
-    Token,
-    User,
-)
+from provisioner.model.access import Token, User
+from provisioner.model.addresses import Lease, Reservation, Subnet
+from provisioner.model.content import CONTENT_KINDS
+from provisioner.model.machines import LIVE_STATES, Clash, Job, Machine, RenderedFile
+from provisioner.model.operations import Operation, Reply
 from provisioner.store.database import Batch, Database, Write
 
 T = TypeVar("T")

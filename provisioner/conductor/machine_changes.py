@@ -19,7 +19,8 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, ProvisionerError, Refused, unknown
 from provisioner.identity import normal_mac, says_something
-from provisioner.model import NO_STAGE, Hold, Machine, Workflow
+from provisioner.model.content import NO_STAGE, Workflow
+from provisioner.model.machines import Hold, Machine
 from provisioner.plan import (
     clear_workflow,
     find_stage,

@@ -19,7 +19,8 @@ from provisioner.conductor.machine_changes import MachineChange, MachineChanges,
 from provisioner.conductor.record import save_job_end, save_machine
 from provisioner.errors import FieldError, Invalid, NotFound, Refused, unknown
 from provisioner.lifecycle import cancel_job
-from provisioner.model import EraseGrant, Job, JobState, Machine, Token
+from provisioner.model.access import Token
+from provisioner.model.machines import EraseGrant, Job, JobState, Machine
 from provisioner.plan import resume
 
 _GRANT_HOURS_LIMIT = 24 * 14

@@ -11,7 +11,7 @@ from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
-from provisioner.model import Lease, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, Picker, Reservation, Subnet
 from provisioner.option_templates import OptionTemplates, Problem
 from provisioner.wire import dhcp6_text
 

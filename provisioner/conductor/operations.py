@@ -14,7 +14,8 @@ from provisioner.conductor.finding import decided
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.saving import Wait, until_saved
 from provisioner.errors import NotFound, StoreError
-from provisioner.model import ItemResult, Machine, Operation, OperationState
+from provisioner.model.machines import Machine
+from provisioner.model.operations import ItemResult, Operation, OperationState
 
 log = structlog.get_logger(__name__)
 

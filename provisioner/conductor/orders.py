@@ -11,7 +11,8 @@ from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.expand import Expansion, Given, context_of
-from provisioner.model import Job, Machine, Task, TaskFile
+from provisioner.model.content import Task, TaskFile
+from provisioner.model.machines import Job, Machine
 from provisioner.params import ContentView
 from provisioner.store.logs import JobLogs
 

@@ -23,7 +23,8 @@ from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.firmware import BootClient, ClientKind, boot_client
 from provisioner.leases import BESIDE_ANOTHER, Decision
 from provisioner.links import Arrival, Link, Network, client_link, server_id
-from provisioner.model import Machine, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.machines import Machine
 from provisioner.netboot import NO_BOOT, Boot
 from provisioner.wire.dhcp import BOOTREPLY, BOOTREQUEST, DhcpMessage, MessageType, encode, message_limit
 from provisioner.wire.dhcp_options import (

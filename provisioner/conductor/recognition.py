@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from provisioner.conductor.ledger import Index, Ledger
 from provisioner.identity import Match, best_match, marks
-from provisioner.model import Identity, Machine
+from provisioner.model.machines import Identity, Machine
 
 
 class Recognition:

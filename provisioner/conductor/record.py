@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.conductor.ledger import Transaction
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 
 
 def save_machine(tx: Transaction, old: Machine, new: Machine) -> Machine:

@@ -24,7 +24,9 @@ from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Conflict, Denied, FieldError, Invalid, ProvisionerError
 from provisioner.hellos import came_up
 from provisioner.identity import clean, normal_mac, says_something
-from provisioner.model import LOCAL_BOOTENV, AgentInfo, Clash, Hold, Identity, Job, Machine, Token, TokenPurpose
+from provisioner.model.access import Token, TokenPurpose
+from provisioner.model.content import LOCAL_BOOTENV
+from provisioner.model.machines import AgentInfo, Clash, Hold, Identity, Job, Machine
 from provisioner.plan import CHANGE_STAGE_MAP, NextAction, NextStage, enter_stage, follow_map, hold, set_workflow
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Conflict, Invalid
-from provisioner.model import Reply
+from provisioner.model.operations import Reply
 from provisioner.vault import Vault, VaultError
 
 KEPT = timedelta(hours=24)

@@ -17,7 +17,8 @@ from msgspec import Struct
 from provisioner.access import Principal, Who
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import NotFound, Refused, StoreError
-from provisioner.model import Job, Machine, Operation
+from provisioner.model.machines import Job, Machine
+from provisioner.model.operations import Operation
 from provisioner.retention import Limits, outlived, removable
 from provisioner.store.assets import Assets
 from provisioner.store.database import PRUNE_LIMIT

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from provisioner.access import NOBODY, Principal, Who, alive, digest
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.errors import Denied, NotFound
-from provisioner.model import Machine, Token, TokenPurpose, User
+from provisioner.model.access import Token, TokenPurpose, User
+from provisioner.model.machines import Machine
 from provisioner.tickets import LIFETIME, NONCE_BYTES, Ticket, Tickets
 
 ADMIN = "admin"

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.downloads import Downloads
-from provisioner.model import Lease, Machine
+from provisioner.model.addresses import Lease
+from provisioner.model.machines import Machine
 
 # Whoever asks for a file like this takes its turn as a machine that boots does. Kernels and packages are smaller.
 HEAVY_BYTES = 16 << 20

@@ -12,7 +12,7 @@ from provisioner.access import Principal, digest
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Conflict, Denied, FieldError, Invalid, NotFound, unknown
-from provisioner.model import Token, TokenPurpose, User
+from provisioner.model.access import Token, TokenPurpose, User
 
 ROLES = ("admin",)
 # What a token is called without telling its digest: enough of that to tell tokens apart.

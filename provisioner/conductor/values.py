@@ -15,7 +15,8 @@ from agent.render import Renderer
 from provisioner.content.stack import Pack
 from provisioner.errors import FieldError, Invalid, NotFound
 from provisioner.expand import CannotExpand, Expansion, Value
-from provisioner.model import Content, Machine, Param
+from provisioner.model.content import Content, Param
+from provisioner.model.machines import Machine
 from provisioner.params import (
     REDACTED,
     SEAL,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from provisioner.arch import BOOT_ARCHES, arch_fault
 from provisioner.content.references import ENTRIES
 from provisioner.errors import FieldError
-from provisioner.model import NO_STAGE, Bootenv, BootFile, Content, Param, Stage, Task, TaskFile
+from provisioner.model.content import NO_STAGE, Bootenv, BootFile, Content, Param, Stage, Task, TaskFile
 from provisioner.params import check_schema
 
 # A name is a path in a pack and part of a URL; a colon would make it an entry such as `stage:x`.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from provisioner.content.templating import TemplateReader
-from provisioner.model import Bootenv, BootFile, Content, Profile, Stage, Task, TaskFile, Workflow
+from provisioner.model.content import Bootenv, BootFile, Content, Profile, Stage, Task, TaskFile, Workflow
 
 # What an entry of a stage's tasks may begin with, and the kind of object it names then.
 ENTRIES = {"stage": "stages", "bootenv": "bootenvs"}

@@ -15,7 +15,7 @@ from provisioner.content.located import Located, Problem
 from provisioner.content.references import Reference, inline_sources, kind_of, references
 from provisioner.content.templating import BOOT_NAMES, PARAM_NAMES, TASK_NAMES, Reading, TemplateReader, Use
 from provisioner.errors import unknown
-from provisioner.model import CONTENT_KINDS, Bootenv, Content, Param, Profile, Stage, Task, Template
+from provisioner.model.content import CONTENT_KINDS, Bootenv, Content, Param, Profile, Stage, Task, Template
 from provisioner.params import check_schema, template_texts, validate
 
 _VERSION = re.compile(r"v?\d+(\.\d+)*")

@@ -16,7 +16,7 @@ from provisioner.content.located import Problem
 from provisioner.content.references import kind_of, references
 from provisioner.content.stack import Item, Pack, Readings, Stack, duplicate_problems, pack_problems
 from provisioner.errors import ContentError, FieldError
-from provisioner.model import CONTENT_KINDS, Content
+from provisioner.model.content import CONTENT_KINDS, Content
 
 T = TypeVar("T", bound=Content)
 # An object as it is kept (secure values sealed) to the same with its values plain, so that they can be checked.

@@ -13,7 +13,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.users import Users, token_id
 from provisioner.errors import FieldError, Invalid
-from provisioner.model import Token, TokenPurpose, User
+from provisioner.model.access import Token, TokenPurpose, User
 from provisioner.services.callers import require
 from provisioner.services.http import body, json, principal
 from provisioner.services.operations import Operation

@@ -21,7 +21,7 @@ from provisioner.conductor.machines import Machines
 from provisioner.conductor.retention import Pruned, Retention
 from provisioner.config import LONGEST_DAYS
 from provisioner.errors import FieldError, Invalid, NotFound, ProvisionerError, unknown
-from provisioner.model import Job, JobState
+from provisioner.model.machines import Job, JobState
 from provisioner.retention import Limits
 from provisioner.services.api_jobs import show_job
 from provisioner.services.callers import job_of, machine_of, require

@@ -13,8 +13,8 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.operations import Operations
 from provisioner.errors import FieldError, Invalid
-from provisioner.model import Machine
-from provisioner.model import Operation as LongAction
+from provisioner.model.machines import Machine
+from provisioner.model.operations import Operation as LongAction
 from provisioner.services.api_machine_verbs import operation_begun
 from provisioner.services.api_machines import listing_of
 from provisioner.services.callers import require

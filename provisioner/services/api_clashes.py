@@ -9,7 +9,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.registration import Registrations
-from provisioner.model import Clash
+from provisioner.model.machines import Clash
 from provisioner.services.api_machines import MachineView, machine_answer
 from provisioner.services.callers import require
 from provisioner.services.http import body, principal

@@ -9,7 +9,7 @@ import msgspec
 from provisioner.access import Principal
 from provisioner.conductor.catalog import Catalog
 from provisioner.errors import Conflict
-from provisioner.model import CONTENT_KINDS, Content
+from provisioner.model.content import CONTENT_KINDS, Content
 from provisioner.params import hide
 from provisioner.services.operations import Operation
 from provisioner.services.resources import Resource, Routes

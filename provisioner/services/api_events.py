@@ -22,7 +22,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import FieldError, Invalid, unknown
 from provisioner.events import KINDS, Event
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.services.http import json, number, principal, unless_closing
 from provisioner.services.listing import Page, moment
 from provisioner.services.operations import Operation, Query, Raw

@@ -14,7 +14,7 @@ from multidict import MultiDict
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
-from provisioner.model import Job, RenderedFile
+from provisioner.model.machines import Job, RenderedFile
 from provisioner.services.callers import job_of, require
 from provisioner.services.http import body, json, number, principal, unless_closing
 from provisioner.services.listing import Listing, Page

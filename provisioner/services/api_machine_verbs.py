@@ -11,8 +11,8 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import Invalid
-from provisioner.model import Machine
-from provisioner.model import Operation as LongAction
+from provisioner.model.machines import Machine
+from provisioner.model.operations import Operation as LongAction
 from provisioner.services.api_machines import MachineView, decided_machine, machine_answer
 from provisioner.services.callers import machine_of
 from provisioner.services.http import body, json, principal

@@ -17,7 +17,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import MachineChange, NewMachine
 from provisioner.conductor.machines import Machines
 from provisioner.errors import NotFound
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.params import ContentView, Params, redact
 from provisioner.services.callers import machine_of, require
 from provisioner.services.effective import effective_values, own_values, shown_params

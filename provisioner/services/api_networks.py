@@ -8,7 +8,7 @@ from typing import Any
 from provisioner.access import Principal
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.networks import Networks
-from provisioner.model import Lease, Reservation, Subnet
+from provisioner.model.addresses import Lease, Reservation, Subnet
 from provisioner.services.operations import Operation
 from provisioner.services.resources import Resource, Routes
 

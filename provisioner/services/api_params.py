@@ -12,7 +12,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.errors import Denied
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.params import has_template, redact
 from provisioner.services.callers import machine_of, require
 from provisioner.services.http import body, json, principal

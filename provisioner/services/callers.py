@@ -7,7 +7,7 @@ from aiohttp import web
 from provisioner.access import Who, require_machine, require_user
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.machines import Machines
-from provisioner.model import Job, Machine
+from provisioner.model.machines import Job, Machine
 from provisioner.services.http import principal
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.params import REDACTED, ContentView, Params, is_sealed
 
 Values = Callable[[str], Callable[[Any], Any]]

@@ -10,7 +10,7 @@ from aiohttp import web
 from provisioner.access import Who
 from provisioner.conductor.replies import Replies
 from provisioner.errors import Invalid, PowerError, ProvisionerError
-from provisioner.model import Reply
+from provisioner.model.operations import Reply
 from provisioner.services.http import body_bytes, principal, problem
 from provisioner.services.operations import Handler
 

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.tokens import Tokens
-from provisioner.model import Token
+from provisioner.model.access import Token
 from provisioner.services.callers import require
 from provisioner.services.http import body, json, principal
 from provisioner.services.operations import Operation, Raw

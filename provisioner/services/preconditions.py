@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from provisioner.errors import ProvisionerError
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _TAG = re.compile(r'(?:W/)?"[^"]*"')

@@ -20,7 +20,7 @@ from struct import Struct as Layout
 
 import structlog
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.services.interfaces6 import Interface6, Interfaces6
 from provisioner.wire.dhcp6_options import eui64_mac
 from provisioner.wire.error import WireError

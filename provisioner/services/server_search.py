@@ -16,7 +16,7 @@ from ipaddress import IPv4Network
 import structlog
 
 from provisioner.diagnosis import ForeignServer
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.raw_sockets import drain, hardware_address
 from provisioner.wire.dhcp import MessageType, decode
 from provisioner.wire.dhcp_options import SERVER_ID

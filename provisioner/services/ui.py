@@ -25,7 +25,7 @@ from provisioner.conductor.registration import Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.turns import Turns
 from provisioner.errors import ProvisionerError
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.services.http import number, principal
 from provisioner.services.repositories import Repositories
 from provisioner.services.ui_answers import SECURITY_HEADERS, Answers, redirect

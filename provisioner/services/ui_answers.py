@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from provisioner.errors import FieldError, Invalid, TooLarge
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.services.http import principal
 from provisioner.services.ui_pages import Page, Templates
 

@@ -11,7 +11,7 @@ from provisioner.access import require_user
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.registration import Registrations
-from provisioner.model import Clash, Machine
+from provisioner.model.machines import Clash, Machine
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect, wrong
 from provisioner.services.ui_pages import Page

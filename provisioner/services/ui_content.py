@@ -12,7 +12,8 @@ from msgspec.structs import FieldInfo, fields
 
 from provisioner.conductor.catalog import machines_using
 from provisioner.content.references import references, users_of
-from provisioner.model import CONTENT_KINDS, Content, Machine, Param, Profile, Stage, Task, Template, Workflow
+from provisioner.model.content import CONTENT_KINDS, Content, Param, Profile, Stage, Task, Template, Workflow
+from provisioner.model.machines import Machine
 from provisioner.params import REDACTED, ContentView, is_sealed, redact
 
 KIND_WORDS = {kind: kind.removesuffix("s") for kind in CONTENT_KINDS}

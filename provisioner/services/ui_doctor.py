@@ -13,7 +13,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import Invalid, NotFound
 from provisioner.identity import normal_mac
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.services.api_packets import ShownPacket, show
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect

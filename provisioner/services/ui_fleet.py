@@ -12,7 +12,7 @@ from provisioner.conductor.bulk import Bulk, BulkWork
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.operations import Operations
 from provisioner.errors import unknown
-from provisioner.model import Operation
+from provisioner.model.operations import Operation
 from provisioner.power.driver import ACTIONS
 from provisioner.services.http import json, principal
 from provisioner.services.ui_answers import Answers, posted_fields, redirect, wrong

@@ -18,7 +18,7 @@ from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.machine_changes import MachineChange
 from provisioner.conductor.machines import Machines
 from provisioner.errors import unknown
-from provisioner.model import Machine
+from provisioner.model.machines import Machine
 from provisioner.power.driver import ACTIONS
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect, wrong

@@ -12,7 +12,7 @@ from msgspec import Struct
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import LIVE_STATES, Job, JobState, Machine, RenderedFile
+from provisioner.model.machines import LIVE_STATES, Job, JobState, Machine, RenderedFile
 from provisioner.services.ui_work import is_work
 from provisioner.store.assets import Assets
 from provisioner.store.database import Database

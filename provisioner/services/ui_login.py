@@ -7,7 +7,7 @@ from aiohttp import web
 from provisioner.access import require_user
 from provisioner.conductor.tokens import Tokens
 from provisioner.errors import Denied
-from provisioner.model import TokenPurpose
+from provisioner.model.access import TokenPurpose
 from provisioner.services.http import SESSION_COOKIE, json, principal
 from provisioner.services.ui_answers import Answers, posted, redirect
 from provisioner.services.ui_pages import Page

@@ -13,7 +13,7 @@ from provisioner.conductor.archive import Archive, LogFilter
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import ProvisionerError, unknown
-from provisioner.model import Job, JobState, Machine
+from provisioner.model.machines import Job, JobState, Machine
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, wrong
 from provisioner.services.ui_jobs import without_controls

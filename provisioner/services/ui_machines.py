@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from provisioner.model import LIVE_STATES, Hold, Job, JobState, Machine
+from provisioner.model.machines import LIVE_STATES, Hold, Job, JobState, Machine
 from provisioner.services.ui_work import LOST, Progress, progress
 
 

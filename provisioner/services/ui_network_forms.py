@@ -15,7 +15,7 @@ from provisioner.bodies import convert
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.networks import Networks
 from provisioner.errors import NotFound, ProvisionerError, unknown
-from provisioner.model import Lease, Picker, Probe, Reservation, Subnet
+from provisioner.model.addresses import Lease, Picker, Probe, Reservation, Subnet
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect, wrong
 from provisioner.services.ui_networks import NetworkViews

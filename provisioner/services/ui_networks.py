@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.leases import FOREVER
-from provisioner.model import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 
 LEASES_LIMIT = 500
 _ENDLESS = timedelta(seconds=FOREVER) / 2

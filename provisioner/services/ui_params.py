@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from provisioner.model import Param
+from provisioner.model.content import Param
 from provisioner.params import Why
 from provisioner.services.ui_content import as_yaml
 

@@ -14,15 +14,10 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid, NotFound, unknown
-from provisioner.model import (
-    CONTENT_KINDS,
-    LIVE_STATES,
-    Clash,
-    Job,
-    Lease,
-    Machine,
-    Operation,
-)
+from provisioner.model.addresses import Lease
+from provisioner.model.content import CONTENT_KINDS
+from provisioner.model.machines import LIVE_STATES, Clash, Job, Machine
+from provisioner.model.operations import Operation
 from provisioner.params import redact
 from provisioner.power.driver import ACTIONS
 from provisioner.services import ui_content as content_words

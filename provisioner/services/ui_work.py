@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from provisioner.model import LIVE_STATES, Job, JobState, Machine
+from provisioner.model.machines import LIVE_STATES, Job, JobState, Machine
 
 # Entries that only say where the tasks after them belong; they are no work of their own.
 _MARKERS = ("stage:", "bootenv:")

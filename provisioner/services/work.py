@@ -18,7 +18,7 @@ from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registration, Registrations, outcome_of
 from provisioner.errors import Invalid, NotFound
 from provisioner.lifecycle import Outcome
-from provisioner.model import ExitState, Job, JobState, Machine, RenderedFile
+from provisioner.model.machines import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.params import hide
 from provisioner.services.http import body, body_bytes, json, number, principal, unless_closing
 from provisioner.services.operations import Operation, Query, Raw

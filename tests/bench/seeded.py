@@ -11,7 +11,8 @@ from agent.protocol import Registration
 from provisioner.access import digest
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import AgentInfo, Identity, Machine, Token, TokenPurpose
+from provisioner.model.access import Token, TokenPurpose
+from provisioner.model.machines import AgentInfo, Identity, Machine
 from provisioner.store.database import Database
 
 COLOURS = ("red", "green", "blue", "black")

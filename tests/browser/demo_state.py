@@ -20,21 +20,10 @@ from provisioner.assembly import Applications, put_together
 from provisioner.conductor.assets import JobAssets
 from provisioner.config import read_config
 from provisioner.errors import Conflict
-from provisioner.model import (
-    Clash,
-    ExitState,
-    JobState,
-    Lease,
-    LeaseState,
-    Profile,
-    Reservation,
-    Stage,
-    Subnet,
-    Task,
-    TaskFile,
-    User,
-    Workflow,
-)
+from provisioner.model.access import User
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.content import Profile, Stage, Task, TaskFile, Workflow
+from provisioner.model.machines import Clash, ExitState, JobState
 from provisioner.packs import load_shipped
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers

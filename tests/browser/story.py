@@ -19,7 +19,8 @@ from provisioner.conductor.orders import Where, WorkOrder
 from provisioner.conductor.registration import Hello, Registration, Registrations
 from provisioner.conductor.tokens import Tokens
 from provisioner.lifecycle import Outcome
-from provisioner.model import ExitState, Identity, Job, JobState, Lease, LeaseState, Machine, RenderedFile
+from provisioner.model.addresses import Lease, LeaseState
+from provisioner.model.machines import ExitState, Identity, Job, JobState, Machine, RenderedFile
 
 OPERATOR = Principal(Who.USER, "admin", "admin")
 _WHERE = Where("http://10.77.0.1:8091", "10.77.0.1")

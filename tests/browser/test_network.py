@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
-from provisioner.model import Lease, Reservation, Subnet
+from provisioner.model.addresses import Lease, Reservation, Subnet
 from tests.browser.demo_state import fill
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from provisioner.model import Clash, Machine
+from provisioner.model.machines import Clash, Machine
 from tests.browser.demo_state import PASSWORD, clashing, discovered
 from tests.browser.pages import PHONE, Visit
 

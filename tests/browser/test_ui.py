@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from provisioner.errors import BmcUnreachable
-from provisioner.model import ExitState, JobState, Machine
+from provisioner.model.machines import ExitState, JobState, Machine
 from provisioner.power.driver import PowerState
 from tests.browser import hardware
 from tests.browser.demo_state import PASSWORD, discovered

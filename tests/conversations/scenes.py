@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import Lease, Reservation, Subnet
+from provisioner.model.addresses import Lease, Reservation, Subnet
 
 _KINDS: dict[str, tuple[type[Any], str]] = {
     "subnet": (Subnet, "name"),

@@ -8,7 +8,7 @@ from datetime import datetime
 from provisioner.dhcp_case import Offer
 from provisioner.leases import Decision
 from provisioner.links import Link, Network, Networks, address_text
-from provisioner.model import Lease, Reservation, Subnet
+from provisioner.model.addresses import Lease, Reservation, Subnet
 
 
 class PlainView:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from provisioner.bindings6 import Decision6
 from provisioner.clients6 import Client6, Network6, address6_text, network6
-from provisioner.model import Lease, Picker, Reservation, Subnet
+from provisioner.model.addresses import Lease, Picker, Reservation, Subnet
 
 
 class View6:

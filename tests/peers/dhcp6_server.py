@@ -11,7 +11,7 @@ from pathlib import Path
 from provisioner.bus import Bus
 from provisioner.conductor.addresses6 import Addresses6
 from provisioner.conductor.ledger import Ledger
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from provisioner.netboot import NO_BOOT
 from provisioner.raw_sockets import icmp6
 from provisioner.services.dhcp6 import Dhcp6Service, open_socket

@@ -18,7 +18,8 @@ from provisioner.conductor.addresses import Addresses
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
 from provisioner.events import Event
-from provisioner.model import BootArch, Bootenv, Subnet
+from provisioner.model.addresses import Subnet
+from provisioner.model.content import BootArch, Bootenv
 from provisioner.params import Params
 from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from tests.lab import BadCable, Lab, sniffer
 from tests.peers.programs import missing, program, root
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec import json
 
-from provisioner.model import Subnet
+from provisioner.model.addresses import Subnet
 from tests.peers.programs import program, root
 from tests.peers.test_dhcp_peers import MAC, Network, run
 

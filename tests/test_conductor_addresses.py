@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from asyncio import sleep
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -257,6 +258,34 @@ async def test_what_could_not_be_saved_is_free_again(server):
     server.database.broken = False
     [offer] = await server.hear(discover(2))
     assert offer.yiaddr == "10.77.0.10"
+
+
+async def test_an_offer_whose_ack_could_not_be_saved_is_held_for_its_client(server):
+    [offer] = await server.hear(discover(1, "10.77.0.30"))
+    server.database.broken = True
+    answers = server.addresses.answer([(select(1, offer.yiaddr), HERE)])
+    with pytest.raises(StoreError):
+        await answers.saved
+    server.database.broken = False
+    # Those who wait for a failed commit are told in the next round of the loop.
+    await sleep(0)
+    [to_another] = await server.hear(discover(2, "10.77.0.30"))
+    assert to_another.yiaddr != "10.77.0.30"
+    server.clock.wait(59)
+    [ack] = await server.hear(select(1, offer.yiaddr))
+    assert (ack.message_type, ack.yiaddr) == (MessageType.ACK, "10.77.0.30")
+
+
+async def test_an_offer_is_not_held_again_when_another_was_given_its_address_meanwhile(server):
+    [offer] = await server.hear(discover(1, "10.77.0.30"))
+    server.database.broken = True
+    server.addresses.answer([(select(1, offer.yiaddr), HERE)])
+    server.database.broken = False
+    [ack] = await server.hear(reboot(2, "10.77.0.30"))
+    assert ack.message_type is MessageType.ACK
+    await sleep(0)
+    [refusal] = await server.hear(select(1, "10.77.0.30"))
+    assert refusal.message_type is MessageType.NAK
 
 
 # --- the reply ------------------------------------------------------------------------------------------------

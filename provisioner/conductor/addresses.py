@@ -13,6 +13,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -29,7 +30,7 @@ from provisioner.conductor.proxy_answers import ProxyAnswers
 from provisioner.dhcp_case import Offer, runs
 from provisioner.diagnosis import Unheard
 from provisioner.firmware import boot_client
-from provisioner.leases import BESIDE_ANOTHER, Decision, decide
+from provisioner.leases import BESIDE_ANOTHER, OFFER_HOLD, Decision, decide
 from provisioner.links import Arrival, placed
 from provisioner.model.addresses import Lease
 from provisioner.model.machines import Machine
@@ -154,7 +155,10 @@ class Addresses:
                 at_once.append(reply)
             else:
                 replies.append(reply)
-        return Answers(replies, ignored, tx.commit(lazy=not replies), at_once)
+        saved = tx.commit(lazy=not replies)
+        if replies:
+            saved.add_done_callback(partial(self._hold_again, exchanges))
+        return Answers(replies, ignored, saved, at_once)
 
     def _through(
         self, stage: _Stage, tx: Transaction, exchanges: list[_Exchange], ignored: list[str]
@@ -222,6 +226,21 @@ class Addresses:
             if self._book.lease(lease.address) is lease:
                 self._book.put_back(lease, before)
         self._book.hold([Offer(each.address, each.mac, now) for each in decision.holds], now)
+
+    def _hold_again(self, exchanges: Sequence[_Exchange], saved: Future[None]) -> None:
+        """When leases could not be saved: nobody heard of them, and who asks again shall find what it was offered."""
+        if saved.cancelled() or saved.exception() is None:
+            return
+        now, book = self._ledger.clock(), self._book
+        for exchange in exchanges:
+            address, mac = exchange.decision.address, exchange.message.mac
+            taken_up = exchange.decision.reply is _ACK and any(
+                each.address == address for each in exchange.decision.holds
+            )
+            lease = book.lease(address) if taken_up else None
+            others = lease is not None and lease.mac != mac and runs(lease, now)
+            if taken_up and not others and book.offer(address) is None:
+                book.hold([Offer(address, mac, now + OFFER_HOLD)], now)
 
     def _beside_another(
         self, tx: Transaction, message: DhcpMessage, arrival: Arrival, decision: Decision

@@ -10,6 +10,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+# Why a request was not answered, of those reasons that the doctor knows by their words.
+CHOSE_ANOTHER = "the client chose another server"
+UNCOVERED = "no enabled subnet covers the client"
+NO_FREE_ADDRESS = "no free address"
+
 # What can happen, and how a person reads it. The part before the dot is the source; UI and filters use it.
 KINDS: dict[str, str] = {
     "dhcp.discover": "asked for an address",

@@ -32,13 +32,14 @@ the other is refused: an address is never acknowledged twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.dhcp_case import AddressView, Case, Offer
+from provisioner.events import CHOSE_ANOTHER, NO_FREE_ADDRESS, UNCOVERED
 from provisioner.links import Arrival, Network, client_link, server_id
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
@@ -95,7 +96,7 @@ def decide(message: DhcpMessage, arrival: Arrival, view: AddressView, now: datet
     place = client_link(message, arrival)
     link = view.link(place)
     if link is None:
-        return Decision(reason="no enabled subnet covers the client", detail=place)
+        return Decision(reason=UNCOVERED, detail=place)
     if link.proxy:
         return Decision(
             reason=BESIDE_ANOTHER,
@@ -124,14 +125,14 @@ def _discover(case: Case) -> Decision:
         address, picked = case.pick()
     if not address:
         names = ", ".join(each.subnet.name for each in case.link.networks)
-        return _silence(case, "no free address", f"subnet {names}")
-    settings = case.settings(address)
+        return _silence(case, NO_FREE_ADDRESS, f"subnet {names}")
+    settings, network = case.settings(address), case.network_of(address)
     return Decision(
         reply=_OFFER,
         address=address,
-        network=case.network_of(address),
+        network=network,
         reservation=settings,
-        lease_seconds=case.seconds(address, settings),
+        lease_seconds=case.seconds(address, settings, network),
         selecting=True,
         picked=picked,
         holds=_held(case, address),
@@ -157,7 +158,7 @@ def _request(case: Case) -> Decision:
             return _silence(case, "request without an address")
         return _confirm(case, address)
     if server != server_id(message, case.arrival):
-        return _silence(case, "the client chose another server", server, case.withdrawn())
+        return _silence(case, CHOSE_ANOTHER, server, case.withdrawn())
     if not requested:
         # Some clients say in ciaddr what they were offered (RFC 2131 wants that only of those who have it).
         requested = message.ciaddr
@@ -193,11 +194,10 @@ def _confirm(case: Case, address: str, selecting: bool = False) -> Decision:
 
 
 def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = False) -> Decision:
-    settings = case.settings(address)
-    seconds = case.seconds(address, settings)
-    network = case.network_of(address)
+    settings, network = case.settings(address), case.network_of(address)
+    seconds = case.seconds(address, settings, network)
     # Only who was offered it just now has given up the others: a request may also be an old one that comes late.
-    ended = tuple(_others_ended(case, address)) if promised else ()
+    ended = _others_ended(case, address) if promised else ()
     return Decision(
         reply=_ACK,
         address=address,
@@ -210,11 +210,13 @@ def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = Fal
     )
 
 
-def _others_ended(case: Case, address: str) -> Iterator[Lease]:
+def _others_ended(case: Case, address: str) -> tuple[Lease, ...]:
     """Its leases on other addresses of the link, which it has given up by taking this one."""
-    for lease in case.view.leases_of(case.mac):
-        if lease.address != address and case.link.covering(lease.address) and case.running(lease.address):
-            yield case.ended(lease)
+    others = [each for each in case.view.leases_of(case.mac) if each.address != address]
+    if not others:
+        return ()
+    running = [each for each in others if case.link.covering(each.address) and case.running(each.address)]
+    return tuple([case.ended(each) for each in running])
 
 
 def _refuse(case: Case, address: str, reason: str, detail: str) -> Decision:

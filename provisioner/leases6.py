@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from provisioner.bindings6 import MOST_ADDRESSES, AddressView6, Case, Decision6
 from provisioner.clients6 import Arrival6, Client6, Network6, identify, link_addresses
+from provisioner.events import CHOSE_ANOTHER, NO_FREE_ADDRESS, UNCOVERED
 from provisioner.model.addresses import Lease, LeaseState
 from provisioner.wire.dhcp6 import MessageType6, Option, Relayed
 from provisioner.wire.dhcp6_options import (
@@ -60,13 +61,13 @@ def decide6(relayed: Relayed, arrival: Arrival6, view: AddressView6, now: dateti
     link = link_addresses(relayed, arrival)
     networks = view.networks(link)
     if not networks:
-        return Decision6(client=client, reason="no enabled subnet covers the client", detail=", ".join(link))
+        return Decision6(client=client, reason=UNCOVERED, detail=", ".join(link))
     case = Case(relayed, client, arrival, view, now, networks)
     if arrival.address and not relayed.relays and message.kind in _TO_ONE_SERVER:
         return _use_multicast(client, networks)
     named = message.option(SERVER_ID)
     if named is not None and named != server:
-        return case.silence("the client chose another server", named.hex(), withdrawn=case.offered())
+        return case.silence(CHOSE_ANOTHER, named.hex(), withdrawn=case.offered())
     return rule(case)
 
 
@@ -102,7 +103,7 @@ _TO_ALL_SERVERS = (MessageType6.SOLICIT, MessageType6.CONFIRM, MessageType6.REBI
 
 def _solicit(case: Case) -> Decision6:
     answers = [_assigned(case, ia) for ia in case.associations]
-    why = "no free address" if case.associations and not case.given else ""
+    why = NO_FREE_ADDRESS if case.associations and not case.given else ""
     detail = f"subnet {case.networks[0].subnet.name}" if why else ""
     if case.message.option(RAPID_COMMIT) is not None and case.given:
         return case.answer(answers, reply=MessageType6.REPLY, rapid=True, selecting=True, changes=case.saved())
@@ -114,7 +115,7 @@ def _solicit(case: Case) -> Decision6:
 def _assigned(case: Case, ia: IaNa, named_first: bool = False) -> Option:
     address = case.choose(ia, named_first)
     if not address:
-        return case.association(ia, status=Status.NO_ADDRESSES, why="no free address")
+        return case.association(ia, status=Status.NO_ADDRESSES, why=NO_FREE_ADDRESS)
     case.give(address, ia)
     return case.association(ia)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from provisioner.conductor.doctor import Doctor
-from provisioner.diagnosis import ForeignServer, Unheard
+from provisioner.findings import ForeignServer, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Subnet
 from tests.parts import MAC, START, opened
 

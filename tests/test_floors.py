@@ -51,6 +51,8 @@ FLOORS = (
         "content",
         "option_templates",
         "recording",
+        "findings",
+        "client_findings",
         "diagnosis",
     ),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.conductor.doctor import Doctor
-from provisioner.diagnosis import ForeignServer
+from provisioner.findings import ForeignServer
 from provisioner.model.access import TokenPurpose
 from provisioner.services.api_doctor import DoctorRoutes
 from provisioner.services.http import App

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from provisioner.diagnosis import ForeignServer
+from provisioner.findings import ForeignServer
 from provisioner.model.addresses import Subnet
 from provisioner.raw_sockets import connected_networks, raw
 from provisioner.services.server_search import ServerSearch, served_interfaces

@@ -28,7 +28,7 @@ from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.conductor.proxy_answers import ProxyAnswers
 from provisioner.dhcp_case import Offer, runs
-from provisioner.diagnosis import Unheard
+from provisioner.findings import Unheard
 from provisioner.firmware import boot_client
 from provisioner.leases import BESIDE_ANOTHER, OFFER_HOLD, Decision, decide
 from provisioner.links import Arrival, placed

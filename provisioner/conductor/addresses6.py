@@ -23,7 +23,7 @@ from provisioner.clients6 import Arrival6
 from provisioner.conductor.dhcp6_replies import Dhcp6Replies, server_address
 from provisioner.conductor.lease_book6 import LeaseBook6
 from provisioner.conductor.ledger import Ledger, Transaction
-from provisioner.diagnosis import Unheard
+from provisioner.findings import Unheard
 from provisioner.firmware import BootClient, ClientKind
 from provisioner.firmware6 import boot_client6
 from provisioner.leases6 import decide6

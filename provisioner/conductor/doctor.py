@@ -11,8 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
-from provisioner.diagnosis import Facts, Finding, ForeignServer, PoolUse, Unheard, diagnose
+from provisioner.diagnosis import diagnose
 from provisioner.errors import Refused
+from provisioner.findings import Facts, Finding, ForeignServer, PoolUse, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Subnet
 from provisioner.model.machines import Machine
 from provisioner.sockets import local_addresses

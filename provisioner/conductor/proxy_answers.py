@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.events import UNCOVERED
 from provisioner.firmware import BootClient, ClientKind, boot_client
 from provisioner.leases import BESIDE_ANOTHER, Decision
 from provisioner.links import Arrival, Link, Network, client_link, server_id
@@ -104,7 +105,7 @@ class ProxyAnswers:
             return Told(reason="not a question for a boot file")
         link = self._links(client_link(message, arrival))
         if link is None:
-            return Told(reason="no enabled subnet covers the client")
+            return Told(reason=UNCOVERED)
         client = boot_client(message)
         if client.kind is ClientKind.OTHER:
             return Told(reason="not a client that boots from the network")

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network
 
 import structlog
 
-from provisioner.diagnosis import ForeignServer
+from provisioner.findings import ForeignServer
 from provisioner.model.addresses import Subnet
 from provisioner.raw_sockets import drain, hardware_address
 from provisioner.wire.dhcp import MessageType, decode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from msgspec import Struct
@@ -37,25 +38,25 @@ class Offer(Struct, frozen=True):
 class AddressView(Protocol):
     """What is known of addresses at the moment of a decision."""
 
-    def link(self, address: str) -> Link | None:
+    def link(self, address: str, /) -> Link | None:
         """The link that the address is on, if an enabled subnet covers it."""
 
-    def lease(self, address: str) -> Lease | None:
+    def lease(self, address: str, /) -> Lease | None:
         """The last lease of the address, in any state."""
 
-    def leases_of(self, mac: str) -> Sequence[Lease]:
+    def leases_of(self, mac: str, /) -> Sequence[Lease]:
         """The leases whose last holder is this MAC."""
 
-    def offer(self, address: str) -> Offer | None:
+    def offer(self, address: str, /) -> Offer | None:
         """The last offer of the address, if it is remembered still."""
 
-    def offers_of(self, mac: str) -> Sequence[Offer]:
+    def offers_of(self, mac: str, /) -> Sequence[Offer]:
         """What is on offer to this MAC."""
 
-    def reservation(self, address: str) -> Reservation | None:
+    def reservation(self, address: str, /) -> Reservation | None:
         """For whom the address is reserved."""
 
-    def reservations_of(self, mac: str) -> Sequence[Reservation]:
+    def reservations_of(self, mac: str, /) -> Sequence[Reservation]:
         """What is reserved for this MAC."""
 
     def next_free(self, network: Network, now: datetime, ours: tuple[str, ...]) -> str:
@@ -73,19 +74,23 @@ def runs(lease: Lease, now: datetime) -> bool:
 class Case:
     """One message on one of our links, and the questions that the rules ask about it."""
 
+    __slots__ = ("arrival", "link", "mac", "message", "now", "reserved", "view")
+
     def __init__(self, message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime, link: Link) -> None:
         self.message = message
         self.arrival = arrival
         self.view = view
         self.now = now
         self.link = link
-        self.mac = message.mac
+        self.mac = mac = message.mac
+        reserved = view.reservations_of(mac)
         # One MAC may have addresses of both families reserved.
-        self.reserved = [each for each in view.reservations_of(message.mac) if ":" not in each.address]
+        self.reserved = [each for each in reserved if ":" not in each.address] if reserved else ()
 
     def taken_by(self, address: str) -> str | None:
         """The MAC of whoever keeps the client from having this address, or `US`; None when nobody does."""
-        if self.is_ours(address):
+        arrival = self.arrival
+        if address == arrival.address or address in arrival.also or address in arrival.elsewhere:
             return US
         offer = self.view.offer(address)
         if offer is not None and offer.mac != self.mac and offer.until > self.now:
@@ -103,10 +108,6 @@ class Case:
             return False
         reservation = self.view.reservation(address)
         return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
-
-    def is_ours(self, address: str) -> bool:
-        """Whether it is an address of the interface that the message came by."""
-        return address == self.arrival.address or address in self.arrival.also
 
     def had(self, address: str, network: Network) -> bool:
         """Whether a pool that takes no newcomers knows the client from before."""
@@ -156,14 +157,15 @@ class Case:
         offers = self.view.offers_of(self.mac)
         if not offers:
             return ()
-        return [each for each in offers if each.until > self.now and self.link.covering(each.address) is not None]
+        now, covering = self.now, self.link.covering
+        return [each for each in offers if each.until > now and covering(each.address) is not None]
 
     def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
         """Its offers taken back."""
-        offers = self.view.offers_of(self.mac)
+        offers = self.offered()
         if not offers:
             return ()
-        return tuple(Offer(each.address, self.mac, self.now) for each in self.offered() if each.address != but)
+        return tuple([Offer(each.address, self.mac, self.now) for each in offers if each.address != but])
 
     def last_address(self) -> str:
         """The address on offer to the client, or that it had last on this link, and may have."""
@@ -199,24 +201,31 @@ class Case:
 
     def lease(self, address: str, seconds: int, network: Network) -> Lease:
         """The address as the client's from now on."""
+        message = self.message
+        options = message.options
         return Lease(
             address=address,
             mac=self.mac,
             state=_ACKED,
-            expires_at=self.now + timedelta(seconds=seconds),
+            expires_at=self.now + _span(seconds),
             seconds=seconds,
             subnet=network.subnet.name,
-            hostname=self.message.text_option(HOST_NAME),
-            via=self.message.giaddr,
-            client_id=self.message.options.get(CLIENT_ID, b"").hex(),
+            hostname=message.text_option(HOST_NAME) if HOST_NAME in options else "",
+            via=message.giaddr,
+            client_id=options[CLIENT_ID].hex() if CLIENT_ID in options else "",
         )
 
     def ended(self, lease: Lease) -> Lease:
         """The lease as it is when it ends now."""
         return replace(lease, state=_EXPIRED, expires_at=self.now)
 
-    def seconds(self, address: str, settings: Reservation | None) -> int:
-        """For how long the client gets the address."""
-        subnet = self.network_of(address).subnet
+    def seconds(self, address: str, settings: Reservation | None, network: Network) -> int:
+        """For how long the client gets the address, which is of this subnet."""
         reserved = settings is not None and settings.address == address
-        return subnet.reserved_lease_seconds if reserved else subnet.lease_seconds
+        return network.subnet.reserved_lease_seconds if reserved else network.subnet.lease_seconds
+
+
+# A site has a handful of lease times.
+@lru_cache(maxsize=256)
+def _span(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)

@@ -10,7 +10,7 @@ What `decide` does with each message, on the link where the client is (`client_l
     DISCOVER                      the address reserved for it, else the one on offer to it, else its last one, else
                                   what the pickers find; held for 60 s
     REQUEST, names our server id  (SELECTING) what we offered, held for it: ACK
-    REQUEST, another server id    silence; our own offer is taken back
+    REQUEST, another server id    silence; our own offer is taken back, unless it is another address of ours
     REQUEST, no server id         (INIT-REBOOT, RENEWING, REBINDING) an address that it has or may have: ACK, else NAK
     DECLINE                       its address is quarantined for ten minutes, though not more than a few for one client
     RELEASE                       its address is free at once, and remembered as its last
@@ -18,7 +18,7 @@ What `decide` does with each message, on the link where the client is (`client_l
     BOOTP, no message type        the address reserved for it, for ever; else silence
 
 An address is free for a client when no one else's offer or lease on it runs, it is not in quarantine, it is not
-reserved for another MAC, and it is none of our own on the interface that the message came by. A reserved address that
+reserved for another MAC, and it is none of our own. A reserved address that
 another still holds is not taken from under it: its holder is refused when it wants to renew, and gives it up by taking
 another or at the end of its lease. Until then the one it is reserved for gets an address of the pool, and is refused
 that in turn as soon as its own is free.
@@ -158,6 +158,8 @@ def _request(case: Case) -> Decision:
             return _silence(case, "request without an address")
         return _confirm(case, address)
     if server != server_id(message, case.arrival):
+        if case.arrival.has(server):
+            return _silence(case, "the client chose another address of ours", server)
         return _silence(case, CHOSE_ANOTHER, server, case.withdrawn())
     if not requested:
         # Some clients say in ciaddr what they were offered (RFC 2131 wants that only of those who have it).

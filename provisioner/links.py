@@ -148,30 +148,49 @@ def _pickers(subnet: Subnet) -> tuple[Picker, ...]:
 class Arrival(Struct, frozen=True):
     """How a message reached us: our address there, the interface, and whether it was sent to everybody.
 
-    `also` are the interface's further addresses.
+    `also` are the interface's further addresses, `elsewhere` those of our other interfaces.
     """
 
     address: str
     interface: str = ""
     broadcast: bool = True
     also: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def ours(self) -> tuple[str, ...]:
-        """Our addresses there: nobody else can have them."""
-        return (self.address, *self.also)
+        """Our addresses: nobody else can have them."""
+        return (self.address, *self.also, *self.elsewhere)
+
+    def has(self, address: str) -> bool:
+        """Whether the address is one of ours."""
+        return address == self.address or address in self.also or address in self.elsewhere
 
 
 def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | None]) -> Arrival:
-    """The arrival with that of our addresses on the interface that is meant: the one that the client names as its
-    server, else the first that a subnet covers. A message that says itself where it comes from is left as it is.
+    """The arrival with that of our addresses that is meant: the one that the client names as its server, else the
+    first on the interface that a subnet covers.
+
+    A message that says itself where it comes from means the address that it was sent to, unless it names another: a
+    relay with two addresses of ours sends everything to both, and its client has chosen one of them. Without a relay
+    one of another interface cannot be meant: the message is heard there too.
     """
-    if message.giaddr or not arrival.broadcast:
-        return arrival
-    ours = arrival.ours
     named = message.address_option(SERVER_ID)
-    meant = named if named in ours else next((each for each in ours if link(each) is not None), arrival.address)
-    return replace(arrival, address=meant, also=tuple(each for each in ours if each != meant))
+    here = (arrival.address, *arrival.also)
+    if named and named in (arrival.ours if message.giaddr else here):
+        meant = named
+    elif message.giaddr or not arrival.broadcast:
+        return arrival
+    else:
+        meant = next((each for each in here if link(each) is not None), arrival.address)
+    if meant == arrival.address:
+        return arrival
+    return replace(
+        arrival,
+        address=meant,
+        also=tuple(each for each in here if each != meant),
+        elsewhere=tuple(each for each in arrival.elsewhere if each != meant),
+    )
 
 
 def client_link(message: DhcpMessage, arrival: Arrival) -> str:

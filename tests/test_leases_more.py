@@ -304,6 +304,19 @@ def test_an_address_of_ours_is_not_given_to_the_one_it_is_reserved_for(address):
     assert site.hear(DhcpMessage(mac=mac(7)), OURS_TOO).reply is None
 
 
+def test_no_address_of_another_interface_of_ours_is_given_out():
+    arrival = Arrival(SERVER, "eth0", elsewhere=("10.9.0.10", "10.9.0.11"))
+    assert Site().hear(discover(1, giaddr="10.9.0.1"), arrival).address == "10.9.0.12"
+
+
+def test_a_client_that_chose_another_address_of_ours_keeps_its_offer():
+    site, arrival = Site(), Arrival(SERVER, "eth0", elsewhere=("10.9.0.1",))
+    offered = site.hear(discover(1), arrival).address
+    silence = site.hear(select(1, offered, "10.9.0.1"), arrival)
+    assert (silence.reply, silence.reason, silence.holds) == (None, "the client chose another address of ours", ())
+    assert site.hear(select(1, offered), arrival).reply is ACK
+
+
 # --- declining everything -------------------------------------------------------------------------------------
 
 

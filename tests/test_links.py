@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from provisioner.links import Arrival, Networks, address_text, client_link, network, number, placed, server_id
 from provisioner.model.addresses import Picker, Subnet
@@ -130,6 +131,28 @@ def test_of_our_addresses_on_an_interface_the_one_on_a_subnet_is_meant_or_the_on
     found = placed(asked, BOTH, Networks([RACK, HALL]).link)
     assert found.address == meant
     assert {found.address, *found.also} == {BOTH.address, *BOTH.also}
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        (select(1, "10.9.0.10", "10.77.0.1", giaddr="10.9.0.7"), "10.77.0.1"),
+        (select(1, "10.9.0.10", "10.200.0.1", giaddr="10.9.0.7"), "10.200.0.1"),
+        (select(1, "10.9.0.10", "10.9.0.99", giaddr="10.9.0.7"), "192.168.1.5"),
+        (select(1, "10.77.0.10", "10.200.0.1"), "10.77.0.1"),
+    ],
+)
+def test_a_relays_client_can_name_any_address_of_ours_and_one_on_our_wire_those_of_the_interface(asked, meant):
+    arrival = replace(BOTH, elsewhere=("10.200.0.1", "127.0.0.1"))
+    found = placed(asked, arrival, Networks([RACK, HALL]).link)
+    assert found.address == meant
+    assert set(found.ours) == set(arrival.ours)
+
+
+def test_all_addresses_of_ours_are_ours():
+    arrival = replace(BOTH, elsewhere=("10.200.0.1",))
+    assert all(arrival.has(each) for each in ("192.168.1.5", "10.9.0.1", "10.200.0.1"))
+    assert not arrival.has("10.9.0.2")
 
 
 def test_where_no_subnet_covers_any_of_our_addresses_the_first_is_kept():

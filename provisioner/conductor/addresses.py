@@ -195,7 +195,7 @@ class Addresses:
     def _decide(self, tx: Transaction, exchange: _Exchange) -> None:
         """The first stage: what comes after in the same drain builds on it, hence the book is told at once."""
         message, now, book = exchange.message, tx.now, self._book
-        if exchange.arrival.also:
+        if exchange.arrival.also or (message.giaddr and exchange.arrival.elsewhere):
             exchange.arrival = placed(message, exchange.arrival, book.link)
         arrival = exchange.arrival
         decision = decide(message, arrival, book, now)

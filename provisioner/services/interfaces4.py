@@ -17,9 +17,11 @@ _IFREQ = Layout("@16s2xH4s16x")
 _MOST = 4096
 
 
-def interface_addresses(name: str) -> tuple[str, ...]:
-    """All our addresses on the interface, its first one first; none when it has none or is gone."""
-    return tuple(address for label, address in _all() if label.partition(":")[0] == name)
+def interface_addresses(name: str = "") -> tuple[str, ...]:
+    """All our addresses on the interface, its first one first; none when it has none or is gone. Without a name, those
+    on all of them.
+    """
+    return tuple(address for label, address in _all() if not name or label.partition(":")[0] == name)
 
 
 def _all() -> Iterator[tuple[str, str]]:

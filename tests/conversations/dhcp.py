@@ -82,8 +82,11 @@ class Player:
                 self._arrival = HERE
             case ["arrives", "unicast", address, interface]:
                 self._arrival = Arrival(address, interface, broadcast=False)
-            case ["arrives", address, interface, *also]:
-                self._arrival = Arrival(address, interface, also=tuple(also))
+            case ["arrives", address, interface, *further]:
+                also, _, elsewhere = " ".join(further).partition("elsewhere")
+                self._arrival = Arrival(
+                    address, interface, also=tuple(also.split()), elsewhere=tuple(elsewhere.split())
+                )
             case _:
                 await set_scene(self._ledger, words)
 

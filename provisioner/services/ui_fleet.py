@@ -16,10 +16,10 @@ from provisioner.model.operations import Operation
 from provisioner.power.driver import ACTIONS
 from provisioner.services.http import json, principal
 from provisioner.services.ui_answers import Answers, posted_fields, redirect, wrong
-from provisioner.services.ui_events import action_words
 from provisioner.services.ui_pages import Page
 from provisioner.services.ui_views import Views
 from provisioner.services.ui_words import count
+from provisioner.services.ui_work_events import action_words
 
 _RESULTS = Page("bulk", "/")
 _OPERATION = Page("operation", "/", ("body",), "operation,power")

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from provisioner.errors import NotFound, unknown
 from provisioner.services import ui_words
-from provisioner.services.ui_events import action_words
+from provisioner.services.ui_work_events import action_words
 
 STATIC = "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from provisioner.conductor.networks import checked_subnet
+from provisioner.conductor.networks import Networks, checked_subnet
 from provisioner.errors import Conflict, Invalid, NotFound
+from provisioner.leases import FOREVER
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 
@@ -182,6 +183,35 @@ async def test_a_removed_reservation_is_gone(parts):
     await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
     with pytest.raises(NotFound, match="no reservation of '10.0.0.5'"):
         await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
+
+
+@pytest.mark.parametrize(
+    ("lease", "stays"),
+    [
+        ({"seconds": FOREVER}, False),
+        ({"seconds": 3600}, True),
+        ({"seconds": FOREVER, "mac": OTHER_MAC}, True),
+        ({"seconds": FOREVER, "state": LeaseState.EXPIRED}, True),
+    ],
+)
+async def test_a_lease_without_an_end_ends_with_its_reservation(parts, lease, stays):
+    await parts.networks.put_reservation(RESERVATION, OPERATOR)
+    then = parts.clock() + timedelta(seconds=lease["seconds"])
+    tx = parts.ledger.transaction()
+    tx.put(Lease(**{"address": "10.0.0.5", "mac": MAC, "state": LeaseState.ACKED, "expires_at": then} | lease))
+    await tx.commit()
+    await parts.networks.delete_reservation("10.0.0.5", OPERATOR)
+    assert (parts.ledger.read(Lease, "10.0.0.5") is not None) is stays
+    told = [key for key, _ in await parts.events("object.delete")]
+    assert told == ["reservations/10.0.0.5"] + ["leases/10.0.0.5"] * (not stays)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
+async def test_an_address_of_this_server_is_not_reserved(parts, address):
+    networks = Networks(parts.ledger, lambda: frozenset({"10.0.0.1", "fd00::1"}))
+    with pytest.raises(Invalid, match=f"address: {address} is an address of this server"):
+        await networks.put_reservation(Reservation(address=address, mac=MAC), OPERATOR)
+    await networks.put_reservation(Reservation(address=f"{address}1", mac=MAC), OPERATOR)
 
 
 async def test_a_subnet_with_reserved_addresses_stays_and_they_are_named(parts):

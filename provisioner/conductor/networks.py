@@ -8,11 +8,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from msgspec.structs import replace
 
 from provisioner.access import Principal
-from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.ledger import Ledger, Transaction
+from provisioner.dhcp_case import runs
 from provisioner.errors import Conflict, FieldError, Invalid, NotFound
 from provisioner.identity import normal_mac
+from provisioner.leases import FOREVER
 from provisioner.model.addresses import Lease, Picker, Reservation, Subnet
 from provisioner.option_templates import OptionTemplates, Problem
+from provisioner.sockets import local_addresses
 from provisioner.wire import dhcp6_text
 
 _SHORTEST_LEASE_SECONDS = 60
@@ -22,10 +25,11 @@ _LONGEST_NAME = 100
 
 
 class Networks:
-    """Changes subnets and reservations."""
+    """Changes subnets and reservations; `addresses` tells which are this server's own."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, addresses: Callable[[], frozenset[str]] = local_addresses) -> None:
         self._ledger = ledger
+        self._addresses = addresses
 
     async def put_subnet(self, subnet: Subnet, by: Principal, *, new: bool = False) -> Subnet:
         """Save a subnet; raises Invalid naming each wrong field, Conflict when it overlaps another."""
@@ -93,6 +97,8 @@ class Networks:
         if old is not None and (new or old.mac != reservation.mac):
             raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
         self._refuse_no_host(address)
+        if reservation.address in self._addresses():
+            raise _invalid("address", f"{address} is an address of this server: it is given to nobody else")
         self._refuse_second(reservation)
         if reservation.next_server:
             _address(reservation.next_server, "next_server", address.version)
@@ -141,21 +147,30 @@ class Networks:
         if lease is None:
             raise NotFound(f"there is no lease of {address!r}", object=f"leases/{address}")
         tx = self._ledger.transaction(by=str(by))
-        tx.delete(Lease, address)
-        tx.event("object.delete", mac=lease.mac, key=f"leases/{address}", state=lease.state.value)
+        _free(tx, lease)
         await tx.commit()
         return lease
 
     async def delete_reservation(self, address: str, by: Principal) -> Reservation:
-        """Let an address go."""
+        """Let an address go. A lease without an end, as BOOTP clients have, ends with its reservation: nobody else would
+        ever end it. Another lease runs on until its time is up.
+        """
         reservation = self._ledger.get(Reservation, address)
         if reservation is None:
             raise NotFound(f"there is no reservation of {address!r}", object=address)
         tx = self._ledger.transaction(by=str(by))
         tx.delete(Reservation, address)
         tx.event("object.delete", mac=reservation.mac, key=f"reservations/{address}")
+        lease = self._ledger.get(Lease, address)
+        if lease is not None and lease.mac == reservation.mac and lease.seconds == FOREVER and runs(lease, tx.now):
+            _free(tx, lease)
         await tx.commit()
         return reservation
+
+
+def _free(tx: Transaction, lease: Lease) -> None:
+    tx.delete(Lease, lease.address)
+    tx.event("object.delete", mac=lease.mac, key=f"leases/{lease.address}", state=lease.state.value)
 
 
 def checked_subnet(subnet: Subnet) -> Subnet:

@@ -29,7 +29,7 @@ def diagnose(facts: Facts) -> list[Finding]:
         for rule in CLIENT_RULES:
             for finding in rule(events, facts):
                 _add(found, replace(finding, macs=(mac,)))
-    for finding in (*_foreign_servers(facts), *_uncovered(facts), *_pools(facts)):
+    for finding in (*_foreign_servers(facts), *_uncovered(facts), *_pools(facts), *_ours_reserved(facts)):
         _add(found, finding)
     return sorted(found.values(), key=_order)
 
@@ -84,4 +84,18 @@ def _pools(facts: Facts) -> Iterator[Finding]:
                 subject=pool.subnet,
                 title=f"The pool of subnet {pool.subnet} is nearly used up: {pool.used} of {pool.size}",
                 advice="Widen it or shorten lease_seconds before it is empty",
+            )
+
+
+def _ours_reserved(facts: Facts) -> Iterator[Finding]:
+    """Such a reservation is refused; but this server may have got the address later."""
+    for each in facts.reserved:
+        if each.address in facts.addresses:
+            yield Finding(
+                code="own-address-reserved",
+                severity=Severity.WARNING,
+                subject=each.address,
+                title=f"{each.address} is reserved for {each.mac} and is an address of this server: nobody is given it",
+                advice="Delete the reservation, or take the address from this server",
+                macs=(each.mac,),
             )

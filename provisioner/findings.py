@@ -8,6 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from provisioner.events import Event
+from provisioner.model.addresses import Reservation
 
 _SHOWN_CLIENTS = 10
 
@@ -70,7 +71,7 @@ class PoolUse(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """All that is known at `now`. `addresses` are ours; `events` are of all clients, oldest first."""
+    """All that is known at `now`. `addresses` are ours; `events` are of all clients, oldest first; `reserved` all reservations."""
 
     now: datetime
     events: tuple[Event, ...] = ()
@@ -78,3 +79,4 @@ class Facts(Struct, frozen=True, kw_only=True):
     unheard: tuple[Unheard, ...] = ()
     foreign: tuple[ForeignServer, ...] = ()
     pools: tuple[PoolUse, ...] = ()
+    reserved: tuple[Reservation, ...] = ()

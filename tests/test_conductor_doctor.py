@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.conductor.doctor import Doctor
 from provisioner.findings import ForeignServer, Unheard
-from provisioner.model.addresses import Lease, LeaseState, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from tests.parts import MAC, START, opened
 
 RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")
@@ -86,3 +86,25 @@ async def test_running_leases_fill_a_pool(parts):
     assert await codes(doctor(parts)) == ["pool-nearly-full"]
     parts.clock.now = START + timedelta(hours=2)
     assert await codes(doctor(parts)) == []
+
+
+async def test_leases_outside_of_the_pool_do_not_fill_it(parts):
+    then = START + timedelta(hours=1)
+    leases = [
+        Lease(address=f"10.0.0.{100 + number}", mac=MAC, state=LeaseState.ACKED, expires_at=then, subnet="rack")
+        for number in range(10)
+    ]
+    await save(parts, RACK, *leases)
+    assert await codes(doctor(parts)) == []
+
+
+async def test_a_huge_pool_of_ipv6_is_counted(parts):
+    lease = Lease(address="fd00::5", mac=MAC, state=LeaseState.ACKED, expires_at=START + timedelta(hours=1), subnet="6")
+    await save(parts, Subnet(name="6", cidr="fd00::/32", pool_start="fd00::1", pool_end="fd00:0:ffff::"), lease)
+    assert await codes(doctor(parts)) == []
+
+
+async def test_a_reservation_of_an_address_that_became_ours_is_found(parts):
+    await save(parts, Reservation(address="10.0.0.1", mac=MAC), Reservation(address="10.0.0.2", mac=MAC))
+    found = (await doctor(parts).examine()).items
+    assert [(each.code, each.subject, each.macs) for each in found] == [("own-address-reserved", "10.0.0.1", (MAC,))]

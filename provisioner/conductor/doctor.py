@@ -14,7 +14,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.diagnosis import diagnose
 from provisioner.errors import Refused
 from provisioner.findings import Facts, Finding, ForeignServer, PoolUse, Unheard
-from provisioner.model.addresses import Lease, LeaseState, Subnet
+from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from provisioner.model.machines import Machine
 from provisioner.sockets import local_addresses
 from provisioner.store.database import EventQuery
@@ -43,6 +43,8 @@ _KINDS = (
     "agent.register",
     "agent.hello",
 )
+
+_NO_POOL = range(0)
 
 Probe = Callable[[], Awaitable[Iterable[ForeignServer]]]
 
@@ -102,6 +104,7 @@ class Doctor:
             unheard=tuple(self._unheard()) if machine is None else (),
             foreign=self._foreign if machine is None else (),
             pools=tuple(self._pools(now)) if machine is None else (),
+            reserved=tuple(self._ledger.read_all(Reservation)) if machine is None else (),
         )
         # A part of a timeline tells less, never something else: rules begin with what they know to be a beginning.
         if len(events) == MOST_EVENTS:
@@ -109,17 +112,22 @@ class Doctor:
         return Examination(diagnose(facts), now, since, len(events), self._probed_at)
 
     def _pools(self, now: datetime) -> Iterable[PoolUse]:
+        pools = {subnet.name: _pool(subnet) for subnet in self._ledger.read_all(Subnet)}
         used = Counter(
             lease.subnet
             for lease in self._ledger.read_all(Lease)
-            if lease.state is not LeaseState.EXPIRED and lease.expires_at > now
+            if lease.state is not LeaseState.EXPIRED
+            and lease.expires_at > now
+            # What is reserved outside of the pool takes nothing from it.
+            and int(ip_address(lease.address)) in pools.get(lease.subnet, _NO_POOL)
         )
         for subnet in self._ledger.read_all(Subnet):
-            size = _pool_size(subnet)
-            yield PoolUse(subnet.name, min(used[subnet.name], size), size, subnet.enabled, proxy=subnet.proxy)
+            pool = pools[subnet.name]
+            size = pool.stop - pool.start
+            yield PoolUse(subnet.name, used[subnet.name], size, subnet.enabled, proxy=subnet.proxy)
 
 
-def _pool_size(subnet: Subnet) -> int:
+def _pool(subnet: Subnet) -> range:
     if not (subnet.pool_start and subnet.pool_end):
-        return 0
-    return int(ip_address(subnet.pool_end)) - int(ip_address(subnet.pool_start)) + 1
+        return _NO_POOL
+    return range(int(ip_address(subnet.pool_start)), int(ip_address(subnet.pool_end)) + 1)

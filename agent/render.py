@@ -10,6 +10,8 @@ A template sees the keys of its context, also inside macros that it imports, and
     x | quote                one word for a shell
     x | b64encode            base64 of text (as UTF-8) or bytes; `b64decode` gives the text back
     x | sha256               hexadecimal digest of text (as UTF-8) or bytes
+    x | ipxe                 words of an iPXE command, none of which means anything else to iPXE
+    x | kernel_words         list of the words of a kernel command line, as GRUB must have them before `quote`
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from jinja2.nodes import Const, Expr, Extends, FromImport, Import, Include, List
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from .boot_words import for_grub, for_ipxe
 from .errors import RenderError
 
 # A compiled template takes about ten times its source; a thousand cover every template of a large installation.
@@ -64,6 +67,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "b64encode": lambda value: b64encode(_as_bytes(value)).decode(),
     "b64decode": lambda value: b64decode(str(value)).decode(),
     "sha256": lambda value: sha256(_as_bytes(value)).hexdigest(),
+    "ipxe": lambda value: for_ipxe(str(value)),
+    "kernel_words": lambda value: for_grub(str(value)),
 }
 
 

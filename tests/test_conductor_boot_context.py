@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from agent.errors import RenderError
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Invalid
-from provisioner.model.content import Bootenv
+from provisioner.model.content import BootArch, Bootenv
 from provisioner.model.machines import Machine
-from tests.parts import MAC, OPERATOR, opened
+from tests.parts import MAC, OPERATOR, START, opened
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
 
@@ -49,3 +50,27 @@ async def test_templates_of_new_content_are_rendered(parts):
     template = parts.catalog.find("templates", "shared/hello")
     await parts.catalog.put(type(template)(name="mine", contents="new"), OPERATOR)
     assert parts.boot_context.render("mine", {}) == "new"
+
+
+def cmdline(parts, boot_params, **params):
+    bootenv = Bootenv(name="own", arch={"amd64": BootArch(kernel="k", boot_params=boot_params)})
+    context = {"params": params, "param_errors": {}}
+    return parts.boot_context.kernel(
+        Machine(id="", name=MAC, macs=(MAC,), created_at=START, updated_at=START), bootenv, REACHED, context
+    ).cmdline
+
+
+async def test_a_command_line_may_be_written_on_several_lines(parts):
+    assert cmdline(parts, "quiet\n  x={{ param('x') }}\n", x='"a b"\n') == 'quiet x="a b"'
+
+
+@pytest.mark.parametrize("value", ["one\ntwo", {"deep": ["one\ntwo"]}])
+async def test_a_value_of_several_lines_is_refused_by_name(parts, value):
+    source = "x={{ param('site/x') if param('site/x') is string else param('site/x').deep[0] }}"
+    with pytest.raises(RenderError, match="bootenv own boot_params: param 'site/x' has a line break"):
+        cmdline(parts, source, **{"site/x": value})
+
+
+async def test_a_value_that_no_command_line_can_hold_is_refused(parts):
+    with pytest.raises(RenderError, match="cannot hold the character"):
+        cmdline(parts, "x={{ param('x') }}", x="a\0b")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from agent.boot_words import Inexpressible, kernel_line
+from agent.errors import RenderError
 from agent.render import Renderer
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.ledger import Ledger
@@ -116,7 +118,14 @@ class BootContext:
 
     def _boot_params(self, bootenv: Bootenv, arch: BootArch, context: Mapping[str, Any]) -> str:
         name = f"bootenv {bootenv.name} boot_params"
-        return " ".join(self.render(name, context, {name: arch.boot_params}).split())
+        text = self.render(name, context, {name: arch.boot_params})
+        try:
+            line = kernel_line(text)
+        except Inexpressible as error:
+            raise RenderError(name, 0, error.message or "") from error
+        if "\n" in text:
+            _refuse_broken(name, text, context["params"])
+        return line
 
     def _templates(self) -> dict[str, str]:
         view, sources = self._sources
@@ -130,3 +139,25 @@ class BootContext:
         """A machine we do not know yet, as templates see it."""
         now = self._ledger.clock()
         return Machine(id="", name=mac, macs=(mac,), arch=self.arch_of(mac), created_at=now, updated_at=now)
+
+
+def _refuse_broken(name: str, text: str, params: Mapping[str, Any]) -> None:
+    """Lines of a template are one command line; a value of several lines would silently become words of it."""
+    for param, value in params.items():
+        for each in _texts(value):
+            broken = each.strip()
+            if "\n" in broken and broken in text:
+                raise RenderError(
+                    name, 0, f"param {param!r} has a line break in it; a kernel command line has one line"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)

@@ -16,7 +16,7 @@ from tests.shipped_scripts import MACHINE, boot_context, shipped
 SOURCES = {name: template.contents for name, template in shipped()["templates"].items()}
 WAITING = {"place": 7, "waiting": 12, "limit": 100, "pause_seconds": 3}
 HELD = {"machines": ["node-1"], "reason": 'it\'s "odd" $x; reboot'}
-NASTY = "quiet a=$b c='d e' \"f\" {g} ;h |i <j >k &l #m \\n"
+NASTY = 'quiet a=$b c="d e" "f" {g} ;h |i <j >k &l #m ${n} || && o'
 
 
 def rendered(name: str, **more: Any) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from provisioner.conductor.addresses6 import Answers6, Reply6
 from provisioner.errors import StoreError
-from provisioner.services.dhcp6 import DRAIN_LIMIT, Dhcp6Service, open_socket
+from provisioner.services.datagrams import DRAIN_LIMIT
+from provisioner.services.dhcp6 import Dhcp6Service, open_socket
 from provisioner.wire.dhcp6 import MessageType6, decode, encode
 from tests.dhcp6_messages import firmware, message, relayed, solicit
 

@@ -6,13 +6,10 @@ interface. The socket joins the groups on every interface that it may serve, als
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import sys
 import time
-from asyncio import Future
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import IPv6Address
@@ -24,18 +21,15 @@ import structlog
 from provisioner.clients6 import Arrival6
 from provisioner.conductor.addresses6 import FAILED, Answers6, Reply6
 from provisioner.recording import NO_RECORDER, Recorder
+from provisioner.services.datagrams import Ancillary, Datagram, DatagramService, prepare
 from provisioner.services.interfaces6 import Interface6, Interfaces6
 from provisioner.wire.dhcp6 import ALL_SERVERS, ALL_SERVERS_AND_RELAYS, SERVER_PORT, Relayed, decode
 from provisioner.wire.error import WireError
 
 log = structlog.get_logger(__name__)
 
-DRAIN_LIMIT = 64
 LARGEST_DATAGRAM = 65535
-RECEIVE_BUFFER_BYTES = 4 << 20
 
-# Not in Python's socket module; number of <asm-generic/socket.h>.
-_SO_RCVBUFFORCE = 33
 # struct in6_pktinfo: the address that the datagram was sent to (or is sent from), the interface.
 _PKTINFO = Layout("@16sI")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
@@ -65,8 +59,8 @@ def open_socket(address: str = "::", port: int = SERVER_PORT) -> socket.socket:
     return sock
 
 
-class Dhcp6Service:
-    """Serves DHCPv6 on a bound socket, which it closes in the end.
+class Dhcp6Service(DatagramService):
+    """Serves DHCPv6 on a bound socket.
 
     `interfaces` limits it to interfaces by name (empty: all). `reply_port` differs from the standard only in tests.
     """
@@ -80,34 +74,23 @@ class Dhcp6Service:
         recorder: Recorder = NO_RECORDER,
         reply_port: int = 0,
     ) -> None:
-        self._sock = sock
+        super().__init__("dhcp6", sock, LARGEST_DATAGRAM, _ANCILLARY_BYTES, recorder)
         self._answering = answering
         self._allowed = frozenset(interfaces)
-        self._recorder = recorder
         self._reply_port = reply_port
         self._interfaces: Mapping[int, Interface6] = {}
         self._joined: set[int] = set()
         self._news = Interfaces6(self._interfaces_changed)
-        self._pending: set[Future[None]] = set()
-        self.received = 0
-        self.sent = 0
-        self.dropped: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
+    def _begin(self) -> None:
         prepare(self._sock)
+        self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        # What we send to a group stays on the link anyhow; what we say ourselves we need not hear.
+        self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         self._news.start()
-        loop.add_reader(self._sock, self._readable)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            loop.remove_reader(self._sock)
-            self._news.stop()
-            if self._pending:
-                # What is being saved now has been decided: its clients get their answers.
-                await asyncio.wait(self._pending, timeout=1)
-            self._sock.close()
+
+    def _end(self) -> None:
+        self._news.stop()
 
     # --- interfaces -------------------------------------------------------------------------------------------
 
@@ -134,19 +117,10 @@ class Dhcp6Service:
 
     # --- receiving --------------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
+    def _take(self, datagrams: list[Datagram]) -> None:
         messages: list[tuple[Relayed, Arrival6]] = []
         heard: list[bytes] = []
-        for _ in range(DRAIN_LIMIT):
-            try:
-                data, ancillary, flags, source = self._sock.recvmsg(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                # An ICMP error for something we sent earlier arrives here; it concerns no packet we could name.
-                self._drop(f"receive: {error.strerror}")
-                continue
-            self.received += 1
+        for data, ancillary, flags, source in datagrams:
             try:
                 messages.append((self._read(data, flags), self._arrival(ancillary, source)))
                 heard.append(data)
@@ -160,7 +134,7 @@ class Dhcp6Service:
             raise WireError("datagram too long")
         return decode(data)
 
-    def _arrival(self, ancillary: Sequence[tuple[int, int, bytes]], source: Source) -> Arrival6:
+    def _arrival(self, ancillary: Ancillary, source: Source) -> Arrival6:
         for level, kind, value in ancillary:
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 packed, index = _PKTINFO.unpack(value[: _PKTINFO.size])
@@ -189,19 +163,11 @@ class Dhcp6Service:
         self.dropped.update(answers.ignored)
         for reply in answers.at_once:
             self._send(reply)
-        self._pending.add(answers.saved)
-        answers.saved.add_done_callback(partial(self._saved, answers.later))
+        self._when_saved(answers.saved, partial(self._send_all, answers.later), answers.later)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
-    def _saved(self, replies: list[Reply6], saved: Future[None]) -> None:
-        self._pending.discard(saved)
-        if saved.cancelled():
-            return
-        error = saved.exception()
-        if error is not None:
-            self._drop("not saved", error=str(error), replies=len(replies))
-            return
+    def _send_all(self, replies: Sequence[Reply6]) -> None:
         for reply in replies:
             self._send(reply)
         self._recorder.flush()
@@ -223,24 +189,3 @@ class Dhcp6Service:
         ours_text = arrival.address or (interface.link_local if interface is not None else "") or "::"
         origin = (ours_text, SERVER_PORT)
         self._recorder.keep("dhcp6", time.time(), reply.mac, True, reply.data, origin, to, arrival.interface)
-
-    def _drop(self, reason: str, **context: object) -> None:
-        """Count it, and say it aloud the first time only: a broken client sends for hours."""
-        self.dropped[reason] += 1
-        level = log.warning if self.dropped[reason] == 1 else log.debug
-        level("dhcp6.dropped", reason=reason, **context)
-
-
-def prepare(sock: socket.socket) -> None:
-    """Set what a DHCPv6 socket needs, also on one that was handed over by systemd."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    # What we send to a group stays on the link anyhow; what we say ourselves we need not hear.
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-    # Beyond net.core.rmem_max only root may go; the plain option is cut to it silently.
-    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
-            break
-        except OSError:
-            continue

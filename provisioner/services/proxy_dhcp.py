@@ -6,9 +6,7 @@ the disk: nothing is promised here, and what the timeline is told may be lost in
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from struct import Struct as Layout
 from time import time
@@ -18,6 +16,7 @@ import structlog
 
 from provisioner.links import Arrival
 from provisioner.recording import NO_RECORDER, Recorder
+from provisioner.services.datagrams import Ancillary, Datagram, DatagramService
 from provisioner.services.dhcp import IP_PKTINFO, LARGEST_DATAGRAM, prepare
 from provisioner.services.interfaces4 import interface_addresses
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, DhcpMessage, decode
@@ -26,7 +25,6 @@ from provisioner.wire.error import WireError
 log = structlog.get_logger(__name__)
 
 PORT = 4011
-DRAIN_LIMIT = 64
 # struct in_pktinfo: interface index, our address there, the address in the datagram's header.
 _PKTINFO = Layout("@I4s4s")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
@@ -54,8 +52,8 @@ class Answering(Protocol):
         """What to reply on port 4011; raises WireError."""
 
 
-class ProxyDhcpService:
-    """Serves port 4011 on a bound socket, which it closes in the end. `interfaces` limits it (empty: all)."""
+class ProxyDhcpService(DatagramService):
+    """Serves port 4011 on a bound socket. `interfaces` limits it (empty: all)."""
 
     def __init__(
         self,
@@ -66,36 +64,16 @@ class ProxyDhcpService:
         client_port: int = CLIENT_PORT,
         recorder: Recorder = NO_RECORDER,
     ) -> None:
-        self._sock = sock
+        super().__init__("proxy", sock, LARGEST_DATAGRAM, _ANCILLARY_BYTES, recorder)
         self._answering = answering
         self._interfaces = frozenset(interfaces)
         self._client_port = client_port
-        self._recorder = recorder
-        self.received = 0
-        self.sent = 0
-        self.dropped: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
+    def _begin(self) -> None:
         prepare(self._sock)
-        loop.add_reader(self._sock, self._readable)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            loop.remove_reader(self._sock)
-            self._sock.close()
 
-    def _readable(self) -> None:
-        for _ in range(DRAIN_LIMIT):
-            try:
-                data, ancillary, flags, source = self._sock.recvmsg(LARGEST_DATAGRAM, _ANCILLARY_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                self._drop(f"receive: {error.strerror}")
-                continue
-            self.received += 1
+    def _take(self, datagrams: list[Datagram]) -> None:
+        for data, ancillary, flags, source in datagrams:
             try:
                 self._received(data, ancillary, flags, source)
             except WireError as error:
@@ -106,7 +84,7 @@ class ProxyDhcpService:
                 self.dropped["our own fault"] += 1
         self._recorder.flush()
 
-    def _received(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], flags: int, source: Address) -> None:
+    def _received(self, data: bytes, ancillary: Ancillary, flags: int, source: Address) -> None:
         if flags & socket.MSG_TRUNC:
             raise WireError("datagram too long")
         message = decode(data)
@@ -142,14 +120,8 @@ class ProxyDhcpService:
         else:
             self.sent += 1
 
-    def _drop(self, reason: str, **context: object) -> None:
-        """Count it, and say it aloud the first time only."""
-        self.dropped[reason] += 1
-        level = log.warning if self.dropped[reason] == 1 else log.debug
-        level("proxy.dropped", reason=reason, **context)
 
-
-def _arrival(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[Arrival, int]:
+def _arrival(ancillary: Ancillary) -> tuple[Arrival, int]:
     """How it reached us, and the number of the interface."""
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == IP_PKTINFO:

@@ -5,6 +5,7 @@ msgspec stops at the first fault. When there is one, the document is walked alon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import EnumMeta
 from types import NoneType, UnionType
@@ -20,6 +21,20 @@ T = TypeVar("T")
 # Nothing honest is nested deeper, and what walks through it later must not run out of stack.
 DEEPEST = 100
 _FAULTS_SHOWN = 100
+# What msgspec says of a value that does not fit, and how its words for JSON's types are called here.
+_TIME = "a time such as 2030-05-01T12:00:00Z"
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_OUT_OF_RANGE = re.compile(r"Expected `(\w+)`( of length)? (>=|<=|>|<) (\S+)")
+_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "datetime": _TIME,
+}
+_LIMITS = {">=": "{} or more", "<=": "at most {}", ">": "more than {}", "<": "less than {}"}
 
 
 def parse(data: bytes) -> Any:
@@ -88,11 +103,24 @@ def _plain_faults(value: Any, kind: Any, path: str) -> Iterator[FieldError]:
     try:
         msgspec.convert(value, kind)
     except (msgspec.ValidationError, ValueError) as error:
-        message, _, where = str(error).partition(" - at `")
+        said, _, where = str(error).partition(" - at `")
+        message = _in_words(said)
         bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         if isinstance(bare, EnumMeta):
             message = f"{_short(value)} is not one of: {', '.join(str(each.value) for each in bare)}"  # type: ignore[var-annotated]
         yield FieldError((path + where.rstrip("`").removeprefix("$")).removeprefix(".") or "body", message)
+
+
+def _in_words(said: str) -> str:
+    """What the library says of a value, in ours. The value is left out: it may be a password."""
+    if found := _WRONG_TYPE.fullmatch(said):
+        wanted, got = (" or ".join(_TYPES.get(each, each) for each in part.split(" | ")) for part in found.groups())
+        return f"must be {wanted}, not {got}"
+    if found := _OUT_OF_RANGE.fullmatch(said):
+        kind, length, sign, limit = found.groups()
+        unit = {"str": " characters", "array": " entries"}.get(kind, "") if length else ""
+        return f"must {'have' if length else 'be'} {_LIMITS[sign].format(limit)}{unit}"
+    return f"must be {_TIME}" if said == "Invalid RFC3339 encoded datetime" else said
 
 
 def _union_faults(value: Any, kind: Any, path: str) -> Iterator[FieldError]:

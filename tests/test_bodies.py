@@ -1,7 +1,11 @@
 """JSON from outside: every fault is named by its path, all of them at once."""
 
+from datetime import datetime
+from typing import Annotated
+
 import msgspec
 import pytest
+from msgspec import Meta
 
 from provisioner.bodies import DEEPEST, convert, decode, parse
 from provisioner.conductor.machine_changes import MachineChange
@@ -69,6 +73,28 @@ def test_a_wrong_word_is_answered_with_the_right_ones():
     job = {"id": "j", "machine": "m", "task": "t", "created_at": "2026-01-01T00:00:00Z", "state": "odd"}
     with pytest.raises(Invalid, match="'odd' is not one of: created, running, incomplete, finished"):
         convert(job, Job)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "says"),
+    [
+        (5, str, "must be text, not a whole number"),
+        ("5", int | None, "must be a whole number, not text"),
+        ("yes", bool, "must be true or false, not text"),
+        ({}, list[str], "must be a list, not an object"),
+        (True, float, "must be a number, not true or false"),
+        ("short", Annotated[str, Meta(min_length=8)], "must have 8 or more characters"),
+        ("long", Annotated[str, Meta(max_length=3)], "must have at most 3 characters"),
+        (-1, Annotated[int, Meta(ge=0)], "must be 0 or more"),
+        (0, Annotated[float, Meta(gt=0)], "must be more than 0.0"),
+        (101, Annotated[int, Meta(le=100)], "must be at most 100"),
+        ("today", datetime, "must be a time such as 2030-05-01T12:00:00Z"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said_in_words_of_ours_and_without_the_value(value, kind, says):
+    with pytest.raises(Invalid) as caught:
+        convert(value, kind)
+    assert [each.message for each in caught.value.fields] == [says]
 
 
 def test_an_unknown_field_is_answered_with_those_there_are():

@@ -72,7 +72,7 @@ async def test_findings_are_said_with_what_to_do(cli: CommandLine, api: Examinin
     assert said.code == 1
     assert "ERROR  Another DHCP server is at work: 10.0.0.250" in said.out
     assert "Switch 10.0.0.250 off" in said.out
-    assert "[foreign-dhcp, seen 2 times, last 2030-05-01T12:00:00Z] 52:54:00:00:00:01" in said.out
+    assert "[foreign-dhcp, seen 2 times, last 2030-05-01 12:00:00 UTC] 52:54:00:00:00:01" in said.out
     assert api.probes == 1
 
 

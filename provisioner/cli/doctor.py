@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from provisioner.cli.client import at
@@ -31,12 +32,18 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         session.output.line(f"{_MARKS[each['severity']]}  {each['title']}")
         session.output.line(f"    {each['advice']}")
         times = f", seen {each['count']} times" if each["count"] > 1 else ""
-        last = f", last {each['last']}" if each["last"] else ""
+        last = f", last {_time(each['last'])}" if each["last"] else ""
         who = ", ".join(each["macs"][:10]) + (f" and {len(each['macs']) - 10} more" if len(each["macs"]) > 10 else "")
         session.output.line(f"    [{each['code']}{times}{last}]{f' {who}' if who else ''}")
         session.output.line("")
-    about = f"{found['events']} events since {found['since']}"
-    session.output.remark(f"{about}: " + (f"{len(found['items'])} findings" if found["items"] else "nothing is wrong"))
+    about = f"{found['events']} events since {_time(found['since'])}"
+    number = len(found["items"])
+    findings = f"{number} finding{'' if number == 1 else 's'}" if number else "nothing is wrong"
+    session.output.remark(f"{about}: {findings}")
+
+
+def _time(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
 
 
 COMMAND = Command(

@@ -29,7 +29,9 @@ def _run(session: Session) -> None:
         return
     if options.full:
         for each in items:
-            session.output.line("\n".join((_head(each), *(f"    {line}" for line in each["text"].splitlines()), "")))
+            session.output.text(
+                "\n".join((_head(each), *(f"    {line}" for line in each["text"].splitlines()), "", ""))
+            )
         return
     session.output.table(
         ("TIME (UTC)", "CLIENT", "", "FROM", "TO", "ON", "WHAT"),

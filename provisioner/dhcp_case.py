@@ -109,6 +109,18 @@ class Case:
         reservation = self.view.reservation(address)
         return (reservation is None or reservation.mac == self.mac) and self.taken_by(address) is None
 
+    def keeps(self, address: str) -> bool:
+        """Whether the client can be given what it was offered, as things are set now.
+
+        That another address has been reserved for it since does not matter: it gets that one when it renews. A refusal
+        now would stop firmware that gives up at the first.
+        """
+        network = self.link.covering(address)
+        reservation = self.view.reservation(address)
+        if reservation is None or network is None:
+            return self.may_have(address, network)
+        return reservation.mac == self.mac and self.taken_by(address) is None
+
     def had(self, address: str, network: Network) -> bool:
         """Whether a pool that takes no newcomers knows the client from before."""
         lease = self.view.lease(address)

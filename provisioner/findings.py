@@ -71,7 +71,7 @@ class PoolUse(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """All that is known at `now`. `addresses` are ours; `events` are of all clients, oldest first; `reserved` all reservations."""
+    """All that is known at `now`. `addresses` are ours; `events` are of all clients, oldest first."""
 
     now: datetime
     events: tuple[Event, ...] = ()

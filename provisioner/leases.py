@@ -9,7 +9,8 @@ What `decide` does with each message, on the link where the client is (`client_l
     another server leases there   silence (proxy subnets): boot information is all we give there
     DISCOVER                      the address reserved for it, else the one on offer to it, else its last one, else
                                   what the pickers find; held for 60 s
-    REQUEST, names our server id  (SELECTING) what we offered, held for it: ACK
+    REQUEST, names our server id  (SELECTING) what we offered, held for it: ACK, unless the pool, the gateway or a
+                                  reservation for another was set otherwise in that minute
     REQUEST, another server id    silence; our own offer is taken back, unless it is another address of ours
     REQUEST, no server id         (INIT-REBOOT, RENEWING, REBINDING) an address that it has or may have: ACK, else NAK
     DECLINE                       its address is quarantined for ten minutes, though not more than a few for one client
@@ -168,7 +169,7 @@ def _request(case: Case) -> Decision:
         return _silence(case, "request without an address")
     offer = case.view.offer(requested)
     promised = offer is not None and offer.mac == case.mac and offer.until > case.now
-    if promised and case.link.covering(requested) is not None and case.taken_by(requested) is None:
+    if promised and case.keeps(requested):
         return _acknowledge(case, requested, selecting=True, promised=True)
     return _confirm(case, requested, selecting=True)
 

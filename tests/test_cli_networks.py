@@ -42,6 +42,11 @@ async def test_leases_are_in_the_order_of_addresses_with_names_of_machines(api: 
     assert lines[0][2:7] == ["web-1", "acked", "in", "1", "h"]
 
 
+async def test_a_lease_that_has_no_end_ends_never(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["leases"] = {"10.0.0.20": lease("10.0.0.20", "") | {"expires_at": "2166-06-07T19:28:15Z"}}
+    assert " never " in (await cli("leases", "list")).out
+
+
 async def test_the_leases_of_one_machine_are_those_of_its_macs(api: FakeApi, cli: CommandLine) -> None:
     api.add(machine("web-1", "aaaa", macs=["52:54:00:00:00:01"]))
     leases = [lease("10.0.0.20", "52:54:00:00:00:09"), lease("10.0.0.3", "52:54:00:00:00:01")]

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from provisioner.dhcp_case import Offer, runs
 from provisioner.leases import OFFER_HOLD, QUARANTINE, decide
@@ -232,12 +233,48 @@ def test_an_offer_taken_up_too_late_is_refused_when_another_has_the_address():
     assert site.view.leases["10.77.0.10"].mac == mac(5)
 
 
-def test_an_offer_holds_although_the_address_was_reserved_for_another_meanwhile():
+@pytest.mark.parametrize(
+    ("subnet", "reason"),
+    [
+        (replace(SUBNET, pool_start="10.77.0.12"), "the address is not in the pool"),
+        (replace(SUBNET, gateway="10.77.0.10"), "the address is not in the pool"),
+        (replace(SUBNET, only_reservations=True), "the address is not in the pool"),
+        (replace(SUBNET, cidr="10.77.0.0/29", pool_start="10.77.0.4", pool_end="10.77.0.6"), "on another network"),
+        (replace(SUBNET, enabled=False), "no enabled subnet covers the client"),
+        (replace(SUBNET, proxy=True), "another server gives the addresses here"),
+    ],
+)
+def test_an_offer_is_looked_at_again_when_it_is_taken_up(subnet, reason):
+    site = Site()
+    address = site.hear(discover(1)).address
+    site.view.networks = Networks([subnet, OTHER])
+    decision = site.hear(select(1, address))
+    assert decision.reply is not ACK
+    assert reason in decision.reason
+
+
+def test_an_offer_of_an_address_that_was_reserved_for_another_meanwhile_is_refused():
     site = Site()
     address = site.hear(discover(1)).address
     site.view.reservations.append(Reservation(address=address, mac=mac(7)))
+    refusal = site.hear(select(1, address))
+    assert (refusal.reply, refusal.reason) == (NAK, "the address is reserved for another")
+
+
+def test_an_offer_of_a_reserved_address_whose_reservation_is_gone_is_refused_outside_of_the_pool():
+    site = Site(Reservation(address="10.77.0.99", mac=mac(7)))
+    assert site.hear(discover(7)).address == "10.77.0.99"
+    site.view.reservations.clear()
+    assert site.hear(select(7, "10.77.0.99")).reason == "the address is not in the pool"
+
+
+def test_an_offer_holds_although_another_address_was_reserved_for_the_client_until_it_renews():
+    site = Site()
+    address = site.hear(discover(1)).address
+    site.view.reservations.append(Reservation(address="10.77.0.99", mac=mac(1)))
     ack = site.hear(select(1, address))
-    assert (ack.reply, ack.reservation, ack.lease_seconds) == (ACK, None, 3600)
+    assert (ack.reply, ack.lease_seconds) == (ACK, 3600)
+    assert site.hear(renew(1, address), UNICAST).reason == "another address is reserved for it"
 
 
 def test_a_request_without_an_address_is_ignored():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,8 +13,12 @@ from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine
 from provisioner.cli.output import as_yaml
 from provisioner.cli.subnets import option, switch
+from provisioner.leases import FOREVER
 from provisioner.model.addresses import LeaseState
 from provisioner.services.ui_words import ago
+
+# BOOTP clients have a lease for ever, counted from when they asked last.
+_ENDLESS = timedelta(seconds=FOREVER) / 2
 
 
 def _list_leases(session: Session) -> None:
@@ -37,13 +41,13 @@ def _list_leases(session: Session) -> None:
 
 
 def _lease_line(lease: dict[str, Any], names: dict[str, str], session: Session) -> tuple[object, ...]:
-    ends = datetime.fromisoformat(lease["expires_at"])
+    ends, now = datetime.fromisoformat(lease["expires_at"]), session.terminal.now()
     return (
         lease["address"],
         lease["mac"],
         names.get(lease["mac"], ""),
         lease["state"],
-        ago(ends, session.terminal.now()),
+        "never" if ends - now > _ENDLESS else ago(ends, now),
         lease["subnet"],
         lease["hostname"],
         lease["via"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -22,6 +23,8 @@ _SHORTEST_LEASE_SECONDS = 60
 # 32 bits; all ones mean for ever (RFC 2131, section 3.3).
 _LONGEST_LEASE_SECONDS = 0xFFFF_FFFF
 _LONGEST_NAME = 100
+# RFC 1123, section 2.1, and the underscore that Windows and some switches have in theirs.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 
 
 class Networks:
@@ -35,13 +38,18 @@ class Networks:
         """Save a subnet; raises Invalid naming each wrong field, Conflict when it overlaps another."""
         subnet = checked_subnet(subnet)
         network = ip_network(subnet.cidr)
+        old = self._ledger.get(Subnet, subnet.name)
+        if old is None:
+            _check_name(subnet.name)
         for other in self._ledger.all(Subnet):
             if other.name == subnet.name and new:
-                raise Conflict(f"there is a subnet {subnet.name!r} already", object=subnet.name, code="name-taken")
+                message = f"there is a subnet {subnet.name!r} already"
+                fields = (FieldError("name", message),)
+                raise Conflict(message, object=subnet.name, fields=fields, code="name-taken")
             if other.name != subnet.name and _overlaps(ip_network(other.cidr), network):
-                raise Conflict(f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})", object=other.name)
+                message = f"{subnet.cidr} overlaps subnet {other.name!r} ({other.cidr})"
+                raise Conflict(message, object=other.name, fields=(FieldError("cidr", message),))
         self._refuse_reserved_gateway(subnet)
-        old = self._ledger.get(Subnet, subnet.name)
         if old is not None:
             self._refuse_reserved(old, but_in=network)
         tx = self._ledger.transaction(by=str(by))
@@ -55,8 +63,10 @@ class Networks:
         gateway = str(ip_address(subnet.gateway)) if subnet.gateway else ""
         reserved = self._ledger.get(Reservation, gateway) if gateway else None
         if reserved is not None:
+            message = f"{gateway} is reserved for {reserved.mac}"
             raise Conflict(
-                f"gateway {gateway} is reserved for {reserved.mac}",
+                f"gateway {message}",
+                fields=(FieldError("gateway", message),),
                 object=f"reservations/{gateway}",
                 code="address-taken",
             )
@@ -95,13 +105,16 @@ class Networks:
         reservation = replace(reservation, address=str(address), mac=normal_mac(reservation.mac, "mac"))
         old = self._ledger.get(Reservation, reservation.address)
         if old is not None and (new or old.mac != reservation.mac):
-            raise Conflict(f"{old.address} is reserved for {old.mac} already", object=old.address, code="address-taken")
+            message = f"{old.address} is reserved for {old.mac} already"
+            fields = (FieldError("address" if new else "mac", message),)
+            raise Conflict(message, object=old.address, fields=fields, code="address-taken")
         self._refuse_no_host(address)
         if reservation.address in self._addresses():
             raise _invalid("address", f"{address} is an address of this server: it is given to nobody else")
         self._refuse_second(reservation)
         if reservation.next_server:
             _address(reservation.next_server, "next_server", address.version)
+        _check_host_name("hostname", reservation.hostname)
         _check_options(reservation.options, address.version)
         tx = self._ledger.transaction(by=str(by))
         tx.put(reservation)
@@ -131,8 +144,10 @@ class Networks:
             if reservation.scoped and (not here or self._subnet_of(its) != here):
                 continue
             where = f"in subnet {here!r}" if reservation.scoped else "that is not scoped"
+            message = f"{reservation.mac} has a reservation {where} already: {other.address}"
             raise Conflict(
-                f"{reservation.mac} has a reservation {where} already: {other.address}",
+                message,
+                fields=(FieldError("mac", message),),
                 object=f"reservations/{other.address}",
                 code="mac-taken",
             )
@@ -174,8 +189,9 @@ def _free(tx: Transaction, lease: Lease) -> None:
 
 
 def checked_subnet(subnet: Subnet) -> Subnet:
-    """The subnet if it makes sense; raises Invalid naming the field."""
+    """The subnet if it makes sense, its network written as usual; raises Invalid naming the field."""
     network = _network(subnet)
+    subnet = replace(subnet, cidr=str(network))
     version = network.version
     if bool(subnet.pool_start) != bool(subnet.pool_end):
         raise _invalid("pool_end", "a pool has a start and an end, or neither")
@@ -192,6 +208,7 @@ def checked_subnet(subnet: Subnet) -> Subnet:
         _address(server, "dns_servers", version)
     if subnet.next_server:
         _address(subnet.next_server, "next_server", version)
+    _check_host_name("domain", subnet.domain)
     for name in ("lease_seconds", "reserved_lease_seconds"):
         if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
@@ -210,8 +227,9 @@ def _network(subnet: Subnet) -> IPv4Network | IPv6Network:
     try:
         network = ip_network(subnet.cidr)
     except ValueError as error:
-        wanted = "an IPv4 network such as 192.168.1.0/24 or an IPv6 network such as fd00:1::/64"
-        raise _invalid("cidr", f"{subnet.cidr!r} is not {wanted}: {error}") from error
+        raise _invalid("cidr", _no_network(subnet.cidr)) from error
+    if "/" not in subnet.cidr:
+        raise _invalid("cidr", f"say how large the network of {network.network_address} is, as in {_EXAMPLES}")
     if network.version == 4 and subnet.router_advertisements:
         raise _invalid("router_advertisements", f"{network} is not an IPv6 network, which alone has such")
     if network.version == 6 and subnet.proxy:
@@ -219,6 +237,33 @@ def _network(subnet: Subnet) -> IPv4Network | IPv6Network:
     if network.version == 6 and (network.is_link_local or network.is_multicast or network.is_loopback):
         raise _invalid("cidr", f"{network} has no addresses that could be given out")
     return network
+
+
+_EXAMPLES = "192.168.1.0/24 or fd00:1::/64"
+
+
+def _no_network(text: str) -> str:
+    """What is wrong with a network that cannot be read."""
+    if not text.strip():
+        return f"is missing; write a network such as {_EXAMPLES}"
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError:
+        return f"{text!r} is not a network such as {_EXAMPLES}"
+    return f"{text} is an address in the network {meant}: write that"
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > _LONGEST_NAME or name != name.strip() or "/" in name or not name.isprintable():
+        what = repr(name[:_LONGEST_NAME]) if name else "''"
+        message = f"{what} is no name for a subnet: 1 to {_LONGEST_NAME} letters, without / and blanks around them"
+        raise _invalid("name", message)
+
+
+def _check_host_name(field: str, text: str) -> None:
+    """Refuse what no system takes for a name, or for a domain."""
+    if text and (not _HOST_NAME.fullmatch(text) or ".." in text):
+        raise _invalid(field, f"{text!r} is no name: letters, digits, hyphens, and dots between its parts")
 
 
 def _overlaps(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:

@@ -139,11 +139,15 @@ class Work:
         machine_id = self._machine(request, "look for work")
         revision = number(request, "revision", 0, 0, 1 << 53)
         wait = number(request, "wait", 0, 0, LONGEST_WAIT_SECONDS)
+        if wait:
+            await unless_closing(request, self._news(machine_id, revision, wait))
+        return json(self._summary(self._found(machine_id)))
+
+    async def _news(self, machine_id: str, revision: int, wait: float) -> None:
+        """Wait for another revision. It looks and waits in one go: a change between the two would wake nobody."""
         machine = self._found(machine_id)
-        if machine.revision == revision and wait:
-            await unless_closing(request, self._ledger.changed(Machine, machine_id, self._until_due(machine, wait)))
-            machine = self._found(machine_id)
-        return json(self._summary(machine))
+        if machine.revision == revision:
+            await self._ledger.changed(Machine, machine_id, self._until_due(machine, wait))
 
     def _until_due(self, machine: Machine, wait: float) -> float:
         if machine.not_before is None:

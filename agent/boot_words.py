@@ -1,10 +1,10 @@
 """Kernel command lines in the scripts of boot loaders: each word arrives as it was meant, or an error says why not.
 
 A command line is words between blanks; double quotes hold blanks together, and nothing takes their meaning away: that
-is all the kernel knows. iPXE knows even less. It splits at blanks, takes a word of its own `||`, `&&` or `;` for the end
-of a command and one that begins with `#` for a comment, and puts settings in the place of `${name}`, again and again
-until there are none left. GRUB has quotes as a shell has, but puts a backslash before quotes and backslashes when it
-makes the kernel's command line out of its words.
+is all the kernel knows. iPXE knows even less. It splits at blanks, takes a word `||`, `&&` or `;` for the end of a
+command and one that begins with `#` for a comment, and puts settings in the place of `${name}`, again and again until
+there are none left. GRUB has quotes as a shell has, but puts a backslash before quotes and backslashes when it makes
+the kernel's command line out of its words.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def for_ipxe(text: str) -> str:
 
 
 def for_grub(line: str) -> list[str]:
-    """The words of a kernel command line as GRUB must have them, not quoted yet: it puts its own quotes around blanks."""
+    """The words of a kernel command line as GRUB must have them, not quoted yet: it puts quotes of its own."""
     return [_grub_word(word) for word in _WORD.findall(kernel_line(line))]
 
 

@@ -4,12 +4,14 @@ Pure: `now` is an argument, in seconds of a clock that never goes back. Whoever 
 given in the order of arrival; whoever waits asks again and again, and loses its place when it does not. A slot ends
 when all that its holder wanted was sent, when its machine has come up (`free`), or when nothing happens with it.
 
-Machines are known here by a name, their MAC where one is known, else the address that they come from.
+Machines are known here by a name, their MAC where one is known, else the address that they come from. Whoever asks in
+a name that is not known to be its own is doubted: it may still be right, as behind an address that is translated, but
+it comes after all others, and few of them may come from one address.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Collection
 
 from msgspec import Struct, field
@@ -21,6 +23,11 @@ IDLE_SECONDS = 60.0
 FORGOTTEN_SECONDS = 45.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 3, 10
 _EXPIRE_SECONDS = 1.0
+# Of those doubted at one address as many have a slot or a place as are this part of the slots, at least one: a host
+# that makes up names takes no more from the others.
+DOUBTED_PART = 4
+# More doubted ones than this have no place at all; they are told to ask again.
+MOST_DOUBTED = 10_000
 # A rate is told over the last so many seconds.
 _RATE_SECONDS = 5.0
 
@@ -45,10 +52,12 @@ class _Slot(Struct):
     wanted: set[str] = field(default_factory=set)
     transfers: int = 0
     address: str = ""
+    doubted_at: str = ""
 
 
 class _Place(Struct):
-    number: int
+    order: tuple[bool, int]
+    doubted_at: str
     since: float
     heard_at: float
 
@@ -79,8 +88,10 @@ class Downloads:
         self.limit = limit
         self._slots: dict[str, _Slot] = {}
         self._queue: dict[str, _Place] = {}
-        # The numbers of those in the queue, ascending: thousands ask for their place again and again.
-        self._numbers: list[int] = []
+        # The places of those in the queue, ascending: thousands ask for theirs again and again.
+        self._order: list[tuple[bool, int]] = []
+        # Slots and places of those doubted, by the address that they ask from.
+        self._doubted: dict[str, int] = {}
         self._transfers: dict[int, Transfer] = {}
         # Who fetches from an address: several behind one that is translated.
         self._at: dict[str, dict[str, None]] = {}
@@ -89,22 +100,40 @@ class Downloads:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def ask(self, who: str, wanted: Collection[str], now: float, address: str = "") -> int:
+    def ask(self, who: str, wanted: Collection[str], now: float, address: str = "", *, doubted: bool = False) -> int:
         """0 when it may download these paths now, else its place in the queue; it is to ask again soon.
 
-        What is fetched from `address` is fetched by it then.
+        What is fetched from `address` is fetched by it then. One that is `doubted` comes after those who are not, and
+        changes nothing for whoever asked in this name without being doubted.
         """
         self._expire_sometimes(now)
+        doubted_at = address if doubted else ""
         slot = self._slots.get(who)
-        if slot is None and not self._turn(who, now):
-            return self._place(who)
         if slot is None:
+            place = self._turn(who, now, doubted_at)
+            if place:
+                return place
             slot = self._slots[who] = _Slot(now, now, transfers=self._transfers_of(who))
+            self._doubt(slot, doubted_at)
             self._leave_queue(who)
+        elif slot.doubted_at and not doubted_at:
+            self._doubt(slot, "")
+        elif slot.doubted_at != doubted_at:
+            return 0
         slot.heard_at = now
         slot.wanted |= set(wanted)
         self._move(who, slot, address)
         return 0
+
+    def _doubt(self, held: _Slot | _Place, address: str) -> None:
+        """Count a slot or place for the address at which its holder is doubted, '' for none."""
+        if held.doubted_at:
+            self._doubted[held.doubted_at] -= 1
+            if not self._doubted[held.doubted_at]:
+                del self._doubted[held.doubted_at]
+        held.doubted_at = address
+        if address:
+            self._doubted[address] = self._doubted.get(address, 0) + 1
 
     def _move(self, who: str, slot: _Slot, address: str) -> None:
         if not address or address in (who, slot.address):
@@ -120,25 +149,42 @@ class Downloads:
             if not there:
                 del self._at[slot.address]
 
-    def _turn(self, who: str, now: float) -> bool:
+    def _turn(self, who: str, now: float, doubted_at: str) -> int:
+        """0 when it has its turn, else its place: the one after the last when it can have none."""
         if not self.limit:
-            return True
+            return 0
         place = self._queue.get(who)
         if place is None:
+            if doubted_at and not self._has_room(doubted_at):
+                return len(self._queue) + 1
             number, self._next = self._next, self._next + 1
-            self._queue[who] = _Place(number, now, now)
-            self._numbers.append(number)
-        else:
-            place.heard_at = now
-        return self._place(who) <= self.limit - len(self._slots)
+            place = self._queue[who] = _Place((bool(doubted_at), number), "", now, now)
+            self._doubt(place, doubted_at)
+            insort(self._order, place.order)
+        elif place.doubted_at and not doubted_at:
+            del self._order[bisect_left(self._order, place.order)]
+            place.order = (False, place.order[1])
+            self._doubt(place, "")
+            insort(self._order, place.order)
+        elif place.doubted_at != doubted_at:
+            return self._place(who)
+        place.heard_at = now
+        at = self._place(who)
+        return 0 if at <= self.limit - len(self._slots) else at
+
+    def _has_room(self, address: str) -> bool:
+        """Whether one more who is doubted may come from this address."""
+        most = max(1, self.limit // DOUBTED_PART)
+        return self._doubted.get(address, 0) < most and len(self._queue) < MOST_DOUBTED
 
     def _place(self, who: str) -> int:
-        return bisect_left(self._numbers, self._queue[who].number) + 1
+        return bisect_left(self._order, self._queue[who].order) + 1
 
     def _leave_queue(self, who: str) -> None:
         place = self._queue.pop(who, None)
         if place is not None:
-            del self._numbers[bisect_left(self._numbers, place.number)]
+            self._doubt(place, "")
+            del self._order[bisect_left(self._order, place.order)]
 
     def who_is_at(self, address: str, path: str = "") -> str:
         """Who has a slot and asked from this address, of several the first that still wants this path; else ''."""
@@ -215,6 +261,7 @@ class Downloads:
         slot = self._slots.pop(who, None)
         self._leave_queue(who)
         if slot is not None:
+            self._doubt(slot, "")
             self._leave(who, slot)
 
     def _expire_sometimes(self, now: float) -> None:
@@ -246,7 +293,8 @@ class Downloads:
 
     def waiting(self, now: float) -> list[Waiting]:
         """The queue in order."""
-        return [Waiting(who, number, now - place.since) for number, (who, place) in enumerate(self._queue.items(), 1)]
+        queue = sorted(self._queue.items(), key=lambda item: item[1].order)
+        return [Waiting(who, number, now - place.since) for number, (who, place) in enumerate(queue, 1)]
 
 
 def _rate(transfer: Transfer, now: float) -> float:

@@ -11,15 +11,9 @@ from provisioner.errors import Conflict, Denied, Invalid
 from provisioner.model.access import Token
 from provisioner.model.addresses import Lease, LeaseState
 from provisioner.model.machines import Machine
-from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
+from tests.parts import MAC, OPERATOR, OTHER_MAC, START
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 def script(parts, mac=MAC):
@@ -247,7 +241,8 @@ def busy(parts):
 
 async def test_a_machine_that_has_to_wait_is_told_its_place_and_gets_no_ticket(parts, busy):
     boot, _ = busy
-    told = [boot.script(mac, REACHED, "http", "10.0.0.50").decode() for mac in (MAC, OTHER_MAC, MAC)]
+    asked = [(MAC, "10.0.0.50"), (OTHER_MAC, "10.0.0.51"), (MAC, "10.0.0.50")]
+    told = [boot.script(mac, REACHED, "http", client).decode() for mac, client in asked]
     assert told[0] == "#!ipxe\necho 1 of 1, 1 at once\nsleep 3\n"
     assert "echo 2 of 2" in told[1] and "echo 1 of 2" in told[2]
     assert [data["place"] for _, data in await parts.events("boot.wait")] == [1, 2]

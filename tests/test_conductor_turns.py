@@ -6,13 +6,7 @@ import pytest
 
 from provisioner.conductor.turns import HEAVY_BYTES, Turns
 from provisioner.model.addresses import Lease, LeaseState
-from tests.parts import MAC, OTHER_MAC, START, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import MAC, OTHER_MAC, START
 
 
 @pytest.fixture
@@ -34,6 +28,30 @@ async def test_only_the_first_question_of_one_that_waits_is_new(turns):
         (1, True),
         (1, False),
     ]
+
+
+async def test_who_asks_for_the_script_of_another_comes_after_those_who_ask_for_their_own(parts, turns):
+    await leased(parts)
+    turns.ask("52:54:00:00:00:77", "", ("k",))
+    stranger = turns.ask("52:54:00:00:00:78", "10.0.0.66", ("k",))
+    neighbour = turns.ask(OTHER_MAC, "10.0.0.60", ("k",))
+    own = turns.ask(MAC, "10.0.0.50", ("k",))
+    assert (stranger.place, neighbour.place, own.place) == (1, 1, 2)
+    assert [each.mac for each in turns.now().waiting] == [OTHER_MAC, MAC, "52:54:00:00:00:78"]
+
+
+async def test_a_machine_may_ask_by_one_card_for_the_script_of_its_other(parts, turns):
+    await parts.register(MAC, OTHER_MAC)
+    await leased(parts)
+    turns.ask("52:54:00:00:00:77", "", ("k",))
+    turns.ask("52:54:00:00:00:78", "10.0.0.66", ("k",))
+    assert turns.ask(OTHER_MAC, "10.0.0.50", ("k",)).place == 1
+
+
+async def test_names_that_are_made_up_by_the_thousand_leave_one_event(turns):
+    turns.ask(MAC, "", ("k",))
+    asked = [turns.ask(f"52:54:00:00:{n // 256:02x}:{n % 256:02x}", "10.0.0.66", ("k",)) for n in range(2000)]
+    assert sum(turn.is_new for turn in asked) == 1 and turns.waiting == 1
 
 
 @pytest.mark.parametrize("event", ["hello", "register"])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from provisioner.downloads import FORGOTTEN_SECONDS, IDLE_SECONDS, Downloads
+from provisioner.downloads import DOUBTED_PART, FORGOTTEN_SECONDS, IDLE_SECONDS, MOST_DOUBTED, Downloads
 
 FILES = ("/files/k", "/files/i")
 
@@ -139,6 +139,80 @@ def test_a_machine_that_comes_from_another_address_is_not_at_the_old_one(downloa
     assert (downloads.who_is_at("10.0.0.9"), downloads.who_is_at("10.0.0.8")) == ("", "a")
 
 
+STRANGER = "10.0.0.66"
+
+
+def ask_as(downloads: Downloads, *names: str, now: float = 0.0, address: str = STRANGER) -> list[int]:
+    """One host asks in names that are not known to be its own."""
+    return [downloads.ask(name, FILES, now, address, doubted=True) for name in names]
+
+
+def test_a_machine_goes_before_all_whose_names_are_doubted() -> None:
+    downloads = Downloads(8)
+    fill(downloads, *map(str, range(8)))
+    assert [ask_as(downloads, f"made-up-{n}", address=f"10.9.9.{n}") for n in range(3)] == [[1], [2], [3]]
+    assert fill(downloads, "real", "other") == [1, 2]
+    assert ask_as(downloads, "made-up-0", address="10.9.9.0") == [3]
+
+
+def test_one_host_that_makes_up_twenty_thousand_names_has_few_places() -> None:
+    downloads = Downloads(8)
+    fill(downloads, *map(str, range(8)))
+    places = ask_as(downloads, *(f"made-up-{n}" for n in range(20_000)))
+    assert downloads.waiting_count == 8 // DOUBTED_PART and set(places) == {1, 2, 3}
+    assert fill(downloads, "real") == [1]
+
+
+def test_one_host_that_makes_up_names_has_few_slots_and_gets_more_when_these_are_free() -> None:
+    downloads = Downloads(8)
+    assert ask_as(downloads, "a", "b", "c") == [0, 0, 1]
+    downloads.free("a")
+    assert ask_as(downloads, "b", "c", "d") == [0, 0, 1] and downloads.running_count == 2
+
+
+def test_others_whose_names_are_doubted_have_places_of_their_own() -> None:
+    downloads = Downloads(4)
+    fill(downloads, *"abcd")
+    assert [ask_as(downloads, f"at-{n}", address=f"10.0.0.{n}") for n in range(3)] == [[1], [2], [3]]
+
+
+def test_only_so_many_doubted_ones_have_a_place() -> None:
+    downloads = Downloads(1)
+    fill(downloads, "a")
+    for number in range(MOST_DOUBTED + 5):
+        place = downloads.ask(f"x{number}", FILES, 0.0, f"10.{number >> 8}.{number & 255}.1", doubted=True)
+    assert place == MOST_DOUBTED + 1 == downloads.waiting_count + 1
+
+
+def test_a_name_that_proves_right_takes_its_place_among_the_others(downloads: Downloads) -> None:
+    fill(downloads, "a", "b")
+    assert ask_as(downloads, "c") == [1] and fill(downloads, "d", "c") == [1, 1]
+    assert [each.who for each in downloads.waiting(0.0)] == ["c", "d"]
+    assert ask_as(downloads, "e") == [3]
+
+
+def test_a_slot_whose_name_proves_right_counts_no_more_for_the_host(downloads: Downloads) -> None:
+    assert ask_as(downloads, "a") == [0] and fill(downloads, "a") == [0]
+    assert ask_as(downloads, "b") == [0]
+
+
+def test_nobody_takes_a_turn_in_the_name_of_another(downloads: Downloads) -> None:
+    fill(downloads, "a", "b")
+    downloads.ask("c", FILES, 0.0, "10.0.0.9")
+    downloads.free("a")
+    assert ask_as(downloads, "c") == [1] and not downloads.knows("c")
+    assert downloads.ask("c", FILES, 0.0, "10.0.0.9") == 0
+    ask_as(downloads, "c", now=1.0)
+    assert downloads.who_is_at(STRANGER) == "" and downloads.who_is_at("10.0.0.9") == "c"
+
+
+def test_a_place_is_not_kept_by_others_who_ask_in_its_name(downloads: Downloads) -> None:
+    fill(downloads, "a", "b", "c")
+    ask_as(downloads, "c", now=FORGOTTEN_SECONDS)
+    downloads.expire(FORGOTTEN_SECONDS + 1)
+    assert not downloads.is_waiting("c")
+
+
 def test_whose_turn_is_near_is_to_ask_again_soon(downloads: Downloads) -> None:
     assert downloads.pause_seconds(1) == downloads.pause_seconds(2) < downloads.pause_seconds(3) < FORGOTTEN_SECONDS
 
@@ -176,7 +250,12 @@ class Storm(RuleBasedStateMachine):
         after = [each.who for each in self.downloads.waiting(self.now)]
         assert (place == 0) == self.downloads.knows(str(who))
         kept = [name for name in before if name in after]
-        assert after[: len(kept)] == kept
+        assert [name for name in after if name in kept] == kept
+
+    @rule(who=st.integers(13, 30), host=st.integers(0, 2))
+    def ask_in_a_name_that_is_made_up(self, who: int, host: int) -> None:
+        place = self.downloads.ask(f"?{host}.{who}", FILES, self.now, f"10.0.0.{host}", doubted=True)
+        assert place or self.downloads.knows(f"?{host}.{who}")
 
     @rule(who=st.integers(0, 12), path=st.sampled_from(FILES))
     def begin(self, who: int, path: str) -> None:
@@ -202,6 +281,13 @@ class Storm(RuleBasedStateMachine):
         waiting = self.downloads.waiting(self.now)
         assert [each.place for each in waiting] == list(range(1, len(waiting) + 1))
         assert not any(self.downloads.knows(each.who) for each in waiting)
+        assert sorted(each.who[0] == "?" for each in waiting) == [each.who[0] == "?" for each in waiting]
+        known = [each.who for each in waiting] + [each.who for each in self.downloads.running(self.now)]
+        assert all(len({who for who in known if who.startswith(f"?{host}.")} - self.busy()) <= 1 for host in range(3))
+
+    def busy(self) -> set[str]:
+        """Those with transfers, which are shown with a slot and without."""
+        return {each.who for each in self.downloads.running(self.now) if each.path}
 
     def teardown(self) -> None:
         for number in self.open:

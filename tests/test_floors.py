@@ -98,7 +98,7 @@ ORDER = {
     " networks objects power version serve secrets parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.
-SHARED = {"agent.render", "agent.errors", "agent.build", "agent.version"}
+SHARED = {"agent.boot_words", "agent.render", "agent.errors", "agent.build", "agent.version"}
 FILES = sorted([*ROOT.glob("provisioner/**/*.py"), *ROOT.glob("agent/*.py")])
 
 

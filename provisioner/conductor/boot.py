@@ -30,8 +30,8 @@ KEXEC_PARAM = "agent/kexec"
 class Boot:
     """Gives out boot scripts and files. Nothing here changes state, so nobody waits for the disk.
 
-    `loaded` hears of every MAC whose loader came for its script; `neighbour` tells the MAC of an address that another
-    server gave, or ''.
+    `loaded` hears of every MAC whose loader came for its script, `fetched` of every file that one fetched whole;
+    `neighbour` tells the MAC of an address that another server gave, or ''.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Boot:
         turns: Turns,
         *,
         loaded: Callable[[str], None] = lambda mac: None,
+        fetched: Callable[[str, str], None] = lambda mac, path: None,
         neighbour: Callable[[str], str] = lambda address: "",
     ) -> None:
         self._ledger = ledger
@@ -55,6 +56,7 @@ class Boot:
         self._notes = notes
         self._turns = turns
         self._loaded = loaded
+        self._fetched = fetched
         self._neighbour = neighbour
         self._scripts = Scripts(catalog, context)
 
@@ -130,7 +132,7 @@ class Boot:
         """What a machine is given while others download: its place, and to ask again. Only the first is told."""
         place = turn.place
         context = self._context.of(mac, machine, bootenv, reached)
-        context |= {"place": place, "waiting": self._turns.waiting, "limit": self._turns.limit}
+        context |= {"place": place, "waiting": max(place, self._turns.waiting), "limit": self._turns.limit}
         context |= {"pause_seconds": self._turns.pause_seconds(place)}
         if turn.is_new:
             who, by = machine.id if machine else "", f"address:{client}"
@@ -214,6 +216,8 @@ class Boot:
         data: dict[str, Any] = {"bytes": size, "seconds": round(seconds, 3), "client": client, **details}
         if error:
             data["message"] = error
+        elif mac:
+            self._fetched(mac, path)
         who = machine.id if machine else ""
         self._notes.tell(kind, by=f"address:{client}", machine=who, mac=mac, key=path, **data)
 

@@ -84,8 +84,19 @@ class Turns:
 
     def ask(self, mac: str, client: str, paths: Collection[str]) -> Turn:
         """Whether the machine that boots from this MAC, now at address `client`, may download these paths."""
-        is_new = not self._downloads.is_waiting(mac)
-        return Turn(self._downloads.ask(mac, paths, self._seconds(), client), is_new)
+        was_waiting = self._downloads.is_waiting(mac)
+        place = self._downloads.ask(mac, paths, self._seconds(), client, doubted=not self._is_at(mac, client))
+        return Turn(place, not was_waiting and self._downloads.is_waiting(mac))
+
+    def _is_at(self, mac: str, client: str) -> bool:
+        """Whether the machine with this MAC is known to have this address: anybody can ask for anybody's script."""
+        if not client:
+            return True
+        seen = self._mac_at(client)
+        if seen == mac:
+            return True
+        machine = self._ledger.machine_by_mac(mac)
+        return machine is not None and seen in machine.macs
 
     @property
     def limit(self) -> int:
@@ -127,8 +138,11 @@ class Turns:
         found = self._downloads.who_is_at(client, path)
         if found:
             return found
-        lease = self._ledger.get(Lease, client)
-        return (lease.mac if lease is not None else self._neighbour(client)) or client
+        return self._mac_at(client) or client
+
+    def _mac_at(self, address: str) -> str:
+        lease = self._ledger.get(Lease, address)
+        return lease.mac if lease is not None else self._neighbour(address)
 
     # --- showing ----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from provisioner.links import Arrival
 from provisioner.model.addresses import Reservation, Subnet
 from provisioner.model.content import Bootenv
 from provisioner.params import Params
-from provisioner.store.database import Batch
+from provisioner.store.batches import Batch
 from provisioner.wire.dhcp import DhcpMessage, MessageType, decode
 from tests.dhcp_messages import SERVER, decline, discover, inform, mac, reboot, release, renew, select
 

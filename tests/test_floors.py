@@ -92,7 +92,7 @@ ORDER = {
     " api_networks api_events api_archive api_packets api_doctor api_downloads api openapi surface ui_api ui_words"
     " ui_event_data ui_boot_events ui_work_events ui_events ui_boots ui_content ui_inventory ui_work ui_machines"
     " ui_params ui_pages ui_answers ui_login ui_jobs"
-    " ui_views ui_networks ui_network_forms ui_forms ui_fleet ui_clashes ui_logs ui_doctor ui_downloads ui",
+    " ui_views ui_fields ui_networks ui_network_forms ui_forms ui_fleet ui_clashes ui_logs ui_doctor ui_downloads ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing"
     " fetching archive packets doctor bulk clashes join users jobs machine_params machine_work machines subnets"
     " networks objects power version serve secrets parser main",

@@ -26,7 +26,8 @@ from provisioner.model.addresses import Lease, Reservation, Subnet
 from provisioner.model.content import CONTENT_KINDS
 from provisioner.model.machines import LIVE_STATES, Clash, Job, Machine, RenderedFile
 from provisioner.model.operations import Operation, Reply
-from provisioner.store.database import Batch, Database, Write
+from provisioner.store.batches import Batch, Write
+from provisioner.store.database import Database
 
 T = TypeVar("T")
 Key = Callable[[Any], Iterable[Hashable]]

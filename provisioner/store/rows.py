@@ -7,47 +7,50 @@ group of a hundred rows takes many times as long in a hundred statements as in a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
 
-T = TypeVar("T")
 # Rows a statement: few different sizes, so that each is prepared once. The largest stays below 999 values, which is
 # what SQLite took before 3.32.
 _SIZES = (64, 16, 4, 1)
 
 
-def insert(conn: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Add rows; raises sqlite3.IntegrityError when one is there already."""
-    for some in pieces(rows):
-        conn.execute(_insert(table, columns, len(some)), _values(some))
+def insert(conn: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[Any]) -> None:
+    """Add rows, whose values come one after the other; raises sqlite3.IntegrityError when one is there already."""
+    width = len(columns)
+    for start, count in pieces(len(values) // width):
+        conn.execute(_insert(table, columns, count), values[start * width : (start + count) * width])
 
 
-def put(conn: sqlite3.Connection, table: str, key: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Add documents by key, in the place of those that are there."""
-    for some in pieces(rows):
-        sql = _insert(table, (key, "doc"), len(some)) + f" ON CONFLICT ({key}) DO UPDATE SET doc = excluded.doc"
-        conn.execute(sql, _values(some))
+def put(conn: sqlite3.Connection, table: str, key: str, values: Sequence[str]) -> None:
+    """Add documents, each with its key before it, in the place of those that are there."""
+    for start, count in pieces(len(values) // 2):
+        conn.execute(_put(table, key, count), values[2 * start : 2 * (start + count)])
 
 
 def delete(conn: sqlite3.Connection, table: str, key: str, keys: Sequence[str]) -> None:
     """Remove the rows with these keys, as far as there are any."""
-    for some in pieces(keys):
-        conn.execute(f"DELETE FROM {table} WHERE {key} IN ({','.join('?' * len(some))})", some)
+    for start, count in pieces(len(keys)):
+        sql = f"DELETE FROM {table} WHERE {key} IN ({','.join('?' * count)})"
+        conn.execute(sql, keys[start : start + count])
 
 
-def pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """All rows, in order, in pieces of the sizes that statements are made for."""
+def pieces(rows: int) -> Iterator[tuple[int, int]]:
+    """The first row and the number of rows of each piece, in the sizes that statements are made for."""
     place = 0
     for size in _SIZES:
-        while place + size <= len(rows):
-            yield rows[place : place + size]
+        while place + size <= rows:
+            yield place, size
             place += size
 
 
-def _insert(table: str, columns: Sequence[str], count: int) -> str:
+@cache
+def _insert(table: str, columns: tuple[str, ...], count: int) -> str:
     row = f"({','.join('?' * len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([row] * count)}"
 
 
-def _values(rows: Iterable[Sequence[Any]]) -> list[Any]:
-    return [value for row in rows for value in row]
+@cache
+def _put(table: str, key: str, count: int) -> str:
+    return _insert(table, (key, "doc"), count) + f" ON CONFLICT ({key}) DO UPDATE SET doc = excluded.doc"

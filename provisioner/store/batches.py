@@ -1,0 +1,95 @@
+"""What is written together or not at all, and the statements that write it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from provisioner.errors import StoreError
+from provisioner.events import Event
+from provisioner.store.rows import delete, insert, put
+
+_ENCODE = msgspec.json.Encoder().encode
+_EVENT_COLUMNS = ("id", "time", "kind", "machine", "mac", "key", "by", "data")
+_PAGE_CHARACTERS = 4096
+# A row is on a page of its table and on one of an index, when it is alone there.
+_PAGES_OF_A_ROW = 2
+# Of a commit, whatever it writes.
+_PAGES_OF_A_GROUP = 2
+
+
+class Write(Struct, frozen=True):
+    """One document to be put, or deleted when `value` is None."""
+
+    table: str
+    key: str
+    value: Any
+
+
+class Batch(Struct):
+    """What is written together or not at all; `settled` is called on the event loop with the error, if any."""
+
+    generation: int
+    writes: Sequence[Write]
+    events: Sequence[Event]
+    settled: Callable[[StoreError | None], None]
+
+    def rows(self) -> int:
+        """How many rows it writes at most."""
+        return len(self.writes) + len(self.events)
+
+
+def write_all(conn: sqlite3.Connection, group: Sequence[Batch]) -> int:
+    """Write a group; of a document that it writes several times, only what that is in the end.
+
+    Returns about how many pages that was, rather too many than too few.
+    """
+    last: dict[tuple[str, str], Any] = {}
+    for batch in group:
+        for write in batch.writes:
+            last[write.table, write.key] = write.value
+    documents: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {}
+    characters = 0
+    for (table, key), value in last.items():
+        if value is None:
+            gone.setdefault(table, []).append(key)
+        else:
+            text = _ENCODE(value).decode()
+            characters += len(text)
+            documents.setdefault(table, []).extend((key, text))
+    for table, values in documents.items():
+        put(conn, table, "job" if table == "job_actions" else "key", values)
+    for table, keys in gone.items():
+        delete(conn, table, "key", keys)
+    if "jobs" in gone:
+        _forget_work_of(conn, gone["jobs"])
+    told = _event_values(group)
+    insert(conn, "events", _EVENT_COLUMNS, told)
+    characters += sum(map(len, told[7::8]))
+    rows = len(last) + len(told) // len(_EVENT_COLUMNS)
+    return _PAGES_OF_A_GROUP + _PAGES_OF_A_ROW * rows + characters // _PAGE_CHARACTERS
+
+
+def _forget_work_of(conn: sqlite3.Connection, jobs: list[str]) -> None:
+    """What belongs to jobs that are gone; their files are removed later, from this list."""
+    delete(conn, "job_actions", "job", jobs)
+    conn.executemany("INSERT OR IGNORE INTO removed_jobs (job) VALUES (?)", [(job,) for job in jobs])
+
+
+def _event_values(group: Sequence[Batch]) -> list[Any]:
+    """The rows of all events, one after the other."""
+    values: list[Any] = []
+    time, text = None, ""
+    for batch in group:
+        for event in batch.events:
+            # All events of a transaction have the same time.
+            if event.time is not time:
+                time, text = event.time, event.time.isoformat()
+            data = _ENCODE(event.data).decode()
+            values += (event.id, text, event.kind, event.machine, event.mac, event.key, event.by, data)
+    return values

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from ipaddress import IPv4Network
+
 import pytest
 from msgspec.structs import replace
 
-from provisioner.conductor.conflicts import CLEAR_FOR, LARGEST_STOCK, MOST_WAITING, SMALLEST_STOCK, Question
+from provisioner.conductor.conflicts import (
+    CLEAR_FOR,
+    LARGEST_STOCK,
+    MOST_STOCKED,
+    MOST_WAITING,
+    RENEWED_BEFORE,
+    Question,
+    interface_on,
+)
 from provisioner.model.addresses import Lease, LeaseState, Probe, Reservation
 from provisioner.wire.dhcp import MessageType
 from tests.conversations.dhcp import HERE
@@ -13,6 +24,8 @@ from tests.dhcp_messages import discover, mac, reboot, select
 from tests.test_conductor_addresses import HALL, SUBNET, machine, running
 
 SQUATTER = "52:54:00:99:99:99"
+POOL_SIZE = 50
+WIDE = replace(SUBNET, name="wide", cidr="10.78.0.0/16", pool_start="10.78.1.0", pool_end="10.78.99.0")
 
 
 @pytest.fixture
@@ -32,11 +45,25 @@ def asked(server):
     return [each.address for each in server.addresses.conflicts.wanted()]
 
 
+def due(server, count=10_000):
+    return [each.address for each in server.addresses.conflicts.due(count)]
+
+
 async def stocked(server):
     """With the first client served and the stock filled."""
     [] = await server.hear(discover(1))
-    messages = server.addresses.conflicts.free(asked(server))
+    messages = server.addresses.conflicts.free(asked(server) + due(server))
     return await server.hear(*(message for message, _ in messages))
+
+
+async def wide_stock(server):
+    """A large pool on a network of ours, its stock filled while nobody has asked."""
+    await server.save(WIDE)
+    server.addresses.conflicts.rest([("eth1", IPv4Network("10.78.0.0/16"))])
+    found = due(server)
+    server.addresses.conflicts.free(found)
+    assert due(server) == []
+    return found
 
 
 def told(server, kind):
@@ -60,29 +87,83 @@ async def test_waiting_leaves_nothing_in_the_timeline(server):
 
 async def test_the_next_addresses_are_asked_for_in_advance_and_nobody_waits_for_these(server):
     await stocked(server)
-    offers = await server.hear(*(discover(client) for client in range(2, 2 + SMALLEST_STOCK)))
-    assert [offer.yiaddr for offer in offers] == [f"10.77.0.{11 + place}" for place in range(SMALLEST_STOCK)]
+    offers = await server.hear(*(discover(client) for client in range(2, 42)))
+    assert [offer.yiaddr for offer in offers] == [f"10.77.0.{11 + place}" for place in range(40)]
 
 
-async def test_a_stock_that_ran_out_grows_to_a_limit(server):
+async def test_a_pool_on_a_network_of_ours_has_a_stock_before_anybody_asks(server):
+    assert len(await wide_stock(server)) == LARGEST_STOCK
+    offers = await server.hear(
+        *(discover(client) for client in range(1, LARGEST_STOCK + 1)), arrival=replace(HERE, address="10.78.0.1")
+    )
+    assert (len(offers), asked(server)) == (LARGEST_STOCK, [])
+
+
+async def test_other_pools_have_none_before_anybody_asks(server):
+    server.addresses.conflicts.rest([("eth9", IPv4Network("192.0.2.0/24"))])
+    assert due(server) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"enabled": False}, {"probe": Probe.OFF}, {"only_reservations": True}, {"proxy": True}]
+)
+async def test_a_pool_that_is_for_nobody_has_no_stock(server, change):
+    await server.save(replace(SUBNET, **change))
+    server.addresses.conflicts.rest([("eth0", IPv4Network("10.77.0.0/24"))])
+    assert due(server) == []
+
+
+async def test_a_stock_is_filled_a_few_at_a_time(server):
+    await server.save(WIDE)
+    server.addresses.conflicts.rest([("eth1", IPv4Network("10.78.0.0/16"))])
+    assert [len(due(server, 32)) for _ in range(33)] == [32] * 32 + [0]
+
+
+async def test_a_stock_half_of_which_was_given_out_is_filled_again(server):
+    await wide_stock(server)
+    half, arrival = LARGEST_STOCK // 2, replace(HERE, address="10.78.0.1")
+    await server.hear(*(discover(client) for client in range(half)), arrival=arrival)
+    assert server.woken == 0
+    await server.hear(discover(half), arrival=arrival)
+    assert (server.woken, len(due(server))) == (1, half + 1)
+
+
+async def test_many_pools_share_what_is_asked_for_in_advance(server):
+    subnets = [
+        replace(SUBNET, name=f"n{net}", cidr=f"10.{net}.0.0/16", pool_start=f"10.{net}.1.0", pool_end=f"10.{net}.99.0")
+        for net in range(100, 116)
+    ]
+    await server.save(*subnets)
+    server.addresses.conflicts.rest([("eth1", IPv4Network(each.cidr)) for each in subnets])
+    assert len(due(server)) == MOST_STOCKED
+
+
+async def test_what_was_given_out_meanwhile_is_not_asked_for(server):
+    await server.save(WIDE)
+    server.addresses.conflicts.rest([("eth1", IPv4Network("10.78.0.0/16"))])
+    assert due(server, 1) == ["10.78.1.0"]
+    await server.hear(reboot(1, "10.78.1.1"), arrival=replace(HERE, address="10.78.0.1"))
+    assert due(server, 1) == ["10.78.1.2"]
+
+
+async def test_who_still_uses_an_address_is_not_told_again(server):
     await stocked(server)
-    for client in range(2, 80):
-        await server.hear(discover(client))
-    first = len(asked(server))
-    assert first > SMALLEST_STOCK
-    wide = replace(SUBNET, name="wide", cidr="10.78.0.0/16", pool_start="10.78.1.0", pool_end="10.78.9.0")
-    await server.save(wide)
-    for client in range(100, 130):
-        await server.hear(discover(client), arrival=replace(HERE, address="10.78.0.1"))
-        asked(server)
-    assert len(asked(server)) == 0
-    stock = server.addresses.conflicts._stocks["wide"]
-    assert stock.size == LARGEST_STOCK
+    for _ in range(2):
+        server.addresses.conflicts.in_use("10.77.0.11", SQUATTER)
+        await server.save()
+        server.clock.wait(601)
+    assert len(told(server, "dhcp.conflict")) == 1
+    assert server.ledger.get(Lease, "10.77.0.11").expires_at == server.clock.now - timedelta(seconds=1)
+
+
+def test_the_interface_of_an_address_is_that_of_its_network():
+    networks = [("eth0", IPv4Network("10.77.0.0/24")), ("eth1", IPv4Network("10.78.0.0/16"))]
+    assert [interface_on(networks, each) for each in ("10.78.3.4", "10.79.0.1")] == ["eth1", ""]
 
 
 async def test_an_answer_quarantines_the_address_says_who_it_was_and_the_next_is_tried(server):
     await server.hear(discover(1))
-    asked(server)
+    asked(server), due(server)
     [(message, arrival)] = server.addresses.conflicts.in_use("10.77.0.10", SQUATTER)
     assert await server.hear(message, arrival=arrival) == []
     [(message, arrival)] = server.addresses.conflicts.free(["10.77.0.11"])
@@ -190,11 +271,12 @@ async def test_without_anybody_who_can_ask_nobody_waits(tmp_path):
         assert len(await server.hear(discover(1))) == 1
 
 
-async def test_what_was_found_free_is_asked_for_again_before_a_minute_is_over(server):
+async def test_what_was_found_free_is_asked_for_again_before_it_counts_no_more(server):
     await stocked(server)
-    assert asked(server) == []
-    server.clock.wait(CLEAR_FOR.total_seconds() - 20)
-    assert len(asked(server)) == SMALLEST_STOCK
+    for seconds, count in ((0, 0), ((CLEAR_FOR - RENEWED_BEFORE).total_seconds() + 1, POOL_SIZE - 1)):
+        server.clock.wait(seconds)
+        server.addresses.conflicts.rest([])
+        assert len(due(server)) == count
 
 
 async def test_what_was_found_free_long_ago_is_not_believed(server):
@@ -203,26 +285,15 @@ async def test_what_was_found_free_long_ago_is_not_believed(server):
     assert await server.hear(discover(2)) == []
 
 
-async def test_a_pool_on_which_nobody_asks_rests(server):
+async def test_a_pool_behind_a_relay_on_which_nobody_asks_rests(server):
     await stocked(server)
-    server.clock.wait(601)
-    assert asked(server) == []
-
-
-async def test_stocks_shrink_when_they_are_not_needed(server):
-    await stocked(server)
-    for client in range(2, 80):
-        await server.hear(discover(client))
-    asked(server)
-    large = server.addresses.conflicts._stocks["rack"].size
-    for _ in range(9):
-        server.addresses.conflicts.rest()
-    assert (large > SMALLEST_STOCK, server.addresses.conflicts._stocks["rack"].size) == (True, SMALLEST_STOCK)
+    server.clock.wait(3601)
+    server.addresses.conflicts.rest([])
+    assert due(server) == []
 
 
 async def test_a_storm_is_not_made_to_wait(server):
-    wide = replace(SUBNET, name="wide", cidr="10.78.0.0/16", pool_start="10.78.1.0", pool_end="10.78.99.0")
-    await server.save(wide)
+    await server.save(WIDE)
     arrival = replace(HERE, address="10.78.0.1")
     offers = await server.hear(*(discover(client) for client in range(1, MOST_WAITING + 11)), arrival=arrival)
     assert (len(offers), server.addresses.conflicts.unasked) == (10, 10)

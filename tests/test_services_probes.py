@@ -13,7 +13,7 @@ from provisioner.model.addresses import Lease, LeaseState, Subnet
 from provisioner.raw_sockets import raw
 from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
-from provisioner.services.probes import Prober
+from provisioner.services.probes import PORTION, Prober
 from provisioner.wire.dhcp import decode, encode
 from tests.conversations.dhcp import Clock
 from tests.dhcp_messages import discover, mac
@@ -28,10 +28,11 @@ FAR = Subnet(name="far", cidr="10.9.0.0/24", pool_start="10.9.0.10", pool_end="1
 
 
 class List:
-    """Wants to know a list of addresses once, and writes down what came of them."""
+    """Wants to know a list of addresses once, and others in advance, and writes down what came of them."""
 
-    def __init__(self, *questions):
-        self._questions = list(questions)
+    def __init__(self, *questions, advance=()):
+        self._questions, self._advance = list(questions), list(advance)
+        self.portions, self.networks = [], []
         self.silent, self.answered = [], []
 
     def begin(self, wake):
@@ -44,8 +45,13 @@ class List:
         questions, self._questions = self._questions, []
         return questions
 
-    def rest(self):
-        pass
+    def due(self, count):
+        portion, self._advance = self._advance[:count], self._advance[count:]
+        self.portions.append(len(portion))
+        return portion
+
+    def rest(self, networks):
+        self.networks = networks
 
     def free(self, addresses):
         self.silent += addresses
@@ -73,10 +79,10 @@ def lab():
 
 
 @asynccontextmanager
-async def probing(lab, asking, resume=list):
+async def probing(lab, asking, resume=list, **options):
     with lab.inside("server"):
         sockets = raw()
-        task = asyncio.create_task(Prober(asking, sockets, resume, 7).run())
+        task = asyncio.create_task(Prober(asking, sockets, resume, 7, **options).run())
         try:
             yield sockets
         finally:
@@ -117,6 +123,20 @@ async def test_five_hundred_addresses_are_all_asked_for_at_once(lab):
     async with probing(lab, asking):
         await until(lambda: len(asking.silent) + len(asking.answered) == len(asked))
     assert asking.silent == []
+
+
+async def test_what_is_asked_for_in_advance_is_so_by_a_few_at_a_time(lab):
+    asking = List(advance=[Question(f"10.77.0.{last}", "srv0") for last in range(20, 90)])
+    async with probing(lab, asking):
+        await until(lambda: len(asking.silent) == 70)
+    assert asking.portions[:3] == [PORTION, PORTION, 70 - 2 * PORTION]
+
+
+async def test_stocks_are_for_the_networks_on_which_clients_are_served(lab):
+    asking = List()
+    async with probing(lab, asking, interfaces=("srv1",)):
+        await until(lambda: asking.networks)
+    assert [(name, str(network)) for name, network in asking.networks] == [("srv1", "10.8.0.0/24")]
 
 
 async def test_a_storm_that_waited_goes_on_in_portions(lab):

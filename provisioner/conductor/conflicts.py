@@ -4,22 +4,26 @@ A pool address is asked for before a client is offered it that does not have it 
 DISCOVER back, and its offer is remembered meanwhile. Nobody answers: the DISCOVER is answered. Somebody does: the
 address is in quarantine, the timeline says who it was, and the DISCOVER gets the next one.
 
-So that hardly anybody waits, the addresses that a pool gives out next are asked for in advance, as soon as anybody on
-it has asked for an address: its stock, which grows when it runs out. Nothing here delays a REQUEST. A reserved address
-is not asked for: whoever has it, the operator has decided whose it is, and often it is the same machine's other card.
+So that hardly anybody waits, the addresses that a pool gives out next are asked for in advance and again before that is
+long ago: its stock. Pools on networks of ours have one all the time, so that a hall that is switched on in the morning
+finds it; pools behind relays once somebody has asked for an address of theirs. It is filled by a few at a time. Nothing
+here delays a REQUEST. A reserved address is not asked for: whoever has it, the operator has decided whose it is, and
+often it is the same machine's other card.
 """
 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network
 
 import structlog
 from msgspec import Struct
 
 from provisioner.conductor.lease_book import LeaseBook
-from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.dhcp_case import Offer, runs
 from provisioner.leases import QUARANTINE, Decision
 from provisioner.links import Arrival
@@ -28,13 +32,15 @@ from provisioner.wire.dhcp import DhcpMessage, MessageType
 
 log = structlog.get_logger(__name__)
 
-# For so long an address that nobody answered for counts as free.
-CLEAR_FOR = timedelta(seconds=60)
+# For so long an address that nobody answered for counts as free. Shorter would be to ask for a thousand addresses
+# without end, on a network where everybody hears each question; whoever takes one meanwhile is found by the client.
+CLEAR_FOR = timedelta(minutes=5)
 # What is left of that when it is asked for again; more than the time between two rounds.
-_RENEWED_BEFORE = timedelta(seconds=25)
-SMALLEST_STOCK, LARGEST_STOCK = 8, 256
-# Nobody asked on the pool for so long: nobody is asked for its addresses any more.
-_POOL_SLEEPS_AFTER = timedelta(minutes=10)
+RENEWED_BEFORE = timedelta(seconds=60)
+# Of one pool: a hall of machines that are switched on together; and of all pools.
+LARGEST_STOCK, MOST_STOCKED = 1024, 4096
+# Nobody asked on a pool behind a relay for so long: its addresses are not asked for any more.
+_POOL_SLEEPS_AFTER = timedelta(hours=1)
 # More clients than this at one time are offered addresses nobody asked for: a storm is not made to wait.
 MOST_WAITING = 1024
 
@@ -52,16 +58,23 @@ class Question(Struct, frozen=True):
     interface: str
 
 
+def interface_on(networks: Sequence[tuple[str, IPv4Network]], address: str) -> str:
+    """The interface on whose own network an address is, or empty."""
+    found = IPv4Address(address)
+    return next((interface for interface, network in networks if found in network), "")
+
+
 class _Stock(Struct):
-    """The addresses of one pool that are asked for in advance: how many, where, and as which server."""
+    """The addresses of one pool that are asked for in advance: where, and as which server.
+
+    `left` of `size` have not been given out since they were looked up.
+    """
 
     interface: str
     ours: tuple[str, ...]
     used_at: datetime
-    size: int = SMALLEST_STOCK
+    size: int = 0
     left: int = 0
-    begun: bool = False
-    ran_out: bool = False
 
 
 class Conflicts:
@@ -76,7 +89,9 @@ class Conflicts:
         self._asking: set[str] = set()
         self._clear: dict[str, datetime] = {}
         self._stocks: dict[str, _Stock] = {}
-        self._generation = 0
+        # Pools whose next addresses are to be looked up, and what is to be asked for of those that were.
+        self._stale: dict[str, None] = {}
+        self._due: deque[Question] = deque()
         self.unasked = 0
 
     def begin(self, wake: Callable[[], None]) -> None:
@@ -100,17 +115,21 @@ class Conflicts:
         if self._is_clear(address, now):
             del self._clear[address]
             if stock.left < stock.size // 2:
-                self._wake()
+                self._refill(decision)
             return False
         if len(self._waiting) >= MOST_WAITING:
             self.unasked += 1
             return False
-        stock.ran_out = stock.begun
         self._waiting[address] = (message, arrival)
         if address not in self._asking:
             self._urgent.append(Question(address, interface))
-        self._wake()
+        self._refill(decision)
         return True
+
+    def _refill(self, decision: Decision) -> None:
+        assert decision.network is not None and self._wake is not None
+        self._stale[decision.network.subnet.name] = None
+        self._wake()
 
     def _is_asked_for(self, decision: Decision) -> bool:
         if decision.network is None or decision.network.subnet.probe is _OFF:
@@ -131,9 +150,6 @@ class Conflicts:
 
     def _stock(self, decision: Decision, interface: str, arrival: Arrival, now: datetime) -> _Stock:
         assert decision.network is not None
-        if self._generation != self._book.generation:
-            self._generation = self._book.generation
-            self._stocks.clear()
         stock = self._stocks.get(decision.network.subnet.name)
         if stock is None:
             stock = self._stocks[decision.network.subnet.name] = _Stock(interface, arrival.ours, now)
@@ -142,34 +158,62 @@ class Conflicts:
 
     def needed(self) -> bool:
         """Whether there is any pool whose addresses are asked for."""
-        subnets = self._ledger.all(Subnet)
-        return any(each.enabled and each.pool_start and each.probe is not _OFF for each in subnets)
+        return any(map(_has_pool, self._ledger.all(Subnet)))
 
     # --- for whoever asks -------------------------------------------------------------------------------------
 
     def wanted(self) -> list[Question]:
-        """What to ask for now. Each answer is told by `in_use`, silence by `free`."""
-        now = self._ledger.clock()
+        """What somebody waits for. Each answer is told by `in_use`, silence by `free`."""
         questions, self._urgent = self._urgent, []
-        for name, stock in list(self._stocks.items()):
-            if now - stock.used_at > _POOL_SLEEPS_AFTER:
-                del self._stocks[name]
-                continue
-            if stock.ran_out:
-                stock.size, stock.ran_out = min(2 * stock.size, LARGEST_STOCK), False
-            upcoming = self._book.upcoming(name, now, stock.ours, stock.size)
-            stock.left, stock.begun = len(upcoming), True
-            old = (each for each in upcoming if not self._is_clear(each, now + _RENEWED_BEFORE))
-            questions += [Question(each, stock.interface) for each in old if each not in self._asking]
         self._asking.update(each.address for each in questions)
         return questions
 
-    def rest(self) -> None:
-        """Called from time to time: stocks that did not run out shrink, what was found long ago is forgotten."""
+    def due(self, count: int) -> list[Question]:
+        """What to ask for in advance now, at most so much; nothing when all stocks are full."""
+        now = self._ledger.clock()
+        questions: list[Question] = []
+        while len(questions) < count and (self._due or self._stale):
+            if not self._due:
+                self._look_up(next(iter(self._stale)), now)
+                continue
+            question = self._due.popleft()
+            if self._is_due(question.address, now):
+                self._asking.add(question.address)
+                questions.append(question)
+        return questions
+
+    def _look_up(self, name: str, now: datetime) -> None:
+        del self._stale[name]
+        stock = self._stocks.get(name)
+        if stock is None:
+            return
+        most = min(LARGEST_STOCK, MOST_STOCKED // len(self._stocks))
+        upcoming = self._book.upcoming(name, now, stock.ours, most)
+        stock.size = stock.left = len(upcoming)
+        self._due.extend(Question(each, stock.interface) for each in upcoming if self._is_due(each, now))
+
+    def _is_due(self, address: str, now: datetime) -> bool:
+        # It may have been given out since it was looked up.
+        lease = self._book.lease(address)
+        is_given = (lease is not None and lease.expires_at > now) or self._book.offer(address) is not None
+        return not is_given and address not in self._asking and not self._is_clear(address, now + RENEWED_BEFORE)
+
+    def rest(self, networks: Sequence[tuple[str, IPv4Network]]) -> None:
+        """Called from time to time, with the networks that this host is on and the interface of each.
+
+        All stocks are looked up anew; what was found long ago is forgotten.
+        """
         now = self._ledger.clock()
         self._clear = {each: until for each, until in self._clear.items() if self._is_clear(each, now)}
-        for stock in self._stocks.values():
-            stock.size = max(SMALLEST_STOCK, stock.size // 2)
+        for name, stock in list(self._stocks.items()):
+            if now - stock.used_at > _POOL_SLEEPS_AFTER or self._ledger.get(Subnet, name) is None:
+                del self._stocks[name]
+        for subnet in filter(_has_pool, self._ledger.all(Subnet)):
+            interface = interface_on(networks, subnet.pool_start)
+            # The book leaves out a subnet that cannot be used.
+            if interface and self._book.link(subnet.pool_start) is not None:
+                self._stocks.setdefault(subnet.name, _Stock(interface, (), now)).used_at = now
+        self._stale.update(dict.fromkeys(self._stocks))
 
     def free(self, addresses: Iterable[str]) -> list[Message]:
         """Nobody answered for these; returns the messages that waited for them."""
@@ -212,6 +256,8 @@ class Conflicts:
         if link is None:
             return
         client = waited[0].mac if waited is not None else ""
+        before = self._book.lease(address)
+        is_known = before is not None and before.state is LeaseState.QUARANTINED and before.mac == mac
         lease = Lease(
             address=address,
             mac=mac,
@@ -222,12 +268,25 @@ class Conflicts:
         self._book.put(lease)
         if client:
             self._book.hold([Offer(address, client, now)], now)
-        machine = self._ledger.machine_by_mac(mac) if mac else None
         tx = self._ledger.transaction(by="dhcp")
         tx.put(lease)
-        told = {"subnet": lease.subnet, "asked": "arp" if mac else "icmp"} | ({"client": client} if client else {})
-        tx.event("dhcp.conflict", machine=machine.id if machine else "", mac=mac, key=address, **told)
+        if client or not is_known:
+            self._tell(tx, lease, client)
         tx.commit().add_done_callback(_said)
+
+    def _tell(self, tx: Transaction, lease: Lease, client: str) -> None:
+        mac = lease.mac
+        machine = self._ledger.machine_by_mac(mac) if mac else None
+        told = {"subnet": lease.subnet, "asked": "arp" if mac else "icmp"} | ({"client": client} if client else {})
+        tx.event("dhcp.conflict", machine=machine.id if machine else "", mac=mac, key=lease.address, **told)
+
+
+def _has_pool(subnet: Subnet) -> bool:
+    """Whether addresses of this subnet are given out, and asked for before."""
+    is_asked_for = subnet.probe is not _OFF and ":" not in subnet.pool_start
+    return bool(
+        subnet.enabled and subnet.pool_start and is_asked_for and not (subnet.proxy or subnet.only_reservations)
+    )
 
 
 def _said(saved: Future[None]) -> None:

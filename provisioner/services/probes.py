@@ -3,6 +3,9 @@
 Each address is asked for twice, and counts as free after a time of silence: a tenth of a second on our own networks,
 where hosts answer within milliseconds, a fifth behind relays. ROMs wait some seconds for an offer.
 
+What somebody waits for is asked for at once, what is asked for in advance by a few addresses at a time: everybody on a
+network hears each ARP request, and a thousand in one instant are what a worm does.
+
 Clients that come by way of a relay may be on a network of ours all the same. They are asked for by ARP then as well:
 an echo would have the kernel ask by ARP, with room for few hundred such questions, and what does not fit is not asked.
 """
@@ -10,13 +13,13 @@ an echo would have the kernel ask by ARP, with room for few hundred such questio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Callable, Collection, Sequence
+from ipaddress import IPv4Network
 from typing import Protocol
 
 import structlog
 
-from provisioner.conductor.conflicts import Message, Question
+from provisioner.conductor.conflicts import Message, Question, interface_on
 from provisioner.raw_sockets import RawSockets, connected_networks, drain, hardware_address
 from provisioner.wire.address_probes import (
     arp_probe,
@@ -33,6 +36,8 @@ log = structlog.get_logger(__name__)
 HERE_SECONDS, FAR_SECONDS = (0.04, 0.1), (0.1, 0.2)
 # How often stocks are looked after; less than the time for which an address counts as free.
 ROUND_SECONDS = 20.0
+# In advance so many addresses at a time: with the second question 640 packets a second while stocks are filled.
+PORTION, PACE_SECONDS = 32, 0.1
 
 _ETH_P_ARP = 0x0806
 _EVERYBODY = b"\xff" * 6
@@ -52,10 +57,13 @@ class Asking(Protocol):
         """Whether anything will ever be asked for."""
 
     def wanted(self) -> list[Question]:
-        """What to ask for now."""
+        """What somebody waits for."""
 
-    def rest(self) -> None:
-        """Called once a round."""
+    def due(self, count: int) -> list[Question]:
+        """What to ask for in advance now, at most so much."""
+
+    def rest(self, networks: Sequence[tuple[str, IPv4Network]]) -> None:
+        """Called once a round, with the networks that this host is on and the interface of each."""
 
     def free(self, addresses: Sequence[str]) -> list[Message]:
         """Nobody answered for these; returns the messages that waited."""
@@ -65,7 +73,10 @@ class Asking(Protocol):
 
 
 class Prober:
-    """Asks and listens. `resume` takes the messages that have waited; `identifier` marks our echo requests."""
+    """Asks and listens. `resume` takes the messages that have waited; `identifier` marks our echo requests.
+
+    On `interfaces` clients are served; when there are none, on all.
+    """
 
     def __init__(
         self,
@@ -74,14 +85,16 @@ class Prober:
         resume: Callable[[list[Message]], None],
         identifier: int,
         connected: Callable[[], list[tuple[str, IPv4Network]]] = connected_networks,
+        interfaces: Collection[str] = (),
     ) -> None:
         self._asking = asking
         self._sockets = sockets
         self._resume = resume
         self._identifier = identifier
         self._connected = connected
+        self._interfaces = interfaces
         self._open: dict[str, Question] = {}
-        self._woken = self._ready = self._listening = self._ended = False
+        self._woken = self._ready = self._listening = self._pacing = self._ended = False
 
     async def run(self) -> None:
         """Ask until cancelled. Whoever waits then gets no answer from us and asks again."""
@@ -90,13 +103,16 @@ class Prober:
         try:
             while True:
                 if self._ready or self._asking.needed():
-                    self._asking.rest()
+                    self._asking.rest(self._served())
                     self._wake()
                 await asyncio.sleep(ROUND_SECONDS)
         finally:
             self._ended = True
             self._open.clear()
             self._listen(False)
+
+    def _served(self) -> list[tuple[str, IPv4Network]]:
+        return [each for each in self._connected() if not self._interfaces or each[0] in self._interfaces]
 
     def _wake(self) -> None:
         if self._woken:
@@ -119,6 +135,20 @@ class Prober:
         if self._ended:
             return
         questions = self._asking.wanted()
+        self._put(questions if self._pacing else questions + self._portion())
+
+    def _portion(self) -> list[Question]:
+        questions = self._asking.due(PORTION)
+        self._pacing = bool(questions)
+        if questions:
+            self._loop.call_later(PACE_SECONDS, self._go_on_asking)
+        return questions
+
+    def _go_on_asking(self) -> None:
+        if not self._ended:
+            self._put(self._portion())
+
+    def _put(self, questions: list[Question]) -> None:
         if not questions:
             return
         self._listen(True)
@@ -137,7 +167,10 @@ class Prober:
         if all(each.interface for each in questions):
             return questions
         networks = self._connected()
-        return [each if each.interface else Question(each.address, _on(networks, each.address)) for each in questions]
+        return [
+            each if each.interface else Question(each.address, interface_on(networks, each.address))
+            for each in questions
+        ]
 
     def _ask_again(self, questions: list[Question]) -> None:
         self._send([each for each in questions if self._open.get(each.address) is each])
@@ -219,12 +252,6 @@ class Prober:
     def _answered(self, address: str, mac: str) -> None:
         del self._open[address]
         self._go_on(self._asking.in_use(address, mac))
-
-
-def _on(networks: Sequence[tuple[str, IPv4Network]], address: str) -> str:
-    """The interface on whose own network an address is, or empty."""
-    found = IPv4Address(address)
-    return next((interface for interface, network in networks if found in network), "")
 
 
 def _build_templates() -> None:

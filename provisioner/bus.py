@@ -37,15 +37,30 @@ class Subscription:
             self._waiting.append(event)
         self._arrived.set()
 
-    async def next(self) -> Event:
-        """The next event; raises Lagged once when some were dropped."""
-        while not self._waiting:
-            if self._lagged:
-                self._lagged = False
-                raise Lagged
+    async def arrival(self) -> bool:
+        """True as soon as there is something to take. Giving up the wait at any moment loses nothing."""
+        while not (self._waiting or self._lagged):
             self._arrived.clear()
             await self._arrived.wait()
+        return True
+
+    def take(self) -> list[Event]:
+        """All that has arrived; raises Lagged once when some were dropped."""
+        self._tell_of_lag()
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+    async def next(self) -> Event:
+        """The next event; raises Lagged once when some were dropped."""
+        await self.arrival()
+        self._tell_of_lag()
         return self._waiting.popleft()
+
+    def _tell_of_lag(self) -> None:
+        if self._lagged:
+            self._lagged = False
+            raise Lagged
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -49,3 +50,28 @@ async def test_a_listener_too_far_behind_is_told_once_and_goes_on():
             await slow.next()
         bus.publish(event(9999))
         assert (await slow.next()).id == 9999
+
+
+async def test_what_arrives_while_a_wait_is_given_up_is_there_to_take():
+    bus = Bus()
+    with bus.subscribe() as listener:
+        waiting = asyncio.create_task(listener.arrival())
+        await asyncio.sleep(0)
+        bus.publish(event(1))
+        assert await waiting
+        given_up = asyncio.create_task(listener.arrival())
+        given_up.cancel()
+        bus.publish(event(2))
+        assert [each.id for each in listener.take()] == [1, 2]
+        assert listener.take() == []
+
+
+async def test_a_listener_too_far_behind_is_told_when_it_takes():
+    bus = Bus()
+    with bus.subscribe() as slow:
+        for id in range(BACKLOG_LIMIT + 1):
+            bus.publish(event(id))
+        assert await slow.arrival()
+        with pytest.raises(Lagged):
+            slow.take()
+        assert slow.take() == []

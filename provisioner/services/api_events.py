@@ -157,16 +157,18 @@ class EventRoutes:
         while True:
             try:
                 async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                    event = await unless_closing(request, subscription.next())
+                    if not await unless_closing(request, subscription.arrival()):
+                        return
             except TimeoutError:
                 await response.write(b": still here\n\n")
                 continue
+            try:
+                arrived = subscription.take()
             except Lagged:
                 return
-            if event is None:
-                return
-            if (event.id == 0 or event.id > seen) and watch.concerns(event):
-                await response.write(_frame(event))
+            for event in arrived:
+                if (event.id == 0 or event.id > seen) and watch.concerns(event):
+                    await response.write(_frame(event))
 
     async def _seen(self, last: str) -> int | None:
         """The number of the last event that the listener has seen; None for one who only wants what comes.

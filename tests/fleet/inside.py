@@ -64,10 +64,11 @@ class Inside:
             machine.start()
 
     async def until(self, reached: Callable[[list[dict[str, object]]], bool]) -> None:
-        """Wait until this holds of the machines as the API shows them, after each event."""
+        """Wait until this holds of the machines as the API shows them; looks whenever something has happened."""
         with self.server.parts.ledger.bus.subscribe() as subscription:
             while not reached(await self.operator.every("/api/v1/machines")):
-                await subscription.next()
+                await subscription.arrival()
+                subscription.take()
 
     async def done(self) -> None:
         """Wait until every machine has done all its tasks."""

@@ -43,7 +43,8 @@ _NAMES = (
 # What loaders look for and boot as well without: GRUB's modules and lists of them, shim's revocations and certificates.
 _OPTIONAL = re.compile(
     r"(?:.*/)?(?:\w+\.mod|(?:command|fs|crypto|terminal|moddep|partmap|parttool|video)\.lst"
-    r"|revocations(?:_\w+)?\.efi|shim_certificate(?:_\w+)?\.efi|[\w./]*\.mo(?:\.gz)?)"
+    # Over IPv6 shim puts no slash behind its folder.
+    r"|(?:shim)?revocations(?:_\w+)?\.efi|(?:shim)?shim_certificate(?:_\w+)?\.efi|[\w./]*\.mo(?:\.gz)?)"
 )
 
 

@@ -71,11 +71,23 @@ def test_an_option_that_is_wrong_disables_only_itself():
     assert (said.message.option(31), said.message.option(4711)) == (None, b"\0\xff")
 
 
-def test_firmware_gets_url_class_and_preference_and_the_url_is_not_the_last():
+def test_firmware_by_http_gets_url_class_and_preference():
     said = reply(solicit(1, *firmware()), boot=Boot("http://[fd00:77::1]/x.efi"))
     assert codes(said) == [
-        CLIENT_ID, SERVER_ID, IA_NA, BOOT_FILE_URL, PREFERENCE, DNS_SERVERS, VENDOR_CLASS,
+        CLIENT_ID, BOOT_FILE_URL, SERVER_ID, IA_NA, PREFERENCE, DNS_SERVERS, VENDOR_CLASS,
     ]  # fmt: skip
+
+
+def test_firmware_by_pxe_gets_no_class_because_it_would_look_for_a_boot_server_then():
+    said = reply(solicit(1, *firmware("PXEClient", 7)), boot=Boot("ipxe/snponly.efi"), at=arrival(1))
+    assert said.message.option(BOOT_FILE_URL) == b"tftp://[fd00:77::1]/ipxe/snponly.efi"
+    assert VENDOR_CLASS not in codes(said)
+
+
+def test_the_url_is_never_the_last_option_even_where_nothing_else_is_configured():
+    bare = Subnet(name="bare", cidr="fd00:77::/64", pool_start="fd00:77::10", pool_end="fd00:77::1f")
+    asked = message(MessageType6.INFORMATION_REQUEST, 1, *firmware("PXEClient", 7))
+    assert codes(reply(asked, bare, Boot("ipxe/snponly.efi"))) == [CLIENT_ID, BOOT_FILE_URL, SERVER_ID]
 
 
 def test_a_client_that_shall_not_boot_is_not_told_that_it_may():

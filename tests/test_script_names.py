@@ -53,6 +53,7 @@ def test_other_names_are_no_scripts(path):
         "shim/revocations_sku.efi",
         "shim/revocations.efi",
         "shim/shim_certificate_0.efi",
+        "shimrevocations_sku.efi",
     ],
 )
 def test_what_every_loader_asks_for_in_vain_may_be_missing(path):

@@ -80,19 +80,20 @@ class Dhcp6Replies:
         assert decision.reply is not None
         message = request.message
         duid = message.option(CLIENT_ID)
+        url = as_url(boot, server_address(arrival, decision)) if decision.configures else ""
         options: list[Option] = [(CLIENT_ID, duid)] if duid is not None else []
+        if url:
+            options.append((BOOT_FILE_URL, url.encode()))
         options.append((SERVER_ID, self._server))
         options += decision.associations
         if decision.rapid:
             options.append((RAPID_COMMIT, b""))
-        url = as_url(boot, server_address(arrival, decision)) if decision.configures else ""
-        if url:
-            options.append((BOOT_FILE_URL, url.encode()))
-            if decision.reply is MessageType6.ADVERTISE:
-                options.append((PREFERENCE, _TAKE_THIS))
+        if url and decision.reply is MessageType6.ADVERTISE:
+            options.append((PREFERENCE, _TAKE_THIS))
         if decision.configures:
             options += self._asked_for(message, decision, hostname)
-        if client.kind in (ClientKind.PXE, ClientKind.HTTP) and (url or not boot.reason):
+        # UEFI takes a PXEClient in it for "ask a boot server on port 4011" and gives up (EDK2, PxeBcParseDhcp6Packet).
+        if client.kind is ClientKind.HTTP and (url or not boot.reason):
             options.append((VENDOR_CLASS, encode_vendor_class(PXE_ENTERPRISE, client.kind.value.encode())))
         reply = Dhcp6Message(kind=decision.reply, xid=message.xid, options=tuple(options))
         return encode(Relayed(reply, tuple(map(_back, request.relays))))

@@ -63,6 +63,7 @@ from provisioner.services.repositories import Repositories
 from provisioner.services.surface import Surface
 from provisioner.services.transfers import Transfers
 from provisioner.services.ui import Ui
+from provisioner.services.ui_networks import Here, nowhere
 from provisioner.services.work import Work
 from provisioner.shipped import tree
 from provisioner.store.assets import Assets
@@ -181,6 +182,7 @@ def put_together(
         notes,
         turns,
         loaded=choices.loaded,
+        fetched=choices.fetched,
         neighbour=neighbours.mac_of,
     )
     transfers = Transfers(boot, turns)
@@ -265,12 +267,18 @@ def _check_names(config: Config, view: ContentView) -> None:
 
 
 class Applications:
-    """The applications over the same parts; `agent` is the zipapp that machines run."""
+    """The applications over the same parts; `agent` is the zipapp that machines run, `here` tells our networks."""
 
     def __init__(
-        self, parts: Parts, agent: bytes, version: str, address_for_machines: Callable[[], tuple[str, int]]
+        self,
+        parts: Parts,
+        agent: bytes,
+        version: str,
+        address_for_machines: Callable[[], tuple[str, int]],
+        here: Here = nowhere,
     ) -> None:
         self._parts = parts
+        self._here = here
         self._version = version
         api = Api(
             parts.ledger,
@@ -338,6 +346,7 @@ class Applications:
             archive=parts.archive,
             assets=parts.assets,
             version=self._version,
+            here=self._here,
             document=lambda: self._surface.document,
         )
         app = App(parts.tokens, cookies=True, error_page=ui.error_page)

@@ -1,18 +1,25 @@
 """Whose turn it is among the boot loaders of a machine: the next has its turn when one is given in vain.
 
-Firmware that was given a loader and then begins anew, without the loader ever having been heard of, has failed once. In
-memory only; who has been silent for longest is forgotten first.
+Firmware that was given a loader and then begins anew, without the loader ever having been heard of, has failed once.
+Once is enough when it has fetched the loader whole and begins anew at once: it refused to start it, as firmware with
+Secure Boot on does with what is not signed. A machine that was switched off and on again takes longer to come back; a
+loader that starts is heard of, or tries for longer to reach the network. In memory only; who has been silent for longest
+is forgotten first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from provisioner.firmware import BootClient, ClientKind
+from provisioner.loaders import LOADERS
 
 # One failure is a power cycle at a bad moment; two in a row are a loader that this machine cannot use.
 FAILURES_BEFORE_NEXT = 2
+# Less than a power cycle takes, and less than iPXE tries before it gives up.
+AT_ONCE = timedelta(seconds=20)
 MOST_REMEMBERED = 65_536
 # Firmware that tries both ways one after the other has other loaders for each.
 _BY_HTTP = " by HTTP"
@@ -20,16 +27,19 @@ _HTTP = ClientKind.HTTP
 
 
 class Turn(NamedTuple):
-    """The loader whose turn it is, and the one that has just failed before it, if any."""
+    """The loader whose turn it is, and the one that has just failed before it, if any, after so many times."""
 
     loader: str
     failed: str = ""
+    times: int = 0
 
 
 class _Attempt:
-    """How it went with the loaders of one client: whose turn it is, and whether it was given and not heard of since."""
+    """How it went with the loaders of one client: whose turn it is, and whether it was given and not heard of since;
+    when it was fetched whole.
+    """
 
-    __slots__ = ("failures", "given", "names", "turn", "xid")
+    __slots__ = ("failures", "fetched_at", "given", "names", "turn", "xid")
 
     def __init__(self) -> None:
         self.xid = 0
@@ -39,18 +49,25 @@ class _Attempt:
         """From the first of these loaders on."""
         self.names = names
         self.turn = Turn(names[0]) if names else Turn("")
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Count from none on."""
         self.given = False
         self.failures = 0
+        self.fetched_at: datetime | None = None
 
-    def fail(self) -> Turn:
+    def fail(self, now: datetime) -> Turn:
         """The loader was given in vain once more; returns whose turn it is now."""
-        self.given = False
+        at_once = self.fetched_at is not None and timedelta() <= now - self.fetched_at < AT_ONCE
+        self.given, self.fetched_at = False, None
         self.failures += 1
-        if self.failures < FAILURES_BEFORE_NEXT or len(self.names) < 2:
+        if len(self.names) < 2 or (self.failures < FAILURES_BEFORE_NEXT and not at_once):
             return self.turn
-        failed, self.failures = self.turn.loader, 0
+        failed, times = self.turn.loader, self.failures
+        self.failures = 0
         self.turn = Turn(self.names[(self.names.index(failed) + 1) % len(self.names)])
-        return Turn(self.turn.loader, failed)
+        return Turn(self.turn.loader, failed, times)
 
 
 class BootAttempts:
@@ -60,7 +77,7 @@ class BootAttempts:
         self._most = most
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
 
-    def turn(self, client: BootClient, names: tuple[str, ...]) -> Turn:
+    def turn(self, client: BootClient, names: tuple[str, ...], now: datetime) -> Turn:
         """Whose turn it is of `names`, for a client that has said something; call it once for each message."""
         key = client.mac + _BY_HTTP if client.kind is _HTTP else client.mac
         attempt = self._attempts.get(key)
@@ -74,9 +91,17 @@ class BootAttempts:
         if not client.begins:
             attempt.given = True
         elif client.xid != attempt.xid and attempt.given:
-            turn = attempt.fail()
+            turn = attempt.fail(now)
         attempt.xid = client.xid
         return turn
+
+    def fetched(self, mac: str, file: str, now: datetime) -> None:
+        """The machine has fetched this file whole."""
+        for key in (mac, mac + _BY_HTTP):
+            attempt = self._attempts.get(key)
+            loader = LOADERS.get(attempt.turn.loader) if attempt is not None and attempt.given else None
+            if attempt is not None and loader is not None and file in loader.files.values():
+                attempt.fetched_at = now
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: its loader was heard of."""
@@ -85,8 +110,7 @@ class BootAttempts:
         for key in (mac, mac + _BY_HTTP):
             attempt = self._attempts.get(key)
             if attempt is not None:
-                attempt.given = False
-                attempt.failures = 0
+                attempt.forgive()
 
     def _remember(self, key: str) -> _Attempt:
         if len(self._attempts) >= self._most:

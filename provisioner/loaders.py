@@ -79,6 +79,7 @@ LOADERS: dict[str, Loader] = {
 IPXE_FILES = frozenset(file for loader in LOADERS.values() if loader.is_ipxe for file in loader.files.values())
 
 _UNSIGNED_FIRST = ("undionly", "snponly", "ipxe", "shim", "grub")
+_SIGNED = "shim"
 _SIGNED_FIRST = ("shim", "grub", "snponly", "ipxe")
 
 
@@ -96,6 +97,15 @@ def order(
         usual = () if secure else tuple(name for name in usual if LOADERS[name].is_ipxe)
     names = (first, *(name for name in usual if name != first)) if first else usual
     return tuple(name for name in names if file_of(name, platform))
+
+
+def signed_second(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The order where nobody knows of Secure Boot, which new servers often come with: when the first is in vain, the
+    signed one is next.
+    """
+    if _SIGNED not in names[1:]:
+        return names
+    return (names[0], _SIGNED, *(name for name in names[1:] if name != _SIGNED))
 
 
 def file_of(name: str, platform: Platform | None) -> str:

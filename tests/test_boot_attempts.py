@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from provisioner.boot_attempts import BootAttempts, Turn
 from provisioner.firmware import BootClient, ClientKind
 
 NAMES = ("snponly", "ipxe", "shim")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def client(xid, *, begins, mac="52:54:00:00:00:01", kind=ClientKind.PXE):
@@ -18,8 +21,8 @@ def client(xid, *, begins, mac="52:54:00:00:00:01", kind=ClientKind.PXE):
 
 def boot(attempts, xid, **fields):
     """One boot of firmware: it begins, and is given what it was offered."""
-    turn = attempts.turn(client(xid, begins=True, **fields), NAMES)
-    attempts.turn(client(xid, begins=False, **fields), NAMES)
+    turn = attempts.turn(client(xid, begins=True, **fields), NAMES, NOW)
+    attempts.turn(client(xid, begins=False, **fields), NAMES, NOW)
     return turn
 
 
@@ -41,7 +44,7 @@ def test_a_loader_that_is_heard_of_begins_to_count_anew(attempts):
 
 
 def test_what_was_offered_and_not_taken_is_no_failure(attempts):
-    assert {attempts.turn(client(xid, begins=True), NAMES) for xid in range(9)} == {Turn("snponly")}
+    assert {attempts.turn(client(xid, begins=True), NAMES, NOW) for xid in range(9)} == {Turn("snponly")}
 
 
 def test_the_same_attempt_repeated_is_no_failure(attempts):
@@ -52,14 +55,61 @@ def test_the_same_attempt_repeated_is_no_failure(attempts):
 def test_other_loaders_begin_with_their_first(attempts):
     for xid in range(3):
         boot(attempts, xid)
-    assert attempts.turn(client(9, begins=True), ("grub",)) == Turn("grub")
+    assert attempts.turn(client(9, begins=True), ("grub",), NOW) == Turn("grub")
+
+
+def anew(attempts, seconds, xid=2):
+    return attempts.turn(client(xid, begins=True), NAMES, NOW + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("file", "seconds", "turn"),
+    [
+        ("ipxe/snponly.efi", 19, Turn("ipxe", "snponly", 1)),
+        ("ipxe/snponly.efi", 20, Turn("snponly")),
+        ("ipxe/snponly.efi", -1, Turn("snponly")),
+        ("ipxe/ipxe.efi", 1, Turn("snponly")),
+        ("vmlinuz", 1, Turn("snponly")),
+    ],
+)
+def test_firmware_that_fetched_its_loader_whole_and_begins_anew_at_once_has_refused_it(attempts, file, seconds, turn):
+    boot(attempts, 1)
+    attempts.fetched("52:54:00:00:00:01", file, NOW)
+    assert anew(attempts, seconds) == turn
+
+
+def test_what_was_fetched_and_came_up_is_no_failure(attempts):
+    boot(attempts, 1)
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    attempts.loaded("52:54:00:00:00:01")
+    assert anew(attempts, 1) == Turn("snponly")
+
+
+def test_firmware_that_only_repeats_itself_after_its_loader_refused_nothing(attempts):
+    boot(attempts, 1)
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    assert anew(attempts, 1, xid=1) == Turn("snponly")
+
+
+def test_what_was_fetched_before_it_was_given_counts_for_nothing(attempts):
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    boot(attempts, 1)
+    assert anew(attempts, 1) == Turn("snponly")
+
+
+def test_a_single_loader_is_kept_to_though_it_is_refused(attempts):
+    for xid in range(3):
+        attempts.turn(client(xid, begins=True), ("shim",), NOW)
+        attempts.turn(client(xid, begins=False), ("shim",), NOW)
+        attempts.fetched("52:54:00:00:00:01", "shim/shimx64.efi", NOW)
+    assert attempts.turn(client(9, begins=True), ("shim",), NOW) == Turn("shim")
 
 
 def test_pxe_and_http_of_one_machine_are_counted_apart(attempts):
     for xid in range(2):
         boot(attempts, xid)
     assert boot(attempts, 2, kind=ClientKind.HTTP) == Turn("snponly")
-    assert boot(attempts, 3) == Turn("ipxe", "snponly")
+    assert boot(attempts, 3) == Turn("ipxe", "snponly", 2)
 
 
 def test_the_longest_silent_is_forgotten(attempts):
@@ -79,7 +129,7 @@ def test_nobody_has_been_heard_of_before_anybody_asked(attempts):
 def test_whatever_is_said_it_is_the_turn_of_one_of_them(history):
     attempts = BootAttempts()
     for xid, begins, loaded in history:
-        turn = attempts.turn(client(xid, begins=begins), NAMES)
+        turn = attempts.turn(client(xid, begins=begins), NAMES, NOW)
         assert turn.loader in NAMES and turn.failed in ("", *NAMES) and turn.failed != turn.loader
         if loaded:
             attempts.loaded("52:54:00:00:00:01")

@@ -212,6 +212,16 @@ async def test_whoever_comes_for_a_script_is_told_to_those_who_count_loaders(par
     assert came == [MAC]
 
 
+async def test_what_is_fetched_whole_is_told_to_those_who_count_loaders(parts):
+    fetched = []
+    fixed = parts.ledger, parts.catalog, parts.tokens, parts.clashes, parts.boot_context, parts.notes, parts.turns
+    parts.boot = Boot(*fixed, fetched=lambda *what: fetched.append(what), neighbour=lambda address: MAC)
+    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, size_only=True)
+    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, "the client gave up")
+    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 9000, 0.1)
+    assert fetched == [(MAC, "a.efi")]
+
+
 async def test_grubs_first_file_names_the_mac_of_the_address_it_came_from(parts):
     assert named(parts, "grub/grub.cfg") == b"start \n"
     tx = parts.ledger.transaction()

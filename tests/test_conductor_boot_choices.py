@@ -35,6 +35,9 @@ class Ledger:
     def clock(self):
         return self.now
 
+    def machine_by_mac(self, mac):
+        return None
+
     def transaction(self, by):
         return self
 
@@ -248,7 +251,34 @@ async def test_clients_of_unknown_machines_are_told_of(world):
 
 async def test_peers_5_after_two_failed_attempts_the_next_loader_has_its_turn(world):
     given = [world.attempt() for _ in range(9)]
-    assert given == [SNPONLY] * 2 + [NATIVE] * 2 + [SHIM] * 2 + [GRUB] * 2 + [SNPONLY]
+    assert given == [SNPONLY] * 2 + [SHIM] * 2 + [NATIVE] * 2 + [GRUB] * 2 + [SNPONLY]
+
+
+async def test_where_secure_boot_is_known_to_be_off_the_other_ipxe_is_next(world):
+    known = machine(inventory={"boot": {"secure_boot": False}})
+    assert [world.attempt(machine=known) for _ in range(5)] == [SNPONLY] * 2 + [NATIVE] * 2 + [SHIM]
+
+
+async def test_firmware_that_refuses_what_it_fetched_and_asks_at_once_is_given_the_signed_loader(world):
+    assert world.attempt() == SNPONLY
+    world.choices.fetched(mac(1), SNPONLY)
+    world.ledger.now += timedelta(seconds=3)
+    assert world.attempt() == SHIM
+    assert [(told["key"], told["failed"], told["times"]) for _, told in world.ledger.told] == [("shim", "snponly", 1)]
+
+
+async def test_a_machine_that_is_switched_on_again_after_it_fetched_its_loader_gets_the_same(world):
+    world.attempt()
+    world.choices.fetched(mac(1), f"/files/{SNPONLY}")
+    world.ledger.now += timedelta(seconds=60)
+    assert world.attempt() == SNPONLY
+
+
+async def test_ipxe_that_asks_by_another_card_of_its_machine_has_come(world):
+    two = replace(machine(), macs=(mac(1), mac(2)))
+    for _ in range(5):
+        assert world.attempt(machine=two, client=1) == SNPONLY
+        world.choose(IPXE, two, client=2)
 
 
 async def test_peers_2_bios_that_loops_is_given_the_other_ipxe(world):
@@ -263,7 +293,7 @@ async def test_the_timeline_tells_why_the_loader_changed(world):
     assert told == {
         "machine": "",
         "mac": mac(1),
-        "key": "ipxe",
+        "key": "shim",
         "failed": "snponly",
         "firmware": "UEFI x64",
         "times": 2,
@@ -287,7 +317,7 @@ async def test_a_loader_that_worked_after_others_failed_is_kept(world):
         world.attempt()
     world.choose(IPXE)
     for _ in range(4):
-        assert world.attempt() == NATIVE
+        assert world.attempt() == SHIM
         world.choose(IPXE)
 
 
@@ -307,7 +337,7 @@ async def test_firmware_that_tries_pxe_and_http_in_turn_has_turns_for_each(world
     for _ in range(2):
         world.attempt()
         world.attempt(HTTP)
-    assert world.attempt() == NATIVE
+    assert world.attempt() == SHIM
     assert world.attempt(HTTP).endswith(NATIVE)
 
 

@@ -13,7 +13,7 @@ from provisioner.cli.exits import MEANINGS
 from provisioner.cli.parser import GROUPS
 from provisioner.config import SETTINGS, Config, read_config
 from provisioner.firmware import ARCHS, Platform
-from provisioner.loaders import LOADERS, NO_LOADER, order
+from provisioner.loaders import LOADERS, NO_LOADER, order, signed_second
 from provisioner.model.content import CONTENT_KINDS
 from provisioner.quirks import Match, Quirk
 from provisioner.server import Server, build
@@ -161,11 +161,12 @@ def test_every_firmware_is_documented_with_its_loaders_in_order() -> None:
     for platform in Platform:
         name = f"UEFI {platform.value.removeprefix('uefi-')}" if platform is not Platform.BIOS else "BIOS"
         _, numbers, pxe, http = told[name]
-        assert words(pxe) == order(platform)
+        assert words(pxe) == signed_second(order(platform))
         assert words(http) == order(platform, only_ipxe=True)
         known = {str(number) for number, arch in ARCHS.items() if arch.platform is platform}
         assert set(re.findall(r"\d+", numbers)) == known
     assert words(told["UEFI x64, Secure Boot on"][2]) == order(Platform.X64, secure=True)
+    assert words(told["UEFI x64, Secure Boot off"][2]) == order(Platform.X64)
 
 
 def test_every_quirk_is_documented() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.firmware import Platform
-from provisioner.loaders import IPXE_FILES, file_of, order
+from provisioner.loaders import IPXE_FILES, file_of, order, signed_second
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ def test_a_platform_tries_its_loaders_in_order(platform, names):
 
 def test_with_secure_boot_the_signed_one_is_first():
     assert order(Platform.X64, secure=True) == ("shim", "grub", "snponly", "ipxe")
+
+
+def test_where_nobody_knows_of_secure_boot_the_signed_one_is_second():
+    assert signed_second(("snponly", "ipxe", "shim", "grub")) == ("snponly", "shim", "ipxe", "grub")
+    assert signed_second(("shim", "grub")) == ("shim", "grub")
+    assert signed_second(("snponly", "ipxe")) == ("snponly", "ipxe")
+    assert signed_second(()) == ()
 
 
 def test_where_grub_would_be_lost_there_is_ipxe_alone_and_with_secure_boot_nothing():

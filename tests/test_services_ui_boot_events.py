@@ -61,6 +61,10 @@ def event(kind, key="", by="", **data):
             event("boot.loader", "ipxe", failed="snponly", times=2),
             "Is given the boot loader ipxe from now on: snponly was loaded 2 times and never came up",
         ),
+        (
+            event("boot.loader", "shim", failed="snponly", times=1),
+            "Is given the boot loader shim from now on: snponly was loaded and was refused at once",
+        ),
         (event("dhcp.proxy", "x.efi"), "Was told beside another DHCP server to load x.efi"),
         (
             event("dhcp.proxy", "", boot="it may not"),

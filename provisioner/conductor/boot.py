@@ -216,7 +216,7 @@ class Boot:
         data: dict[str, Any] = {"bytes": size, "seconds": round(seconds, 3), "client": client, **details}
         if error:
             data["message"] = error
-        elif mac:
+        elif mac and not details.get("size_only"):
             self._fetched(mac, path)
         who = machine.id if machine else ""
         self._notes.tell(kind, by=f"address:{client}", machine=who, mac=mac, key=path, **data)

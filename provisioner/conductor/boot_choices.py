@@ -1,10 +1,11 @@
 """What each client loads first: one answer for DHCPv4, the proxy and DHCPv6.
 
 A machine's loader is what param `boot/loader` says: the name of one, or a list to try in order. Without it, a row of
-`boot/quirks` may name the one to begin with, then shim comes first where the inventory says that Secure Boot is on.
-Firmware that was given a loader twice and then asked anew, without iPXE or GRUB ever coming, cannot use it: the next
-in order has its turn (event `boot.loader`), and one that worked is kept. All that is in memory only: after a restart
-of the server the first loader has its turn again.
+`boot/quirks` may name the one to begin with, then shim comes first where the inventory says that Secure Boot is on, and
+second where there is no inventory. Firmware that was given a loader twice and then asked anew, without iPXE or GRUB
+ever coming, cannot use it, nor can firmware that has fetched it whole and asks anew at once: the next in order has its
+turn (event `boot.loader`), and one that worked is kept. All that is in memory only: after a restart of the server the
+first loader has its turn again.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from provisioner.boot_attempts import FAILURES_BEFORE_NEXT, MOST_REMEMBERED, BootAttempts, Turn
+from provisioner.boot_attempts import MOST_REMEMBERED, BootAttempts, Turn
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind, Platform
-from provisioner.loaders import LOADERS, NO_LOADER, file_of, order
+from provisioner.loaders import LOADERS, NO_LOADER, file_of, order, signed_second
 from provisioner.model.content import Bootenv
 from provisioner.model.machines import Machine
 from provisioner.netboot import NEVER, NO_BOOT, Boot, choose_boot
@@ -80,7 +81,7 @@ class _Settings(Struct, frozen=True):
     params: Params
     loaders: tuple[str, ...]
     quirks: tuple[Quirk, ...]
-    secure: bool
+    secure: bool | None
     ways: _Ways
 
 
@@ -164,7 +165,7 @@ class BootChoices:
         self._looked_at: datetime | None = None
         self._look_at = datetime.min.replace(tzinfo=UTC)
         self._looks = 0
-        self._ways: dict[tuple[tuple[str, ...], int, bool], _Ways] = {}
+        self._ways: dict[tuple[tuple[str, ...], int, bool | None], _Ways] = {}
 
     def choose(
         self,
@@ -191,7 +192,7 @@ class BootChoices:
         if override in _NAMES:
             loader, override = override, ""
         if client.kind is _IPXE:
-            self.loaded(client.mac)
+            self._loaded(client.mac, machine)
             # It is loaded already; of what is said about loaders only that there shall be none concerns it.
             loader = loader or (settings.loaders[0] if settings.loaders else way.behaviour.loader)
             loader = loader if loader == NO_LOADER else ""
@@ -221,7 +222,16 @@ class BootChoices:
 
     def loaded(self, mac: str) -> None:
         """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
-        self._attempts.loaded(mac)
+        self._loaded(mac, self._ledger.machine_by_mac(mac))
+
+    def _loaded(self, mac: str, machine: Machine | None) -> None:
+        # An iPXE with drivers of its own may ask by another card than the one that it was loaded by.
+        for each in machine.macs if machine is not None else (mac,):
+            self._attempts.loaded(each)
+
+    def fetched(self, mac: str, path: str) -> None:
+        """This machine has fetched a file whole, by TFTP or HTTP."""
+        self._attempts.fetched(mac, path.lstrip("/").removeprefix("files/"), self._ledger.clock())
 
     # --- settings ---------------------------------------------------------------------------------------------
 
@@ -238,7 +248,7 @@ class BootChoices:
             self._ways.clear()
         loaders = _names(params.value(machine, LOADER_PARAM))
         quirks = self._read_quirks(params.value(machine, QUIRKS_PARAM))
-        secure = machine is not None and _secure(machine)
+        secure = _secure(machine) if machine is not None else None
         ways = self._ways.setdefault((loaders, id(quirks), secure), _Ways(quirks))
         made = self._settings[key] = _Settings(revision, params, loaders, quirks, secure, ways)
         return made
@@ -269,7 +279,7 @@ class BootChoices:
             return NO_LOADER
         if not names:
             return ""
-        turn = self._attempts.turn(client, names)
+        turn = self._attempts.turn(client, names, self._ledger.clock())
         if turn.failed:
             self._tell(client, machine, turn)
         return turn.loader
@@ -279,9 +289,12 @@ class BootChoices:
         names = settings.loaders or (
             (NO_LOADER,)
             if first == NO_LOADER
-            else order(client.platform, secure=settings.secure, only_ipxe=way.only_ipxe, first=first)
+            else order(client.platform, secure=settings.secure is True, only_ipxe=way.only_ipxe, first=first)
         )
-        return names if names == (NO_LOADER,) else self._usable(names, client)
+        if names == (NO_LOADER,):
+            return names
+        usable = self._usable(names, client)
+        return usable if settings.loaders or settings.secure is not None else signed_second(usable)
 
     def _usable(self, names: tuple[str, ...], client: BootClient) -> tuple[str, ...]:
         """Those with a file for this platform that is there; when none is there, the first, so that it is missed."""
@@ -310,7 +323,7 @@ class BootChoices:
             key=turn.loader,
             failed=turn.failed,
             firmware=client.firmware,
-            times=FAILURES_BEFORE_NEXT,
+            times=turn.times,
         )
         tx.commit(lazy=True).add_done_callback(_settled)
 
@@ -339,7 +352,8 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in value) if isinstance(value, list) else ()
 
 
-def _secure(machine: Machine) -> bool:
-    """Whether the machine's last inventory found Secure Boot on."""
+def _secure(machine: Machine) -> bool | None:
+    """Whether the machine's last inventory found Secure Boot on; None when it says nothing of it."""
     boot = machine.inventory.get("boot")
-    return isinstance(boot, dict) and boot.get("secure_boot") is True
+    secure = boot.get("secure_boot") if isinstance(boot, dict) else None
+    return secure if isinstance(secure, bool) else None

@@ -34,7 +34,8 @@ def _proxy(event: Event) -> str:
 
 def _loader(event: Event) -> str:
     failed, times = text(event, "failed"), text(event, "times")
-    return f"is given the boot loader {event.key} from now on: {failed} was loaded {times} times and never came up"
+    how_often = "and was refused at once" if times == "1" else f"{times} times and never came up"
+    return f"is given the boot loader {event.key} from now on: {failed} was loaded {how_often}"
 
 
 def _ack(event: Event) -> str:

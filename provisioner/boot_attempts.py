@@ -3,7 +3,7 @@
 Firmware that was given a loader and then begins anew, without the loader ever having been heard of, has failed once.
 Once is enough when it has fetched the loader whole and begins anew at once: it refused to start it, as firmware with
 Secure Boot on does with what is not signed. A machine that was switched off and on again takes longer to come back; a
-loader that starts is heard of, or tries for longer to reach the network. In memory only; who has been silent for longest
+loader that starts is heard of, or tries for longer to reach the network. In memory only; who has been silent longest
 is forgotten first.
 """
 

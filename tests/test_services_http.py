@@ -1,21 +1,20 @@
 """What all routes share: who calls, how bodies are read, how errors look."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
 from provisioner.model.access import TokenPurpose
-from provisioner.services.http import SESSION_COOKIE, App, unless_closing
-from tests.parts import PASSWORD, opened, serving
+from provisioner.server import web_runner
+from provisioner.services.http import SESSION_COOKIE, App, body_bytes, unless_closing, unless_left
+from provisioner.services.ui_answers import posted
+from tests.parts import PASSWORD, serving
 
 JSON_PROBLEM = "application/problem+json"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def problem(response, status):
@@ -168,3 +167,80 @@ async def test_what_is_waited_for_is_handed_on(parts):
     app = App(parts.tokens, cookies=False).build([[web.get("/look", look)]])
     async with serving(app) as client:
         assert await (await client.get("/look")).text() == "there"
+
+
+@asynccontextmanager
+async def slow_server(body_seconds=0.05, idle_seconds=75.0):
+    """Where a body is read, and somebody who writes to it as he likes."""
+    read = []
+
+    async def take(request):
+        read.append(await body_bytes(request))
+        return web.Response(text=f"{len(read[-1])}")
+
+    async def take_form(request):
+        return web.Response(text=str(await posted(request)))
+
+    app = App(None, cookies=False, body_seconds=body_seconds).build(
+        [[web.post("/x", take), web.post("/form", take_form)]]
+    )
+    runner = web_runner(app, idle_seconds)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await runner.cleanup()
+
+
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize("head", [b"POST /x HTTP/1.1\r\n", b"POST /form HTTP/1.1\r\n" + FORM])
+async def test_a_body_that_does_not_come_is_answered_with_408_and_its_connection_closed(head):
+    async with slow_server() as (reader, writer):
+        writer.write(head + b"Host: x\r\nContent-Length: 100\r\n\r\nhalf=of it")
+        answer = (await reader.readuntil(b"}")).decode()
+    assert answer.startswith("HTTP/1.1 408 ") and "Connection: close" in answer
+    assert '"code":"request-timeout"' in answer and "of the body came 10 bytes and then next to nothing" in answer
+
+
+async def test_a_body_that_trickles_has_been_left_as_well():
+    async with slow_server(0.2) as (reader, writer):
+        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        answer = asyncio.ensure_future(reader.readuntil(b"}"))
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.wait((answer,), timeout=0.02)
+    assert answer.result().startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_may_take_as_long_as_it_likes_while_it_comes():
+    pieces = [bytes(2048)] * 20
+    connection = BaseProtocol(asyncio.get_running_loop())
+    connection.connection_made(asyncio.Transport())
+    content = StreamReader(connection, 2**16, loop=asyncio.get_running_loop())
+    app = App(None, cookies=False, body_seconds=0.05).build([])
+    request = make_mocked_request("POST", "/x", payload=content, app=app)
+    reading = asyncio.ensure_future(unless_left(request, request.read()))
+    for piece in pieces:
+        await asyncio.wait((reading,), timeout=0.03)
+        content.feed_data(piece)
+    content.feed_eof()
+    assert await reading == b"".join(pieces)
+
+
+async def test_half_a_head_is_not_waited_for():
+    async with slow_server(idle_seconds=0.05) as (reader, writer):
+        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert await reader.read() == b""
+
+
+async def test_half_a_second_head_is_not_waited_for_either():
+    async with slow_server(idle_seconds=0.05) as (reader, writer):
+        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nxPOST /x HTT")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 ") and answer.count(b"HTTP/1.1") == 1

@@ -25,7 +25,7 @@ from provisioner.model.machines import Job, JobState
 from provisioner.retention import Limits
 from provisioner.services.api_jobs import show_job
 from provisioner.services.callers import job_of, machine_of, require
-from provisioner.services.http import body, json, number, principal
+from provisioner.services.http import body, json, number, principal, unless_left
 from provisioner.services.listing import flag, moment
 from provisioner.services.operations import Operation, Query, Raw
 from provisioner.services.preconditions import check, tag_of
@@ -224,7 +224,7 @@ class ArchiveRoutes:
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
     try:
-        async for piece in request.content.iter_chunked(_PIECE_BYTES):
+        while piece := await unless_left(request, request.content.read(_PIECE_BYTES)):
             yield piece
     except (web.RequestPayloadError, ConnectionError) as error:
         raise Invalid("the body ended too early", status=400, code="body-truncated") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,7 +26,11 @@ T = TypeVar("T")
 
 SESSION_COOKIE = "provisioner_session"
 BODY_LIMIT = 16 << 20
+# A body of which less than this comes in this time has been left by its sender. Agents send logs over poor links, and
+# what TCP repeats may take half a minute.
+BODY_SECONDS, BODY_LEAST_BYTES = 60.0, 1024
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BODY_PATIENCE: web.AppKey[float] = web.AppKey("body_patience", float)
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +51,13 @@ class UnsupportedType(ProvisionerError):
     def __init__(self, message: str, choices: Collection[str]) -> None:
         super().__init__(message)
         self.headers = {"Accept": ", ".join(choices)}
+
+
+class BodyTimeout(ProvisionerError):
+    """The body does not come; how long it takes as a whole is nobody's business."""
+
+    code = "request-timeout"
+    status = 408
 
 
 class NotAllowed(ProvisionerError):
@@ -78,9 +89,13 @@ def problem(error: ProvisionerError) -> web.Response:
         **{name: getattr(error, name) for name in ("size",) if hasattr(error, name)},
     }
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else getattr(error, "headers", {})
-    return web.Response(
+    response = web.Response(
         body=_encode(body), status=error.status, content_type="application/problem+json", headers=headers
     )
+    if error.status == BodyTimeout.status:
+        # The rest of the body may still come, and is no request.
+        response.force_close()
+    return response
 
 
 def principal(request: web.Request) -> Principal:
@@ -90,13 +105,37 @@ def principal(request: web.Request) -> Principal:
 
 
 async def body_bytes(request: web.Request) -> bytes:
-    """The whole body; raises TooLarge, or Invalid when it was cut off."""
+    """The whole body; raises TooLarge, BodyTimeout, or Invalid when it was cut off."""
     try:
-        return await request.read()
+        return await unless_left(request, request.read())
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {BODY_LIMIT} bytes") from error
     except (web.RequestPayloadError, ConnectionError) as error:
         raise Invalid("the body ended too early", status=400, code="body-truncated") from error
+
+
+async def unless_left(request: web.Request, reading: Coroutine[Any, Any, T]) -> T:
+    """What is read from the body of a request; raises BodyTimeout when next to nothing comes in for a while."""
+    content = request.content
+    if content.is_eof():
+        return await reading
+    seconds = request.app.get(BODY_PATIENCE, BODY_SECONDS)
+    task = asyncio.ensure_future(reading)
+    try:
+        while True:
+            before = content.total_bytes
+            await asyncio.wait((task,), timeout=seconds)
+            if task.done():
+                return task.result()
+            if content.total_bytes - before < BODY_LEAST_BYTES:
+                raise BodyTimeout(
+                    f"of the body came {content.total_bytes} bytes and then next to nothing for {seconds:g} seconds;"
+                    " send it again"
+                )
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def body(request: web.Request, cls: type[T]) -> T:
@@ -138,7 +177,10 @@ def number(request: web.Request, name: str, default: int, low: int, high: int) -
 class App:
     """Puts routes together into an application that knows its callers."""
 
-    def __init__(self, tokens: Tokens, *, cookies: bool, error_page: ErrorPage | None = None) -> None:
+    def __init__(
+        self, tokens: Tokens, *, cookies: bool, error_page: ErrorPage | None = None, body_seconds: float = BODY_SECONDS
+    ) -> None:
+        self._body_seconds = body_seconds
         self._tokens = tokens
         self._cookies = cookies
         self._error_page = error_page
@@ -146,6 +188,7 @@ class App:
     def build(self, routes: Iterable[Iterable[web.AbstractRouteDef]]) -> web.Application:
         """The application with all these routes."""
         app = web.Application(middlewares=[self._errors, self._callers], client_max_size=BODY_LIMIT)
+        app[BODY_PATIENCE] = self._body_seconds
         app[CLOSING] = asyncio.Event()
         app.on_shutdown.append(_close)
         for group in routes:

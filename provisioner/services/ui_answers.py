@@ -10,7 +10,7 @@ from aiohttp import web
 
 from provisioner.errors import FieldError, Invalid, TooLarge
 from provisioner.model.machines import Machine
-from provisioner.services.http import principal
+from provisioner.services.http import principal, unless_left
 from provisioner.services.ui_pages import Page, Templates
 
 NAVIGATION = (
@@ -113,7 +113,7 @@ async def posted(request: web.Request) -> dict[str, str]:
 async def posted_fields(request: web.Request) -> list[tuple[str, str]]:
     """All text fields of a posted form as name and value; raises Invalid, TooLarge."""
     try:
-        form = await request.post()
+        form = await unless_left(request, request.post())
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge("the form is too large") from error
     except ValueError as error:

@@ -267,13 +267,13 @@ class Server:
         return web.Response(text="ready\n" if self._ready else "starting\n", status=200 if self._ready else 503)
 
 
-def web_runner(app: web.Application) -> web.AppRunner:
-    """What serves an application; handlers hear when their client hangs up."""
+def web_runner(app: web.Application, idle_seconds: float = _IDLE_SECONDS) -> web.AppRunner:
+    """What serves an application; handlers hear when their client hangs up. A head of a request has `idle_seconds`."""
     return web.AppRunner(
         app,
         access_log=None,
         shutdown_timeout=_SHUTDOWN_SECONDS,
-        keepalive_timeout=_IDLE_SECONDS,
+        keepalive_timeout=idle_seconds,
         handler_cancellation=True,
     )
 

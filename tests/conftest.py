@@ -3,9 +3,14 @@ a browser, so that there is never more than one of these."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.parts import Parts, opened
 
 RACK_FILES = ("test_boot_arm64.py", "test_boot_matrix.py", "test_kexec.py", "test_main_job.py", "test_rack.py")
 
@@ -31,3 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if strays:
         raise pytest.UsageError(f"add to RACK_FILES in tests/conftest.py: {', '.join(sorted(strays))}")
     items.sort(key=lambda item: item.path.name not in RACK_FILES)
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    """The conductor's parts with a store of their own."""
+    async with opened(tmp_path) as parts:
+        yield parts

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 from msgspec.structs import replace
@@ -362,3 +362,15 @@ async def serving(app: web.Application, secret: str = "") -> AsyncIterator[TestC
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     async with TestClient(server, headers=headers) as client:
         yield client
+
+
+async def operator(parts: Parts) -> AbstractAsyncContextManager[TestClient[Any, Any]]:
+    """A client of the operators' application, logged in."""
+    return serving(parts.operators_app(), await parts.secret())
+
+
+async def problem(response: ClientResponse, status: int) -> Any:
+    """The problem document that a refused request gets."""
+    body = await response.json()
+    assert (response.status, response.content_type) == (status, "application/problem+json"), body
+    return body

@@ -12,16 +12,10 @@ from provisioner.model.content import Param
 from provisioner.model.machines import JobState
 from provisioner.power.driver import PowerState
 from provisioner.power.registry import PowerDrivers
-from tests.parts import BMC, OPERATOR, opened
+from tests.parts import BMC, OPERATOR
 
 ADDRESS = BMC["power/address"]
 AGENT = Principal(Who.MACHINE, "m")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_every_action_is_offered_with_the_reason_against_it(parts):

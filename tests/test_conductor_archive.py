@@ -15,15 +15,9 @@ from provisioner.conductor.archive import Busy, LogFilter
 from provisioner.errors import NotFound
 from provisioner.model.machines import Job, JobState, RenderedFile
 from provisioner.store.log_search import Bounds, Wanted
-from tests.parts import BMC, OPERATOR, START, opened
+from tests.parts import BMC, OPERATOR, START
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def save(parts, id, *, machine="m1", task="one", state=JobState.FINISHED, hours=0, log=b"", files=()):

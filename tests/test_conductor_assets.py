@@ -10,15 +10,9 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.assets import GRACE, check_name, takes_assets
 from provisioner.errors import Invalid, NotFound, Refused, TooLarge
 from provisioner.model.machines import Job, JobState
-from tests.parts import START, opened
+from tests.parts import START
 
 AGENT = Principal(Who.MACHINE, "m1")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 def a_job(state, ended=None):

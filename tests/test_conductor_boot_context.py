@@ -9,15 +9,9 @@ from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Invalid
 from provisioner.model.content import BootArch, Bootenv
 from provisioner.model.machines import Machine
-from tests.parts import MAC, OPERATOR, START, opened
+from tests.parts import MAC, OPERATOR, START
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_a_stranger_is_no_machine_to_templates_and_boots_what_is_set_for_strangers(parts):

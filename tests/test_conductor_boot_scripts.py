@@ -9,15 +9,9 @@ from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.boot_scripts import IPXE, Dialect, Scripts
 from provisioner.model.content import BootArch, Bootenv, Template
 from provisioner.model.machines import Machine
-from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
+from tests.parts import MAC, OPERATOR, OTHER_MAC
 
 REACHED = Reached("10.0.0.1", "http://10.0.0.1:8091")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 @pytest.fixture

@@ -10,13 +10,7 @@ from provisioner.conductor.operations import Operations
 from provisioner.errors import Invalid, NotFound
 from provisioner.model.machines import JobState, Machine
 from provisioner.model.operations import Operation, OperationState
-from tests.parts import BMC, OPERATOR, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import BMC, OPERATOR
 
 
 def bulk_of(parts, operations=None):

@@ -12,13 +12,7 @@ from provisioner.errors import Conflict, ContentError, NotFound, StoreError
 from provisioner.model.content import BootArch, Bootenv, Param, Profile, Stage, Template, Workflow
 from provisioner.model.machines import Hold, JobState
 from provisioner.params import is_sealed
-from tests.parts import OPERATOR, PACK, Parts, opened, task
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import OPERATOR, PACK, Parts, task
 
 
 async def test_an_edit_is_in_force_and_belongs_to_no_pack(parts):

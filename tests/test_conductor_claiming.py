@@ -13,14 +13,7 @@ from provisioner.errors import Conflict, Invalid, Refused
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
 from provisioner.model.content import Retry, Stage, Task
 from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
-from tests.parts import OPERATOR, WHERE, opened, task
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
+from tests.parts import OPERATOR, WHERE, task
 
 FAILED = (JobState.FAILED, ExitState.FAILED)
 

@@ -10,12 +10,6 @@ from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
 THIRD_MAC = "52:54:00:00:00:03"
 
 
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
 async def clash(parts, *macs):
     """A newcomer with these MACs and the serial numbers of a machine that has just registered."""
     known = (await parts.register(MAC)).machine

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from provisioner.conductor.doctor import Doctor
 from provisioner.findings import ForeignServer, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
-from tests.parts import MAC, START, opened
+from tests.parts import MAC, START
 
 RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 def doctor(parts, unheard=(), foreign=()):

@@ -9,13 +9,7 @@ from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome
 from provisioner.model.machines import ExitState, JobState, Machine, RenderedFile
 from provisioner.store.logs import LogGap
-from tests.parts import OPERATOR, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import OPERATOR
 
 
 def agent(machine):

@@ -5,13 +5,7 @@ import pytest
 from provisioner.errors import Invalid, Refused
 from provisioner.model.content import BootArch, Bootenv, Stage, Workflow
 from provisioner.model.machines import Hold, Machine
-from tests.parts import MAC, OPERATOR, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import MAC, OPERATOR
 
 
 @pytest.mark.parametrize(

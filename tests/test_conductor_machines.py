@@ -10,13 +10,7 @@ from provisioner.conductor.registration import Hello
 from provisioner.errors import Conflict, Invalid, NotFound, Refused
 from provisioner.model.access import TokenPurpose
 from provisioner.model.machines import Hold, Job, JobState, Machine
-from tests.parts import MAC, OPERATOR, OTHER_MAC, START, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import MAC, OPERATOR, OTHER_MAC, START
 
 
 async def test_a_machine_made_by_hand_is_recognised_by_its_macs(parts):

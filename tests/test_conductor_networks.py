@@ -9,16 +9,10 @@ from provisioner.conductor.networks import Networks, checked_subnet
 from provisioner.errors import Conflict, Invalid, NotFound
 from provisioner.leases import FOREVER
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
-from tests.parts import MAC, OPERATOR, OTHER_MAC, opened
+from tests.parts import MAC, OPERATOR, OTHER_MAC
 
 SUBNET = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.20", gateway="10.0.0.1")
 RESERVATION = Reservation(address="10.0.0.5", mac=MAC, hostname="n5")
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_a_good_subnet_is_saved_and_told(parts):

@@ -12,12 +12,6 @@ from provisioner.model.operations import ItemResult, Operation, OperationState
 from tests.parts import OPERATOR, START, opened
 
 
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
 async def good(machine):
     return ItemResult(machine, machine, 200, detail="done")
 

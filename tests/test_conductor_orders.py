@@ -9,16 +9,10 @@ from agent.render import Renderer
 from provisioner.conductor.orders import Orders
 from provisioner.model.content import Param, Task, TaskFile, Template
 from provisioner.model.machines import EraseGrant, Job, Machine
-from tests.parts import OPERATOR, START, WHERE, opened
+from tests.parts import OPERATOR, START, WHERE
 
 MACHINE = Machine(id="m", name="n1", created_at=START, updated_at=START, params={"secret": "s"})
 JOB = Job(id="00", machine="m", task="greet", created_at=START)
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 @pytest.fixture

@@ -12,14 +12,7 @@ from provisioner.identity import SWAP_TIME, normal_mac
 from provisioner.model.access import TokenPurpose
 from provisioner.model.addresses import Reservation
 from provisioner.model.machines import Clash, Identity, JobState, Machine
-from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, START, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
+from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, START
 
 # --- registering ------------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,6 @@ from provisioner.errors import Conflict, Invalid
 from provisioner.model.operations import Reply
 from provisioner.params import is_sealed
 from provisioner.vault import Vault
-from tests.parts import opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_an_answer_is_kept_for_a_day(parts):

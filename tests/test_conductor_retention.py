@@ -22,12 +22,6 @@ DAY = timedelta(days=1)
 NONE_GO = Limits(keep_days=99_999)
 
 
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
 async def save(parts, *ids, machine="m1", state=JobState.FINISHED, days=0):
     """Jobs that ended so many days ago, each with a log, an asset and a rendered file."""
     tx = parts.ledger.transaction()

@@ -8,13 +8,7 @@ from provisioner.access import Principal, Who
 from provisioner.conductor.users import Users, token_id
 from provisioner.errors import Conflict, Denied, Invalid, NotFound
 from provisioner.model.access import TokenPurpose, User
-from tests.parts import OPERATOR, PASSWORD, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import OPERATOR, PASSWORD
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from provisioner.model.content import Param, Profile, Stage
 from provisioner.model.machines import ExitState, Job, JobState, Machine, RenderedFile
 from provisioner.params import REDACTED, is_sealed
 from provisioner.vault import Vault
-from tests.parts import BMC, OPERATOR, START, opened, task
+from tests.parts import BMC, OPERATOR, START, task
 
 VAULT = Vault([bytes(32)])
 SECRET = "hush-hush"
@@ -169,12 +169,6 @@ def test_a_value_that_was_damaged_is_an_error_of_that_param_only():
 
 
 # --- in the conductor -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_the_power_driver_logs_in_with_the_opened_password(parts):

@@ -1,15 +1,5 @@
 """The parts of the API put together."""
 
-import pytest
-
-from tests.parts import opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
 
 async def test_passwords_are_taken_apart_from_everything_else(parts):
     api = parts.api()

@@ -2,15 +2,9 @@
 
 import pytest
 
-from tests.parts import PASSWORD, opened, serving
+from tests.parts import PASSWORD, serving
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 @pytest.fixture

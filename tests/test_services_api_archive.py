@@ -14,29 +14,13 @@ from aiohttp import ClientError
 from provisioner.model.access import TokenPurpose
 from provisioner.model.machines import Job, JobState
 from provisioner.retention import Limits
-from tests.parts import START, opened, serving
+from tests.parts import START, operator, problem, serving
 
 API = "/api/v1"
 
 
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
 async def agent(parts, machine):
     return serving(parts.agents_app(), await parts.secret(TokenPurpose.MACHINE, machine))
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def save(parts, id, *, machine="m1", task="one", state=JobState.FINISHED, days=0, log=b""):

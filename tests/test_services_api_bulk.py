@@ -7,7 +7,7 @@ import pytest
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model.machines import Machine
 from provisioner.model.operations import Operation
-from tests.parts import BMC, OPERATOR, opened, serving
+from tests.parts import BMC, OPERATOR, opened, operator, serving
 
 BULK = "/api/v1/bulk/machines"
 
@@ -19,10 +19,6 @@ async def parts(tmp_path):
             asked = NewMachine(f"n{number}", meta={"rack": str(number % 2)}, params=BMC if number else {})
             await parts.machines.create(asked, OPERATOR)
         yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
 
 
 async def answer(client, body, status=200):

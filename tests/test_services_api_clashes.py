@@ -3,7 +3,7 @@
 import pytest
 
 from provisioner.errors import Conflict
-from tests.parts import MAC, OTHER_MAC, opened, serving
+from tests.parts import MAC, OTHER_MAC, opened, operator, serving
 
 CLASHES = "/api/v1/clashes"
 
@@ -15,10 +15,6 @@ async def parts(tmp_path):
         with pytest.raises(Conflict):
             await parts.register(OTHER_MAC)
         yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
 
 
 async def test_held_newcomers_are_listed_and_read(parts):

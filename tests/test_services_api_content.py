@@ -1,26 +1,8 @@
 """Content through HTTP."""
 
-import pytest
-
-from tests.parts import opened, serving
+from tests.parts import operator, problem
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def test_an_unknown_stage_in_a_workflow_is_named_with_the_choices_and_it_is_not_available_until_then(parts):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from provisioner.conductor.doctor import Doctor
 from provisioner.findings import ForeignServer
 from provisioner.model.access import TokenPurpose
 from provisioner.services.api_doctor import DoctorRoutes
 from provisioner.services.http import App
 from provisioner.services.operations import routes
-from tests.parts import MAC, OTHER_MAC, opened, serving
+from tests.parts import MAC, OTHER_MAC, serving
 
 PATH = "/api/v1/doctor"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def client(parts, purpose=TokenPurpose.API, subject="admin", may_probe=True):

@@ -7,25 +7,9 @@ import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model.access import TokenPurpose
-from tests.parts import OPERATOR, opened, serving
+from tests.parts import OPERATOR, operator, problem, serving
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def test_events_are_listed_by_machine_kind_and_number(parts):

@@ -2,21 +2,9 @@
 
 import asyncio
 
-import pytest
-
 from provisioner.model.machines import JobState
 from provisioner.model.operations import Operation
-from tests.parts import BMC, opened, serving
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
+from tests.parts import BMC, operator
 
 
 def at(machine, *path):

@@ -6,27 +6,11 @@ import pytest
 
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model.machines import Machine
-from tests.parts import BMC, MAC, OPERATOR, opened, serving
+from tests.parts import BMC, MAC, OPERATOR, operator, problem
 
 API = "/api/v1"
 JSON = {"Content-Type": "application/json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def test_a_machine_is_made_read_changed_and_deleted(parts):

@@ -2,25 +2,9 @@
 
 import pytest
 
-from tests.parts import MAC, opened, serving
+from tests.parts import MAC, operator, problem
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 @pytest.mark.parametrize(

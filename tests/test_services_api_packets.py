@@ -12,16 +12,10 @@ from provisioner.store.recorder import FlightRecorder
 from provisioner.wire.capture import read_capture
 from provisioner.wire.dhcp import encode
 from tests.dhcp_messages import discover
-from tests.parts import MAC, OTHER_MAC, START, opened, serving
+from tests.parts import MAC, OTHER_MAC, START, serving
 
 PATH = "/api/v1/packets"
 CLIENT, ALL = ("0.0.0.0", 68), ("255.255.255.255", 67)
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 @pytest.fixture

@@ -1,28 +1,10 @@
 """A machine's params through HTTP."""
 
-import pytest
-
 from provisioner.model.access import TokenPurpose
 from provisioner.model.content import Param, Profile
-from tests.parts import OPERATOR, opened, serving
+from tests.parts import OPERATOR, operator, problem, serving
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-async def operator(parts):
-    return serving(parts.operators_app(), await parts.secret())
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def test_params_are_read_set_and_removed(parts):

@@ -1,18 +1,10 @@
 """The checks that routes begin with."""
 
-import pytest
-
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model.access import TokenPurpose
-from tests.parts import OPERATOR, opened, serving
+from tests.parts import OPERATOR, serving
 
 API = "/api/v1"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_a_machine_reads_itself_and_no_list(parts):

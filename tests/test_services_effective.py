@@ -1,17 +1,9 @@
 """Params of machines as filters see them."""
 
-import pytest
-
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.params import Params
 from provisioner.services.effective import effective_values, own_values, shown_params
-from tests.parts import OPERATOR, opened
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
+from tests.parts import OPERATOR
 
 
 async def test_own_and_effective_values_are_told_apart_and_secrets_hidden(parts):

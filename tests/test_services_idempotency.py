@@ -7,15 +7,9 @@ import pytest
 from provisioner.conductor.replies import Replies
 from provisioner.model.machines import Machine
 from provisioner.model.operations import Reply
-from tests.parts import BMC, opened, serving
+from tests.parts import BMC, serving
 
 MACHINES = "/api/v1/machines"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.parts import opened, serving
+from tests.parts import problem, serving
 
 API = "/api/v1"
 SUBNET = {"name": "rack", "cidr": "10.0.0.0/24", "description": "one"}
@@ -10,21 +10,9 @@ JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 
 
 @pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
-
-
-@pytest.fixture
 async def client(parts):
     async with serving(parts.operators_app(), await parts.secret()) as client:
         yield client
-
-
-async def problem(response, status):
-    body = await response.json()
-    assert (response.status, response.content_type) == (status, "application/problem+json"), body
-    return body
 
 
 async def test_an_object_is_made_read_patched_replaced_and_removed(client):

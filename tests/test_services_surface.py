@@ -1,16 +1,8 @@
 """All of the API: routed, and described."""
 
-import pytest
-
-from tests.parts import opened, serving
+from tests.parts import serving
 
 DOCUMENT = "/api/v1/openapi.json"
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def test_every_route_is_in_the_document_and_no_other(parts):

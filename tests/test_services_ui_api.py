@@ -1,17 +1,9 @@
 """The browsable page of the API."""
 
-import pytest
 from aiohttp import ClientSession, CookieJar
 
 from provisioner.services.ui_api import api_view
-from tests.parts import opened
 from tests.test_server import running
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 def places(view):

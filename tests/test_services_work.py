@@ -1,20 +1,23 @@
 """The agents' side of the API through HTTP, from registration to the result."""
 
+import asyncio
+import json
+
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from msgspec import to_builtins
 
+from provisioner.bus import Bus
+from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machine_changes import NewMachine
 from provisioner.model.access import TokenPurpose
 from provisioner.model.machines import JobState, Machine
-from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, opened, serving
+from provisioner.services.http import PRINCIPAL
+from provisioner.services.work import Work
+from provisioner.store.database import Database
+from tests.parts import IDENTITY, MAC, OPERATOR, OTHER_MAC, START, serving
 
 BOOT = {"boot_id": "boot-1", "instance": "agent-1"}
-
-
-@pytest.fixture
-async def parts(tmp_path):
-    async with opened(tmp_path) as parts:
-        yield parts
 
 
 async def machine_client(parts, machine):
@@ -94,6 +97,42 @@ async def test_a_machine_that_may_not_run_is_answered_with_the_reason(parts):
         assert answer.status == 409 and "an operator paused it" in (await answer.json())["detail"]
         work = await (await client.get(f"/api/v1/machines/{machine}/work")).json()
         assert not work["claimable"] and work["reason"] == "an operator paused it"
+
+
+class HeldDatabase(Database):
+    """Saves nothing, and says that it has when told to."""
+
+    def __init__(self):
+        self._batches = []
+
+    def submit(self, batch, *, lazy=False):
+        self._batches.append(batch)
+
+    def save(self):
+        """All that was submitted is as good as on disk."""
+        while self._batches:
+            self._batches.pop(0).settled(None)
+
+
+async def test_a_change_between_the_look_and_the_wait_is_told_at_once(parts):
+    database = HeldDatabase()
+    ledger = Ledger(database, Bus(), lambda: START)
+    for name in ("before", "after"):
+        tx = ledger.transaction()
+        tx.put(Machine(id="m1", name=name, created_at=START, updated_at=START))
+        tx.commit()
+        if name == "before":
+            database.save()
+    app = parts.agents_app()
+    path = "/api/v1/machines/m1/work?revision=1&wait=110"
+    request = make_mocked_request("GET", path, match_info={"machine": "m1"}, app=app)
+    request[PRINCIPAL] = OPERATOR
+    work = Work(ledger, parts.registrations, parts.jobs, parts.actions, parts.boot, {})
+    asked = asyncio.create_task(work.work(request))
+    # Behind the question in this very turn of the loop, so before whatever the question begins.
+    asyncio.get_running_loop().call_soon(database.save)
+    async with asyncio.timeout(10):
+        assert json.loads((await asked).body)["revision"] == 2
 
 
 async def test_an_incomplete_job_is_answered_with_202(parts):

@@ -76,7 +76,7 @@ FLOORS = (
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {
     "model": "content machines operations addresses access",
-    "wire": "error http_parts capture ipv4 address_probes search_request dhcp option_types dhcp_options dhcp6"
+    "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options dhcp6"
     " dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
     "content": "located templating references faults stack whole",
     "store": "folders file_cache schema rows batches pace writer database logs log_search assets tar_stream recorder",

@@ -24,7 +24,8 @@ from provisioner.links import Arrival
 from provisioner.recording import NO_RECORDER, Recorder
 from provisioner.services.frames import Frames
 from provisioner.services.interfaces4 import interface_addresses
-from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way, decode
+from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, SERVER_PORT, DhcpMessage, Way
+from provisioner.wire.dhcp_shapes import Decoder
 from provisioner.wire.error import WireError
 
 log = structlog.get_logger(__name__)
@@ -106,6 +107,7 @@ class DhcpService:
         self._client_port = client_port
         self._frames = frames
         self._recorder = recorder
+        self._decode = Decoder().decode
         self._arrivals: dict[bytes, Arrival] = {}
         self._arrivals_from = 0.0
         self._arrivals_seconds = arrivals_seconds
@@ -172,7 +174,7 @@ class DhcpService:
             raise WireError("datagram too long")
         # All that came the same way have the same few bytes of packet information.
         arrival = self._arrivals.get(ancillary[0][2]) if len(ancillary) == 1 else None
-        return decode(data), arrival if arrival is not None else self._arrival(ancillary)
+        return self._decode(data), arrival if arrival is not None else self._arrival(ancillary)
 
     def _arrival(self, ancillary: Sequence[tuple[int, int, bytes]]) -> Arrival:
         for level, kind, value in ancillary:

@@ -58,7 +58,10 @@ _TYPES: dict[bytes | None, MessageType] = {bytes([number]): number for number in
 
 
 class DhcpMessage(Struct, frozen=True, kw_only=True):
-    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`."""
+    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`.
+
+    Messages with the same `shape` differ only in what is each client's own (see `dhcp_shapes`); None tells nothing.
+    """
 
     op: int = BOOTREQUEST
     htype: int = 1
@@ -74,6 +77,7 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
     sname: str = ""
     file: str = ""
     options: dict[int, bytes] = field(default_factory=dict)
+    shape: object | None = None
 
     @property
     def message_type(self) -> MessageType | None:

@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from provisioner.endings import ENDED_TABLE, Ended, after_job, ended_row, mend_pause
 from provisioner.model.content import Retry, Task
-from provisioner.model.machines import ExitState, Hold, Job, JobState, Machine
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-EARLIER = NOW - timedelta(minutes=5)
-TASKS = ("stage:install", "bootenv:discovery", "wipe", "write", "action:cycle", "report")
-
-
-def job(state=JobState.RUNNING, **fields):
-    started = {} if state is JobState.CREATED else {"started_at": EARLIER}
-    return Job(
-        **{"id": "j1", "machine": "m1", "task": "wipe", "index": 2, "boot_id": "boot-1", "created_at": EARLIER}
-        | {"state": state, "instance": "agent-1"}
-        | started
-        | fields
-    )
-
-
-def machine(**fields):
-    return Machine(
-        **{"id": "m1", "name": "m1", "created_at": EARLIER, "updated_at": EARLIER, "tasks": TASKS}
-        | {"current_task": 2, "current_job": "j1", "runnable": True, "stage": "install", "bootenv": "discovery"}
-        | {"attempts": 1}
-        | fields
-    )
-
-
-def wipe(**fields):
-    return Task(name="wipe", **fields)
-
+from provisioner.model.machines import ExitState, Hold, JobState
+from tests.running_job import EARLIER, NOW, TASKS, job, machine, wipe
 
 TASK_KINDS = (
     wipe(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import assume, given, settings
@@ -16,7 +16,7 @@ from provisioner.errors import Conflict, ProvisionerError
 from provisioner.hellos import came_up
 from provisioner.lifecycle import SERVER_BOOT_ID, Outcome, cancel_job, end_job, lose_job
 from provisioner.model.content import Bootenv, Retry, Stage, Task, Workflow
-from provisioner.model.machines import LIVE_STATES, AgentInfo, ExitState, Hold, Job, JobState, Machine
+from provisioner.model.machines import LIVE_STATES, AgentInfo, ExitState, Hold, JobState
 from provisioner.plan import clear_workflow, ready_if_up, resume, set_bootenv, set_runnable, set_workflow
 from provisioner.standing import (
     MACHINE_EVENTS,
@@ -27,34 +27,9 @@ from provisioner.standing import (
     Standing,
     standing,
 )
+from tests.running_job import EARLIER, NOW, TASKS, job, machine, wipe
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-EARLIER = NOW - timedelta(minutes=5)
 LATER = NOW + timedelta(seconds=5)
-TASKS = ("stage:install", "bootenv:discovery", "wipe", "write", "action:cycle", "report")
-
-
-def job(state=JobState.RUNNING, **fields):
-    started = {} if state is JobState.CREATED else {"started_at": EARLIER}
-    return Job(
-        **{"id": "j1", "machine": "m1", "task": "wipe", "index": 2, "boot_id": "boot-1", "created_at": EARLIER}
-        | {"state": state, "instance": "agent-1"}
-        | started
-        | fields
-    )
-
-
-def machine(**fields):
-    return Machine(
-        **{"id": "m1", "name": "m1", "created_at": EARLIER, "updated_at": EARLIER, "tasks": TASKS}
-        | {"current_task": 2, "current_job": "j1", "runnable": True, "stage": "install", "bootenv": "discovery"}
-        | {"attempts": 1}
-        | fields
-    )
-
-
-def wipe(**fields):
-    return Task(name="wipe", **fields)
 
 
 # --- standings ------------------------------------------------------------------------------------------------

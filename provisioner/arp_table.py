@@ -9,14 +9,11 @@ TABLE = Path("/proc/net/arp")
 _COMPLETE = 0x2
 
 
-def neighbour(address: str, table: Path = TABLE) -> str:
-    """The MAC of a neighbour that has this address, '' when the kernel knows none."""
+def neighbours(table: Path = TABLE) -> dict[str, str]:
+    """The MACs of all neighbours that the kernel knows, by address."""
     try:
         lines = table.read_text().splitlines()[1:]
     except OSError:
-        return ""
-    for line in lines:
-        columns = line.split()
-        if len(columns) >= 4 and columns[0] == address and int(columns[2], 16) & _COMPLETE:
-            return columns[3].lower()
-    return ""
+        return {}
+    rows = (line.split() for line in lines)
+    return {row[0]: row[3].lower() for row in rows if len(row) >= 4 and int(row[2], 16) & _COMPLETE}

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from agent.render import Renderer
 from agent.version import VERSION as AGENT_VERSION
-from provisioner.arp_table import neighbour
+from provisioner.arp_table import neighbours as kernels_table
 from provisioner.boot_files import BootFiles
 from provisioner.bus import Bus
 from provisioner.conductor.actions import Actions
@@ -171,7 +171,7 @@ def put_together(
             http6_port,
         ),
     )
-    neighbours = Neighbours(neighbour, clock)
+    neighbours = Neighbours(kernels_table, clock)
     turns = Turns(ledger, config["boot.heavy_downloads"], neighbours.mac_of)
     boot = Boot(
         ledger,

@@ -83,7 +83,7 @@ ORDER = {
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes"
-    " turns boot_context boot_scripts boot boot_choices proxy_answers neighbours configured_options dhcp_replies"
+    " neighbours turns boot_context boot_scripts boot boot_choices proxy_answers configured_options dhcp_replies"
     " lease_book clock_steps conflicts addresses lease_book6 dhcp6_replies addresses6 doctor",
     "services": "http reach script_port filters listing stored transfers repositories files tftp_content tftp_ports"
     " tftp_transfer tftp frames interfaces4 datagrams dhcp proxy_dhcp probes server_search interfaces6 dhcp6"

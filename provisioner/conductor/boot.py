@@ -13,11 +13,11 @@ from provisioner.conductor.boot_scripts import GRUB, GRUB_START, IPXE, Dialect, 
 from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.neighbours import holder
 from provisioner.conductor.notes import Notes
 from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.turns import Turn, Turns
 from provisioner.errors import Invalid
-from provisioner.model.addresses import Lease
 from provisioner.model.content import Bootenv
 from provisioner.model.machines import Clash, Machine
 from provisioner.script_names import Language, may_be_missing, read_script_name
@@ -61,9 +61,8 @@ class Boot:
         self._scripts = Scripts(catalog, context)
 
     def mac_of(self, address: str) -> str:
-        """The MAC that holds a lease on this address, or is its neighbour's, or ''."""
-        lease = self._ledger.get(Lease, address)
-        return lease.mac if lease is not None else self._neighbour(address)
+        """The MAC that has this address, or ''."""
+        return holder(self._ledger, address, self._neighbour)
 
     def bootenv_of(self, machine: Machine | None) -> Bootenv:
         """What this machine boots; an unknown one boots the configured environment for strangers."""

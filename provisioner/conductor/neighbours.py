@@ -7,24 +7,33 @@ and for those on our own link the kernel knows it, as soon as they have fetched 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+
+from provisioner.conductor.ledger import Ledger
+from provisioner.dhcp_case import runs
+from provisioner.model.addresses import Lease
 
 # A hall full of machines, each heard of a few times.
 MOST_KNOWN = 65_536
 # The kernel's table is read as a whole; a machine that boots fetches many files.
-_LOOK_AGAIN = timedelta(seconds=5)
+_BELIEVED = timedelta(seconds=5)
+# Who is not in it may be a moment later: a client is often known only by its first answer.
+_LOOK_AGAIN = timedelta(milliseconds=20)
 
 
 class Neighbours:
-    """Addresses by MAC as they were heard of; `look` asks the kernel."""
+    """Addresses by MAC as they were heard of; `look` gives the kernel's table."""
 
-    def __init__(self, look: Callable[[str], str], clock: Callable[[], datetime], most: int = MOST_KNOWN) -> None:
+    def __init__(
+        self, look: Callable[[], Mapping[str, str]], clock: Callable[[], datetime], most: int = MOST_KNOWN
+    ) -> None:
         self._look = look
         self._clock = clock
         self._most = most
         self._heard: OrderedDict[str, str] = OrderedDict()
-        self._looked: OrderedDict[str, tuple[datetime, str]] = OrderedDict()
+        self._table: Mapping[str, str] = {}
+        self._looked_at: datetime | None = None
 
     def heard(self, address: str, mac: str) -> None:
         """A client said that it uses this address, or is about to."""
@@ -40,13 +49,19 @@ class Neighbours:
         return self._seen(address) or self._heard.get(address, "")
 
     def _seen(self, address: str) -> str:
+        if "." not in address:
+            return ""
         now = self._clock()
-        known = self._looked.get(address)
-        if known is not None and timedelta() <= now - known[0] < _LOOK_AGAIN:
-            return known[1]
-        mac = self._look(address) if "." in address else ""
-        self._looked[address] = now, mac
-        self._looked.move_to_end(address)
-        while len(self._looked) > self._most:
-            self._looked.popitem(last=False)
-        return mac
+        believed = _BELIEVED if address in self._table else _LOOK_AGAIN
+        if self._looked_at is None or not timedelta() <= now - self._looked_at < believed:
+            self._table, self._looked_at = self._look(), now
+        return self._table.get(address, "")
+
+
+def holder(ledger: Ledger, address: str, neighbour: Callable[[str], str]) -> str:
+    """The MAC that has this address: by a lease of ours that runs, else as a neighbour, else who had it last; or ''."""
+    lease = ledger.get(Lease, address)
+    if lease is not None and runs(lease, ledger.clock()):
+        return lease.mac
+    # It may be one of a network where another server gives the addresses by now.
+    return neighbour(address) or (lease.mac if lease is not None else "")

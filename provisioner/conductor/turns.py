@@ -8,8 +8,8 @@ from time import monotonic
 from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.neighbours import holder
 from provisioner.downloads import Downloads
-from provisioner.model.addresses import Lease
 from provisioner.model.machines import Machine
 
 # Whoever asks for a file like this takes its turn as a machine that boots does. Kernels and packages are smaller.
@@ -141,8 +141,7 @@ class Turns:
         return self._mac_at(client) or client
 
     def _mac_at(self, address: str) -> str:
-        lease = self._ledger.get(Lease, address)
-        return lease.mac if lease is not None else self._neighbour(address)
+        return holder(self._ledger, address, self._neighbour)
 
     # --- showing ----------------------------------------------------------------------------------------------
 

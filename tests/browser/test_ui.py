@@ -146,6 +146,36 @@ async def test_a_log_grows_while_it_is_watched_and_is_followed_to_its_end(demo, 
     assert [line for line in text.splitlines() if line] == [f"line {number}" for number in range(120)]
 
 
+async def test_what_is_written_while_a_piece_is_under_way_is_shown(demo, visit):
+    story = await at_work(demo)
+    asked, heard = asyncio.Event(), asyncio.Event()
+
+    async def held_up(route):
+        nothing = await route.fetch()
+        asked.set()
+        await heard.wait()
+        await route.fulfill(response=nothing)
+
+    await visit.page.route("**/log?*", held_up, times=1)
+    await visit.open_machine("n1")
+    await asked.wait()
+    await expect(visit.page.locator("[data-live]")).to_have_attribute("data-live", "on")
+    await story.write("written meanwhile\n")
+    await story.change(step=True)
+    await expect(visit.find("single-step")).to_be_visible()
+    heard.set()
+    await visit.wait_for_log("written meanwhile")
+
+
+async def test_a_log_is_asked_for_again_when_the_server_fails(demo, visit):
+    story = await at_work(demo)
+    await story.write("already here\n")
+    await visit.page.route("**/log?*", lambda route: route.fulfill(status=503), times=2)
+    await visit.open_machine("n1")
+    await visit.wait_for_log("already here")
+    visit.complaints.clear()
+
+
 async def test_whoever_scrolls_up_is_not_dragged_down(demo, visit):
     story = await at_work(demo)
     await visit.open_machine("n1")

@@ -8,6 +8,7 @@ const TAIL_BYTES = 192 << 10;
 const PIECE_BYTES = 512 << 10;
 const CHUNK_LINES = 200;
 const NEAR_END_PX = 40;
+const RETRY_MS = 2000;
 const FINAL = new Set(["finished", "failed", "abandoned", "cancelled"]);
 
 export function defineLog(stream) {
@@ -17,10 +18,10 @@ export function defineLog(stream) {
     #tools;
     #follow;
     #offset = 0;
-    #known = 0;
     #paged = false;
     #whole = true;
     #loading = false;
+    #news = false;
     #decoder;
     #terminal;
     #chunk;
@@ -61,9 +62,7 @@ export function defineLog(stream) {
     #heard = ({ detail }) => {
       if (detail.key !== this.#job) return;
       if (detail.kind === "job.end") this.setAttribute("state", detail.data.state ?? "finished");
-      if (detail.kind !== "job.log") return;
-      this.#known = detail.data.size;
-      this.#load();
+      if (detail.kind === "job.log") this.#load();
     };
 
     #resumed = ({ detail }) => detail === "on" && this.#load();
@@ -99,7 +98,7 @@ export function defineLog(stream) {
       line?.classList.add("log-hit");
       line?.scrollIntoView({ block: "center" });
       this.#top = this.#text.scrollTop;
-      if (more) this.#load();
+      if (more || (this.#news && !this.#paged)) this.#load();
     }
 
     /** Show the log from this byte on; 0 is all of it, in pieces. */
@@ -113,7 +112,7 @@ export function defineLog(stream) {
 
     #clear(offset, paged) {
       this.#run += 1;
-      this.#loading = false;
+      this.#loading = this.#news = false;
       this.#offset = offset;
       this.#paged = paged;
       this.#whole = true;
@@ -145,29 +144,30 @@ export function defineLog(stream) {
       return button;
     }
 
+    /** Fetch what there is. What comes to be while a piece is under way may not be in it, so it is fetched after that. */
     async #load() {
+      this.#news = true;
       if (this.#loading) return;
       this.#loading = true;
       const run = this.#run;
-      let more = true;
-      while (more && run === this.#run) more = await this.#piece(run);
+      do {
+        this.#news = false;
+        while (run === this.#run && (await this.#piece(run)));
+      } while (this.#news && !this.#paged && run === this.#run);
       if (run === this.#run) this.#loading = false;
-      if (run === this.#run && this.#known > this.#offset && !this.#paged) this.#load();
     }
 
     /** One piece; true when the next one should follow at once. */
     async #piece(run, limit = PIECE_BYTES) {
-      const response = await fetch(`/api/v1/jobs/${encodeURIComponent(this.#job)}/log?offset=${this.#offset}&limit=${limit}`, { cache: "no-store" }).catch(() => null);
-      if (response?.status === 401) toLogin();
-      if (!response?.ok || run !== this.#run) return false;
-      const data = new Uint8Array(await response.arrayBuffer());
+      const answer = await whole(`/api/v1/jobs/${encodeURIComponent(this.#job)}/log?offset=${this.#offset}&limit=${limit}`);
+      if (answer?.status === 401) toLogin();
       if (run !== this.#run) return false;
-      const size = Number(response.headers.get("X-Log-Size"));
-      this.#known = Math.max(size, this.#known > size && !this.#final ? this.#known : size);
+      if (!answer || answer.status >= 500) setTimeout(() => run === this.#run && this.#load(), RETRY_MS);
+      if (!answer?.ok) return false;
+      const { data, size } = answer;
       const first = !this.#text.childElementCount && !this.#whole;
       this.#offset += data.length;
       this.#append(this.#decoder.decode(data, { stream: true }), first);
-      if (!data.length && size <= this.#offset) this.#known = size;
       const rest = size > this.#offset;
       if (!rest) this.#paged = false;
       return rest && data.length > 0 && (!this.#paged || this.#nearEnd());
@@ -225,6 +225,17 @@ export function defineLog(stream) {
     }
   }
   customElements.define("job-log", JobLog);
+}
+
+/** The answer of the server with all of its body; null when it does not come. */
+async function whole(path) {
+  try {
+    const response = await fetch(path, { cache: "no-store" });
+    const data = new Uint8Array(await response.arrayBuffer());
+    return { ok: response.ok, status: response.status, data, size: Number(response.headers.get("X-Log-Size")) };
+  } catch {
+    return null;
+  }
 }
 
 function lineOf(runs) {

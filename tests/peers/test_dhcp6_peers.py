@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
-import sys
-from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.peers.programs import missing, program, root
+from tests.peers.cable import MAC, Cable, run
+from tests.peers.programs import missing, program
 
 pytestmark = pytest.mark.peer
 
-MAC = "52:54:00:77:01:{:02x}"
 FIRST = "fd00:77::100"
 DHCLIENT_SCRIPT = """#!/bin/sh
 echo "$reason $new_ip6_address $new_dhcp6_name_servers $new_dhcp6_domain_search" >> "{out}"
@@ -44,38 +41,14 @@ DUIDType=link-layer
 """
 
 
-async def run(*command, seconds=30):
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, stdin=asyncio.subprocess.DEVNULL
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), seconds)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, (command, output.decode())
-    return output.decode()
+class Network(Cable):
+    """A cable with addresses of IPv6."""
 
-
-class Network:
-    """Two namespaces joined by a cable: the server's and the clients'."""
-
-    def __init__(self, folder):
-        self.server = f"p6-s{os.getpid()}"
-        self.clients = f"p6-c{os.getpid()}"
-        self.folder = folder
-        self.ip = program("ip", "iproute2")
-        self._process = None
+    def __init__(self, folder, lease_seconds=3600):
+        super().__init__(folder, "tests.peers.dhcp6_server", str(lease_seconds))
 
     async def up(self):
-        for name in (self.server, self.clients):
-            await run(self.ip, "netns", "add", name)
-            await run(self.ip, "-n", name, "link", "set", "lo", "up")
-        await run(
-            self.ip, "-n", self.server, "link", "add", "srv0", "type", "veth", "peer", "name", "cli0",
-            "netns", self.clients,
-        )  # fmt: skip
+        await super().up()
         for name in (self.server, self.clients):
             # Otherwise an address cannot be used before a second has passed.
             await self.inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
@@ -83,31 +56,6 @@ class Network:
         await run(self.ip, "-n", self.server, "addr", "add", "fd00:77::1/64", "dev", "srv0", "nodad")
         await run(self.ip, "-n", self.server, "link", "set", "srv0", "addrgenmode", "eui64", "up")
         await self.card(1)
-
-    async def inside(self, name, *command, seconds=30):
-        return await run(self.ip, "netns", "exec", name, *command, seconds=seconds)
-
-    async def down(self):
-        await self.stop_server()
-        there = await run(self.ip, "netns", "list")
-        for name in (self.server, self.clients):
-            if name in there:
-                await run(self.ip, "netns", "delete", name)
-
-    async def start_server(self, lease_seconds=3600):
-        self._process = await asyncio.create_subprocess_exec(
-            self.ip, "netns", "exec", self.server, sys.executable, "-m", "tests.peers.dhcp6_server",
-            str(self.folder / "db"), str(lease_seconds), stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert await asyncio.wait_for(self._process.stdout.readline(), 30) == b"ready\n"
-
-    async def stop_server(self):
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-            # asyncio keeps the pipe open otherwise, until the collector complains.
-            self._process._transport.close()
-            self._process = None
 
     async def card(self, number):
         """Give the client's card the MAC of client `number`, and a link-local address made of it."""
@@ -141,18 +89,6 @@ class Network:
         return [line.split() for line in out.read_text().splitlines()]
 
 
-@asynccontextmanager
-async def network(folder, lease_seconds=3600):
-    root()
-    made = Network(folder)
-    try:
-        await made.up()
-        await made.start_server(lease_seconds)
-        yield made
-    finally:
-        await made.down()
-
-
 async def until(condition):
     """Look again and again until it is so; the test's timeout ends it otherwise."""
     while not condition():  # noqa: ASYNC110
@@ -160,7 +96,7 @@ async def until(condition):
 
 
 async def test_dhclient_gets_a_lease_with_all_it_needs_confirms_and_releases_it(tmp_path):
-    async with network(tmp_path) as net:
+    async with Network(tmp_path) as net:
         bound = (await net.dhclient())[-1]
         assert bound == ["BOUND6", FIRST, "fd00:77::53", "peers.test."]
         # With the lease kept it asks whether that is right here (CONFIRM).
@@ -171,7 +107,7 @@ async def test_dhclient_gets_a_lease_with_all_it_needs_confirms_and_releases_it(
 
 
 async def test_dhclient_renews_and_keeps_its_address(tmp_path):
-    async with network(tmp_path, lease_seconds=4) as net:
+    async with Network(tmp_path, lease_seconds=4) as net:
         out, script = net.script(DHCLIENT_SCRIPT)
         await net.inside(net.clients, *net.dhclient_command(script, "-1"))
         try:
@@ -183,7 +119,7 @@ async def test_dhclient_renews_and_keeps_its_address(tmp_path):
 
 
 async def test_each_client_gets_its_own_address_again_also_from_a_killed_server(tmp_path):
-    async with network(tmp_path) as net:
+    async with Network(tmp_path) as net:
         addresses = {}
         for number in (1, 2, 1):
             await net.card(number)
@@ -197,7 +133,7 @@ async def test_each_client_gets_its_own_address_again_also_from_a_killed_server(
 
 
 async def test_dhcpcd_is_told_by_the_router_advertisement_to_ask(tmp_path):
-    async with network(tmp_path) as net:
+    async with Network(tmp_path) as net:
         out, script = net.script(DHCPCD_SCRIPT)
         config = tmp_path / "dhcpcd.conf"
         config.write_text("duid\nnoipv4\nipv6only\nslaac hwaddr\n")
@@ -217,7 +153,7 @@ async def test_dhcpcd_is_told_by_the_router_advertisement_to_ask(tmp_path):
 async def test_networkd_gets_the_address_that_another_client_of_the_machine_had(tmp_path):
     if not os.access(NETWORKD, os.X_OK):
         missing("systemd-networkd is not installed (apt-get install systemd)")
-    async with network(tmp_path) as net:
+    async with Network(tmp_path) as net:
         await net.dhclient()
         (tmp_path / "cli0.network").write_text(NETWORK)
         script = NETWORKD_SCRIPT.format(network=tmp_path / "cli0.network", networkd=NETWORKD)
@@ -238,7 +174,7 @@ async def test_networkd_gets_the_address_that_another_client_of_the_machine_had(
 
 
 async def test_a_relay_is_answered_through_itself(tmp_path):
-    async with network(tmp_path) as net:
+    async with Network(tmp_path) as net:
         await run(net.ip, "-n", net.clients, "addr", "add", "fd00:77::99/64", "dev", "cli0", "nodad")
         perfdhcp = program("perfdhcp", "kea-admin")
         command = (perfdhcp, "-6", "-A1", "-r", "20", "-n", "30", "-R", "30", "-l", "fd00:77::99", "fd00:77::1")

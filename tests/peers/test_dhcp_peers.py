@@ -2,114 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
-from contextlib import asynccontextmanager
-
 import pytest
 
-from tests.peers.programs import program, root
+from tests.peers.cable import Cable4
 
 pytestmark = pytest.mark.peer
 
-MAC = "52:54:00:77:01:{:02x}"
-SCRIPT = """#!/bin/sh
-echo "$1 $ip $router $dns $domain $ntpsrv $lease $siaddr $serverid" >> "{out}"
-case "$1" in
-bound|renew) {ip} addr replace "$ip/24" dev "$interface" ;;
-deconfig) {ip} addr flush dev "$interface" ;;
-esac
-"""
 
-
-async def run(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, stdin=asyncio.subprocess.DEVNULL
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, (command, output.decode())
-    return output.decode()
-
-
-class Network:
-    """Two namespaces joined by a cable: the server's and the clients'."""
-
-    def __init__(self, folder):
-        self.server = f"pv-s{os.getpid()}"
-        self.clients = f"pv-c{os.getpid()}"
-        self.folder = folder
-        self.ip = program("ip", "iproute2")
-        self._process = None
-
-    async def up(self):
-        for name in (self.server, self.clients):
-            await run(self.ip, "netns", "add", name)
-            await run(self.ip, "-n", name, "link", "set", "lo", "up")
-        await run(
-            self.ip, "-n", self.server, "link", "add", "srv0", "type", "veth", "peer", "name", "cli0",
-            "netns", self.clients,
-        )  # fmt: skip
-        await run(self.ip, "-n", self.server, "addr", "add", "10.77.0.1/24", "dev", "srv0")
-        await run(self.ip, "-n", self.server, "link", "set", "srv0", "up")
-        await run(self.ip, "-n", self.clients, "link", "set", "cli0", "up")
-
-    async def down(self):
-        await self.stop_server()
-        there = await run(self.ip, "netns", "list")
-        for name in (self.server, self.clients):
-            if name in there:
-                await run(self.ip, "netns", "delete", name)
-
-    async def start_server(self):
-        self._process = await asyncio.create_subprocess_exec(
-            self.ip, "netns", "exec", self.server, sys.executable, "-m", "tests.peers.dhcp_server",
-            str(self.folder / "db"), stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert await asyncio.wait_for(self._process.stdout.readline(), 30) == b"ready\n"
-
-    async def stop_server(self):
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-            # asyncio keeps the pipe open otherwise, until the collector complains.
-            self._process._transport.close()
-            self._process = None
-
-    async def card(self, number):
-        """Give the client's card the MAC of client `number`."""
-        await run(self.ip, "-n", self.clients, "addr", "flush", "dev", "cli0")
-        await run(self.ip, "-n", self.clients, "link", "set", "cli0", "address", MAC.format(number))
-
-    async def udhcpc(self, *options):
-        """One run of udhcpc: what its script was told, a line for each call."""
-        out, script = self.folder / "said", self.folder / "script"
-        script.write_text(SCRIPT.format(out=out, ip=self.ip))
-        script.chmod(0o755)
-        out.unlink(missing_ok=True)
-        await run(
-            self.ip, "netns", "exec", self.clients, program("busybox", "busybox"), "udhcpc", "-i", "cli0", "-n", "-q",
-            "-f", "-t", "5", "-T", "1", "-s", str(script), *options,
-        )  # fmt: skip
-        return [line.split() for line in out.read_text().splitlines()]
-
-
-@asynccontextmanager
-async def network(folder):
-    root()
-    made = Network(folder)
-    try:
-        await made.up()
-        await made.start_server()
-        yield made
-    finally:
-        await made.down()
+def network(folder):
+    return Cable4(folder, "tests.peers.dhcp_server")
 
 
 @pytest.mark.parametrize("options", [[], ["-B"], ["-C"]], ids=["unicast", "broadcast", "no-client-id"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import asynccontextmanager
 
 import pytest
 from msgspec import json
 
 from provisioner.model.addresses import Subnet
-from tests.peers.programs import program, root
-from tests.peers.test_dhcp_peers import MAC, Network, run
+from tests.peers.cable import MAC, Cable4, run
+from tests.peers.programs import program
 
 pytestmark = pytest.mark.peer
 
@@ -20,11 +19,11 @@ OURS, THEIRS = "10.77.0.1", "10.77.0.254"
 SUBNET = Subnet(name="office", cidr="10.77.0.0/24", proxy=True)
 
 
-class SharedNetwork(Network):
-    """The same with a third namespace on the same wire, in which dnsmasq gives the addresses."""
+class SharedNetwork(Cable4):
+    """A cable with a third namespace on the same wire, in which dnsmasq gives the addresses."""
 
     def __init__(self, folder):
-        super().__init__(folder)
+        super().__init__(folder, "tests.peers.dhcp_server", json.encode([SUBNET]).decode())
         self.other = f"pv-o{os.getpid()}"
         self._dnsmasq = None
 
@@ -53,11 +52,8 @@ class SharedNetwork(Network):
             await run(self.ip, "netns", "delete", self.other)
 
     async def start_server(self):
-        self._process = await asyncio.create_subprocess_exec(
-            self.ip, "netns", "exec", self.server, sys.executable, "-m", "tests.peers.dhcp_server",
-            str(self.folder / "db"), json.encode([SUBNET]).decode(), stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert await asyncio.wait_for(self._process.stdout.readline(), 30) == b"ready\n"
+        await self.start_other()
+        await super().start_server()
 
     async def start_other(self):
         self._dnsmasq = await asyncio.create_subprocess_exec(
@@ -88,21 +84,8 @@ class SharedNetwork(Network):
                 return told
 
 
-@asynccontextmanager
-async def network(folder):
-    root()
-    made = SharedNetwork(folder)
-    try:
-        await made.up()
-        await made.start_other()
-        await made.start_server()
-        yield made
-    finally:
-        await made.down()
-
-
 async def test_beside_dnsmasq_pxe_clients_hear_both_and_nobody_else_hears_us(tmp_path):
-    async with network(tmp_path) as net:
+    async with SharedNetwork(tmp_path) as net:
         heard = await net.pxe(1)
         assert heard[OURS] == ["OFFER", "-", "ipxe/undionly.kpxe", "PXEClient"]
         assert heard[THEIRS][0] == "OFFER" and heard[THEIRS][1].startswith("10.77.0.1")

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from typing import Any
 
 import structlog
@@ -182,7 +183,8 @@ class Server:
             services.append(service.run())
             if self._raw is not None:
                 identifier = int.from_bytes(os.urandom(2))
-                services.append(Prober(parts.addresses.conflicts, self._raw, service.resume, identifier).run())
+                prober = Prober(parts.addresses.conflicts, self._raw, service.resume, identifier, interfaces=interfaces)
+                services.append(prober.run())
         if "proxy" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]
             recorder = parts.recorder or NO_RECORDER
@@ -234,11 +236,16 @@ class Server:
 
     def _apps(self) -> list[tuple[str, web.Application]]:
         health = [web.get("/healthz", self._healthy), web.get("/readyz", self._is_ready)]
-        surfaces = Applications(self.parts, self._agent, self._version, self._facing_machines)
+        surfaces = Applications(self.parts, self._agent, self._version, self._facing_machines, self._networks_here)
         return [
             ("http", surfaces.facing_machines([health, self._tree().routes(), self.parts.repositories.routes()])),
             ("ui", surfaces.facing_people([health])),
         ]
+
+    def _networks_here(self) -> list[tuple[str, IPv4Network]]:
+        """The networks that we are on and may answer DHCP on, with the interface of each."""
+        allowed = self.config["dhcp.interfaces"]
+        return [each for each in connected_networks() if not allowed or each[0] in allowed]
 
     def _facing_machines(self) -> tuple[str, int]:
         """Host and port of the listener that machines use."""

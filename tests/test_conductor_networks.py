@@ -27,7 +27,7 @@ async def test_a_good_subnet_is_saved_and_told(parts):
     [
         ({"cidr": "10.0.0.0/33"}, "cidr"),
         ({"cidr": "10.0.0.7/24"}, "cidr"),
-        ({"cidr": "fd00::/64"}, "pool_start"),
+        ({"cidr": "fd00::/64", "gateway": ""}, "pool_start"),
         ({"cidr": ""}, "cidr"),
         ({"pool_end": ""}, "pool_end"),
         ({"pool_start": ""}, "pool_end"),

@@ -53,6 +53,7 @@ FLOORS = (
         "recording",
         "findings",
         "client_findings",
+        "machine_findings",
         "diagnosis",
     ),
     (
@@ -79,13 +80,13 @@ ORDER = {
     "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options dhcp6"
     " dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders file_cache schema rows batches pace writer database logs log_search assets tar_stream recorder",
+    "store": "folders file_cache spans schema rows batches pace writer database logs log_search assets tar_stream recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes"
     " neighbours turns boot_context boot_scripts boot boot_choices proxy_answers configured_options dhcp_replies"
     " lease_book clock_steps conflicts addresses lease_book6 dhcp6_replies addresses6 doctor",
-    "services": "http reach script_port filters listing stored transfers repositories files tftp_content tftp_ports"
+    "services": "http reach script_port filters listing stored transfers upstreams fetches passing_on repositories files tftp_content tftp_ports"
     " tftp_transfer tftp frames interfaces4 datagrams dhcp proxy_dhcp probes server_search interfaces6 dhcp6"
     " router_advertisements clock operations callers preconditions resources idempotency machine_documents effective"
     " work join api_access api_machines api_machine_verbs api_bulk api_clashes api_params api_jobs api_content"

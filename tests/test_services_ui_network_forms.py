@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from provisioner.errors import Invalid
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
-from provisioner.services.ui_network_forms import RESERVATION_FIELDS, SUBNET_FIELDS, Field
+from provisioner.services.ui_network_forms import RESERVATION_FIELDS, SUBNET_FIELDS
 from tests.ui_browser import opened
 
 SUBNET = {
@@ -35,29 +34,6 @@ def test_every_field_of_a_subnet_and_a_reservation_is_in_its_form():
         assert {each.name for each in fields} | {key} == {each.name for each in msgspec.structs.fields(cls)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "text"),
-    [
-        ("text", "a", "a"),
-        ("number", 7, "7"),
-        ("list", ["a", "b"], "a, b"),
-        ("options", {"a": "1", "b": "x = y"}, "a = 1\nb = x = y"),
-        ("switch", True, "yes"),
-        ("switch", False, ""),
-    ],
-)
-def test_what_a_form_shows_is_read_back_as_it_was(kind, value, text):
-    field = Field("x", "X", kind)
-    assert field.shown(value) == text
-    assert field.read({"x": text}) == value
-
-
-@pytest.mark.parametrize(("kind", "text"), [("number", "ten"), ("number", ""), ("options", "42"), ("options", "= x")])
-def test_what_cannot_be_read_names_the_field(kind, text):
-    with pytest.raises(Invalid, match=r"^(x|options): "):
-        Field("x", "X", kind).read({"x": text})
-
-
 async def test_a_subnet_is_made_shown_changed_and_removed(tmp_path):
     async with opened(tmp_path) as (demo, browser):
         assert 'name="cidr"' in await browser.get("/new-subnet")
@@ -80,10 +56,19 @@ async def test_a_subnet_is_made_shown_changed_and_removed(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"cidr": "10.5.0.0/33"}, "cidr: "),
-        ({"lease_seconds": "soon"}, "soon&#39; is not a number"),
+        ({"name": ""}, "is no name for a subnet"),
+        ({"name": "a/b"}, "is no name for a subnet"),
+        ({"cidr": ""}, "is missing; write a network such as 192.168.1.0/24"),
+        ({"cidr": "10.5.0.0/33"}, "is not a network such as 192.168.1.0/24"),
+        ({"cidr": "10.5.0.1/24"}, "10.5.0.1/24 is an address in the network 10.5.0.0/24: write that"),
+        ({"cidr": "10.5.0.0"}, "say how large the network of 10.5.0.0 is"),
+        ({"pool_end": "10.5.0.5"}, "10.5.0.5 comes before “pool from” 10.5.0.10"),
+        ({"gateway": "fd00::1"}, "is not an ipv4 address"),
+        ({"domain": "lab example"}, "is no name: letters, digits, hyphens"),
+        ({"lease_seconds": "soon"}, "soon&#39; is no time"),
         ({"pickers": "best"}, "is not one of: hint, next-free, most-expired, none"),
         ({"options": "42"}, "is no option"),
+        ({"options": "root-path = {{ server.adress }}"}, "unknown field of server"),
     ],
 )
 async def test_a_wrong_field_shows_the_form_as_it_was_filled_in_with_what_is_wrong(tmp_path, wrong, says):
@@ -97,11 +82,42 @@ async def test_a_wrong_field_shows_the_form_as_it_was_filled_in_with_what_is_wro
         ]
 
 
+async def test_all_wrong_fields_are_said_at_once_each_at_its_place(tmp_path):
+    async with opened(tmp_path) as (_, browser):
+        wrong = {**SUBNET, "gateway": "10.6.0.1", "dns_servers": "ns.lab", "renew_seconds": "2h"}
+        text = await (await browser.post("/new-subnet", wrong)).text()
+        assert [f'id="wrong-{name}"' in text for name in ("gateway", "dns_servers", "renew_seconds", "cidr")] == [
+            True,
+            True,
+            True,
+            False,
+        ]
+        assert '<a href="#field-gateway">Gateway</a>' in text
+
+
+async def test_what_is_there_already_is_said_at_the_field_that_names_it(tmp_path):
+    async with opened(tmp_path) as (_, browser):
+        await browser.post("/new-subnet", SUBNET)
+        again = await browser.post("/new-subnet", SUBNET)
+        assert again.status == 409 and 'id="wrong-name"' in await again.text()
+        overlapping = await browser.post("/new-subnet", {**SUBNET, "name": "rack 2", "cidr": "10.5.0.0/23"})
+        assert 'id="wrong-cidr"' in await overlapping.text()
+
+
+async def test_a_network_is_saved_as_it_is_usually_written(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        await browser.post("/new-subnet", {**SUBNET, "cidr": "10.5.0.0/255.255.255.0"})
+        assert demo.ledger.read(Subnet, "rack 1").cidr == "10.5.0.0/24"
+
+
 async def test_a_subnet_in_use_is_not_removed(tmp_path):
     async with opened(tmp_path) as (demo, browser):
         await browser.post("/new-subnet", SUBNET)
         await browser.post("/new-reservation", {**EMPTY, **RESERVATION})
-        assert (await browser.post("/subnets/rack%201/delete", {"confirmed": "yes"})).status == 409
+        refused = await browser.post("/subnets/rack%201/delete", {"confirmed": "yes"})
+        text = await refused.text()
+        assert refused.status == 409 and "in use by reservations 10.5.0.30" in text
+        assert 'action="/subnets/rack%201"' in text and 'value="10.5.0.10"' in text
         assert demo.ledger.read(Subnet, "rack 1") is not None
 
 
@@ -114,6 +130,8 @@ async def test_a_reservation_is_made_changed_and_removed(tmp_path):
         assert (await browser.post("/reservations/10.5.0.30", {**EMPTY, **everywhere})).status == 303
         assert not demo.ledger.read(Reservation, "10.5.0.30").scoped
         assert "everywhere" in await browser.get("/leases")
+        odd = await browser.post("/reservations/10.5.0.30", {**EMPTY, **RESERVATION, "hostname": "bad name!"})
+        assert odd.status == 422 and 'id="wrong-hostname"' in await odd.text()
         wrong = await browser.post("/reservations/10.5.0.30", {**EMPTY, **RESERVATION, "mac": "52:54"})
         assert wrong.status == 422 and "52:54" in await wrong.text()
         assert (await browser.post("/reservations/10.5.0.30/delete", {})).status == 200

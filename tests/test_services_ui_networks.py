@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 
 import pytest
 
 from provisioner.leases import FOREVER
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
-from provisioner.services.ui_networks import NetworkViews, quarantine_words
+from provisioner.services.ui_networks import NetworkViews, quarantine_words, suggested
 from tests.browser.demo_state import Demo, fill
 
 
@@ -73,7 +74,7 @@ async def test_addresses_of_both_families_are_shown_in_order(demo, views):
     reservations = [Reservation(address=each, mac="52:54:00:00:00:01") for each in ("fd00::5", "10.0.0.9", "10.0.0.10")]
     await save(demo, *reservations, Subnet(name="six", cidr="fd00::/64", pool_start="fd00::10", pool_end="fd00::1f"))
     shown = views.leases({})
-    assert [each.address for each, _ in shown["reservations"]] == ["10.0.0.9", "10.0.0.10", "fd00::5"]
+    assert [each.reservation.address for each in shown["reservations"]] == ["10.0.0.9", "10.0.0.10", "fd00::5"]
     assert [each.total for each in shown["subnets"] if each.subnet.name == "six"] == [16]
 
 
@@ -84,3 +85,30 @@ async def test_what_is_out_of_the_ordinary_in_a_subnet_is_said(demo, views):
     await save(demo, subnet)
     (odd,) = (each for each in views.leases({})["subnets"] if each.subnet.name == "odd")
     assert odd.remarks == ("not answered", "boot information only", "reservations only", "on link floor")
+
+
+HERE = [("lo", IPv4Network("127.0.0.0/8")), ("eth0", IPv4Network("10.77.0.0/16")), ("eth1", IPv4Network("10.9.0.0/24"))]
+
+
+async def test_networks_of_ours_that_no_subnet_covers_are_told(demo):
+    await save(demo, Subnet(name="hall", cidr="10.77.3.0/24"))
+    assert NetworkViews(demo.ledger, lambda: HERE).here() == [("eth1", IPv4Network("10.9.0.0/24"))]
+
+
+def test_the_upper_half_of_a_network_of_ours_is_suggested_as_its_pool():
+    made = suggested("10.9.0.0/24", HERE)
+    assert (made.name, made.cidr, made.pool_start, made.pool_end) == (
+        "eth1",
+        "10.9.0.0/24",
+        "10.9.0.128",
+        "10.9.0.254",
+    )
+    assert suggested("10.8.0.0/24", HERE).cidr == ""
+    assert suggested("10.8.0.0/30", [("eth2", IPv4Network("10.8.0.0/30"))]).pool_start == ""
+
+
+async def test_a_reservation_outside_of_every_subnet_is_marked(demo, views):
+    reservations = [Reservation(address=each, mac="52:54:00:00:00:01") for each in ("10.78.0.5", "10.1.0.5")]
+    await save(demo, Subnet(name="hall", cidr="10.78.0.0/24"), *reservations)
+    covered = {each.reservation.address: each.covered for each in views.leases({})["reservations"]}
+    assert covered == {"10.78.0.5": True, "10.1.0.5": False}

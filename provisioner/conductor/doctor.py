@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.machine_changes import is_address
 from provisioner.diagnosis import diagnose
 from provisioner.errors import Refused
-from provisioner.findings import Facts, Finding, ForeignServer, PoolUse, Unheard
+from provisioner.events import UNCOVERED
+from provisioner.findings import Awaited, Facts, Finding, ForeignServer, PoolUse, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.content import LOCAL_BOOTENV
 from provisioner.model.machines import Machine
 from provisioner.sockets import local_addresses
 from provisioner.store.database import EventQuery
@@ -42,6 +45,8 @@ _KINDS = (
     "boot.error",
     "agent.register",
     "agent.hello",
+    "agent.reboot",
+    "power.done",
 )
 
 _NO_POOL = range(0)
@@ -101,15 +106,24 @@ class Doctor:
             now=now,
             events=events,
             addresses=self._addresses(),
-            unheard=tuple(self._unheard()) if machine is None else (),
+            unheard=tuple(each for each in self._unheard() if not self._mended(each)) if machine is None else (),
             foreign=self._foreign if machine is None else (),
             pools=tuple(self._pools(now)) if machine is None else (),
             reserved=tuple(self._ledger.read_all(Reservation)) if machine is None else (),
+            awaited=tuple(_awaited([machine] if machine is not None else self._ledger.read_all(Machine))),
         )
         # A part of a timeline tells less, never something else: rules begin with what they know to be a beginning.
         if len(events) == MOST_EVENTS:
             since = events[0].time
         return Examination(diagnose(facts), now, since, len(events), self._probed_at)
+
+    def _mended(self, unheard: Unheard) -> bool:
+        """Whether a subnet that there is by now covers what none did."""
+        place = unheard.detail or unheard.via
+        if unheard.reason != UNCOVERED or not is_address(place):
+            return False
+        address = ip_address(place)
+        return any(each.enabled and address in ip_network(each.cidr) for each in self._ledger.read_all(Subnet))
 
     def _pools(self, now: datetime) -> Iterable[PoolUse]:
         pools = {subnet.name: _pool(subnet) for subnet in self._ledger.read_all(Subnet)}
@@ -131,3 +145,7 @@ def _pool(subnet: Subnet) -> range:
     if not (subnet.pool_start and subnet.pool_end):
         return _NO_POOL
     return range(int(ip_address(subnet.pool_start)), int(ip_address(subnet.pool_end)) + 1)
+
+
+def _awaited(machines: Iterable[Machine]) -> Iterable[Awaited]:
+    return (Awaited(each.id, each.name, each.macs) for each in machines if each.bootenv != LOCAL_BOOTENV)

@@ -189,37 +189,60 @@ def _free(tx: Transaction, lease: Lease) -> None:
 
 
 def checked_subnet(subnet: Subnet) -> Subnet:
-    """The subnet if it makes sense, its network written as usual; raises Invalid naming the field."""
+    """The subnet if it makes sense, its network written as usual; raises Invalid naming every wrong field."""
     network = _network(subnet)
     subnet = replace(subnet, cidr=str(network))
-    version = network.version
+    faults: list[FieldError] = []
+    for check in _CHECKS:
+        try:
+            check(subnet, network)
+        except Invalid as error:
+            faults.extend(error.fields)
+    if faults:
+        raise Invalid("; ".join(f"{each.path}: {each.message}" for each in faults), fields=tuple(faults))
+    return subnet
+
+
+def _check_pool(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
     if bool(subnet.pool_start) != bool(subnet.pool_end):
         raise _invalid("pool_end", "a pool has a start and an end, or neither")
-    if subnet.pool_start:
-        start, end = (_address(getattr(subnet, name), name, version) for name in ("pool_start", "pool_end"))
-        for name, address in (("pool_start", start), ("pool_end", end)):
-            if address not in network or address in _NO_HOSTS[version](network):
-                raise _invalid(name, f"{address} is not a host address inside {network}")
-        if int(start) > int(end):
-            raise _invalid("pool_end", f"{end} comes before pool_start {start}")
-    if subnet.gateway and _address(subnet.gateway, "gateway", version) not in network:
+    if not subnet.pool_start:
+        return
+    start, end = (_address(getattr(subnet, name), name, network.version) for name in ("pool_start", "pool_end"))
+    for name, address in (("pool_start", start), ("pool_end", end)):
+        if address not in network or address in _NO_HOSTS[network.version](network):
+            raise _invalid(name, f"{address} is not a host address inside {network}")
+    if int(start) > int(end):
+        raise _invalid("pool_end", f"{end} comes before pool_start {start}")
+
+
+def _check_gateway(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
+    if subnet.gateway and _address(subnet.gateway, "gateway", network.version) not in network:
         raise _invalid("gateway", f"{subnet.gateway} is not inside {network}")
+
+
+def _check_dns_servers(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
     for server in subnet.dns_servers:
-        _address(server, "dns_servers", version)
+        _address(server, "dns_servers", network.version)
+
+
+def _check_next_server(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
     if subnet.next_server:
-        _address(subnet.next_server, "next_server", version)
-    _check_host_name("domain", subnet.domain)
+        _address(subnet.next_server, "next_server", network.version)
+
+
+def _check_lease_times(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
     for name in ("lease_seconds", "reserved_lease_seconds"):
         if getattr(subnet, name) < _SHORTEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is less than {_SHORTEST_LEASE_SECONDS} seconds")
         if getattr(subnet, name) > _LONGEST_LEASE_SECONDS:
             raise _invalid(name, f"{getattr(subnet, name)} is more than {_LONGEST_LEASE_SECONDS} seconds")
     _check_renewal(subnet)
-    _check_pickers(subnet.pickers)
+
+
+def _check_shared_network(subnet: Subnet, network: IPv4Network | IPv6Network) -> None:
     if len(subnet.shared_network) > _LONGEST_NAME or subnet.shared_network != subnet.shared_network.strip():
         raise _invalid("shared_network", f"at most {_LONGEST_NAME} letters, without blanks around them")
-    _check_options(subnet.options, version, subnet)
-    return subnet
 
 
 def _network(subnet: Subnet) -> IPv4Network | IPv6Network:
@@ -330,3 +353,17 @@ def _address(text: str, name: str, version: int = 0) -> IPv4Address | IPv6Addres
 
 def _invalid(name: str, message: str) -> Invalid:
     return Invalid(f"{name}: {message}", fields=(FieldError(name, message),))
+
+
+# What is asked of a subnet whose network makes sense; each check finds one fault.
+_CHECKS: tuple[Callable[[Subnet, IPv4Network | IPv6Network], None], ...] = (
+    _check_pool,
+    _check_gateway,
+    _check_dns_servers,
+    _check_next_server,
+    lambda subnet, _: _check_host_name("domain", subnet.domain),
+    _check_lease_times,
+    lambda subnet, _: _check_pickers(subnet.pickers),
+    _check_shared_network,
+    lambda subnet, network: _check_options(subnet.options, network.version, subnet),
+)

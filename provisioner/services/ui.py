@@ -39,6 +39,7 @@ from provisioner.services.ui_jobs import JobViews
 from provisioner.services.ui_login import Login
 from provisioner.services.ui_logs import LogPages
 from provisioner.services.ui_network_forms import NetworkPages
+from provisioner.services.ui_networks import Here, nowhere
 from provisioner.services.ui_pages import STATIC, Assets, Page, Templates
 from provisioner.services.ui_views import Views
 from provisioner.store.assets import Assets as JobFiles
@@ -97,6 +98,7 @@ class Ui:
         archive: Archive,
         assets: JobFiles,
         version: str = "",
+        here: Here = nowhere,
         document: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._ledger = ledger
@@ -111,7 +113,7 @@ class Ui:
         self._forms = Forms(self._answers, catalog, machines, jobs, actions)
         self._fleet = Fleet(self._answers, self._views, bulk, operations)
         self._clashes = ClashPages(self._answers, ledger, self._views, clashes, registrations)
-        self._networks = NetworkPages(self._answers, ledger, self._views, networks)
+        self._networks = NetworkPages(self._answers, ledger, self._views, networks, here)
         self._logs = LogPages(self._answers, ledger, machines, archive)
         self._doctor = DoctorPages(self._answers, ledger, machines, doctor, recorder)
         self._downloads = DownloadPages(self._answers, turns, repositories)

@@ -66,7 +66,13 @@ class Answers:
         back: str,
     ) -> web.Response:
         """A page that asks before something is done: the same form again, with `confirmed` among its fields."""
-        values = {"question": question, "button": button, "fields": list(fields), "action": request.path, "back": back}
+        values = {
+            "question": question,
+            "button": button,
+            "fields": list(fields),
+            "action": request.rel_url.raw_path,
+            "back": back,
+        }
         return self.page(request, _CONFIRM, values)
 
     def live(

@@ -13,6 +13,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import Invalid, NotFound
 from provisioner.identity import normal_mac
+from provisioner.model.addresses import Subnet
 from provisioner.model.machines import Machine
 from provisioner.services.api_packets import ShownPacket, show
 from provisioner.services.http import principal
@@ -52,7 +53,9 @@ class DoctorPages:
         name = request.query.get("machine", "")
         machine = self._machines.find(name) if name else None
         found = await self._doctor.examine(machine)
-        return self._answers.page(request, _DOCTOR, {"found": found, "machine": machine, "names": self._names()})
+        answering = any(each.enabled for each in self._ledger.read_all(Subnet))
+        values = {"found": found, "machine": machine, "names": self._names(), "answering": answering}
+        return self._answers.page(request, _DOCTOR, values)
 
     async def probe(self, request: web.Request) -> web.Response:
         """Call for other DHCP servers, then show what is wrong."""

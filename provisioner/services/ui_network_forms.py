@@ -14,105 +14,121 @@ from provisioner.access import require_user
 from provisioner.bodies import convert
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.networks import Networks
-from provisioner.errors import NotFound, ProvisionerError, unknown
+from provisioner.errors import Conflict, NotFound, ProvisionerError, unknown
 from provisioner.model.addresses import Lease, Picker, Probe, Reservation, Subnet
 from provisioner.services.http import principal
-from provisioner.services.ui_answers import Answers, posted, redirect, wrong
-from provisioner.services.ui_networks import NetworkViews
+from provisioner.services.ui_answers import Answers, posted, redirect
+from provisioner.services.ui_fields import Field, read_all, said_of, sections
+from provisioner.services.ui_networks import Here, NetworkViews, nowhere, suggested
 from provisioner.services.ui_pages import Page
 from provisioner.services.ui_views import Views
 
 _LEASES = Page("leases", "/leases", ("body",), "dhcp,dhcp6,object,machine.create,machine.delete,agent.register")
 _FORM = Page("network", "/leases")
-_SEPARATORS = str.maketrans(",\n", "  ")
 
 
-class Field(Struct, frozen=True):
-    """One field of a form. `kind` is text, number, list (words), choice, switch or options (a line for each)."""
-
-    name: str
-    label: str
-    kind: str = "text"
-    hint: str = ""
-    choices: tuple[str, ...] = ()
-
-    def shown(self, value: Any) -> str:
-        """The value as it stands in the form."""
-        if self.kind == "list":
-            return ", ".join(value)
-        if self.kind == "options":
-            return "\n".join(f"{name} = {text}" for name, text in value.items())
-        if self.kind == "switch":
-            return "yes" if value else ""
-        return str(value)
-
-    def read(self, form: Mapping[str, str]) -> Any:
-        """The value that stands in a posted form; raises Invalid."""
-        text = form.get(self.name, "").strip()
-        match self.kind:
-            case "number":
-                if not text.isascii() or not text.isdigit():
-                    raise wrong(self.name, f"{text!r} is not a number")
-                return int(text[:20])
-            case "list":
-                return text.translate(_SEPARATORS).split()
-            case "options":
-                return dict(_option(line) for line in text.splitlines() if line.strip())
-            case "switch":
-                return bool(text)
-        return text
-
-
-def _option(line: str) -> tuple[str, str]:
-    name, equals, value = (part.strip() for part in line.partition("="))
-    if not (name and equals and value):
-        raise wrong("options", f"{line.strip()!r} is no option; write a line as ntp-servers = 10.0.0.1")
-    return name, value
-
-
-_NAME = Field("name", "Name")
-_ADDRESS = Field("address", "Address")
+_NAME = Field("name", "Name", hint="yours to choose, such as rack-1")
+_ADDRESS = Field("address", "Address", hint="such as 10.0.0.20")
+_LEASES_SECTION = "Lease times"
+_FINDING_SECTION = "How addresses are found"
+_BOOT_SECTION = "Boot server and further DHCP options"
+_TIME_HINT = "in seconds, or as 90m, 12h, 7d"
+_OPTIONS_HINT = "a line for each, such as ntp-servers = 10.0.0.1"
 SUBNET_FIELDS = (
-    Field("cidr", "Network", hint="such as 10.0.0.0/24"),
-    Field("pool_start", "Pool from", hint="handed out to anybody; none: reservations only"),
+    Field("cidr", "Network", hint="such as 10.0.0.0/24 or fd00:1::/64"),
+    Field("pool_start", "Pool from", hint="its addresses are for anybody; no pool: only reserved ones are given"),
     Field("pool_end", "Pool to"),
-    Field("gateway", "Gateway"),
+    Field("gateway", "Gateway", hint="the router of the machines; may be none"),
     Field("dns_servers", "DNS servers", "list", "several with blanks between them"),
-    Field("domain", "Domain"),
-    Field("next_server", "Boot server", hint="when it is not this one"),
-    Field("lease_seconds", "Lease, in seconds", "number"),
-    Field("reserved_lease_seconds", "Lease of reserved addresses, in seconds", "number"),
-    Field("renew_seconds", "Renewed after, in seconds", "number", "0: half of the lease"),
-    Field("rebind_seconds", "Renewed with any server after, in seconds", "number", "0: seven eighths of the lease"),
-    Field("shared_network", "Link", hint="subnets with the same are on one link and help each other out"),
-    Field("pickers", "How addresses are found", "list", f"in this order, of: {', '.join(Picker)}"),
-    Field("probe", "Try addresses before they are offered", "choice", choices=tuple(Probe)),
-    Field("only_reservations", "Only reservations: the pool is for nobody", "switch"),
-    Field("proxy", "Another server gives the addresses here: say only what to boot", "switch"),
-    Field("router_advertisements", "IPv6: tell the link that addresses come by DHCPv6", "switch"),
-    Field("enabled", "DHCP answers here", "switch"),
-    Field("options", "Further DHCP options", "options", "a line for each, such as ntp-servers = 10.0.0.1"),
+    Field("domain", "Domain", hint="such as lab.example"),
     Field("description", "Description"),
+    Field("enabled", "DHCP answers here", "switch"),
+    Field("proxy", "Another server gives the addresses here: say only what to boot", "switch"),
+    Field("lease_seconds", "Lease", "seconds", _TIME_HINT, section=_LEASES_SECTION),
+    Field("reserved_lease_seconds", "Lease of reserved addresses", "seconds", _TIME_HINT, section=_LEASES_SECTION),
+    Field("renew_seconds", "Renewed after", "seconds", "0: half of the lease", section=_LEASES_SECTION),
+    Field(
+        "rebind_seconds",
+        "Renewed with any server after",
+        "seconds",
+        "0: seven eighths of the lease",
+        section=_LEASES_SECTION,
+    ),
+    Field("pickers", "Pickers", "list", f"tried in this order, of: {', '.join(Picker)}", section=_FINDING_SECTION),
+    Field(
+        "probe",
+        "Ask whether an address is in use before it is offered",
+        "choice",
+        choices=tuple(Probe),
+        section=_FINDING_SECTION,
+    ),
+    Field(
+        "shared_network",
+        "Link",
+        hint="subnets with the same are on one link and help each other out",
+        section=_FINDING_SECTION,
+    ),
+    Field("only_reservations", "Only reservations: the pool is for nobody", "switch", section=_FINDING_SECTION),
+    Field(
+        "router_advertisements",
+        "IPv6: tell the link that addresses come by DHCPv6",
+        "switch",
+        section=_FINDING_SECTION,
+    ),
+    Field("next_server", "Boot server", hint="when it is not this one", section=_BOOT_SECTION),
+    Field("options", "Further DHCP options", "options", _OPTIONS_HINT, section=_BOOT_SECTION),
 )
 RESERVATION_FIELDS = (
-    Field("mac", "MAC"),
+    Field("mac", "MAC", hint="such as 52:54:00:12:34:56"),
     Field("hostname", "Host name"),
-    Field("boot_file", "Boot file", hint="none: by firmware; -: never boot from the network"),
-    Field("next_server", "Boot server", hint="when it is not this one"),
-    Field("scoped", "Only on the address' own link; else what is said here holds wherever the MAC appears", "switch"),
-    Field("options", "Further DHCP options", "options", "a line for each, such as ntp-servers = 10.0.0.1"),
+    Field("boot_file", "Boot file", hint="a loader, file or URL; none: by firmware; -: never boot from the network"),
     Field("description", "Description"),
+    Field(
+        "scoped",
+        "Only on the address' own link; else what is said here holds wherever the MAC appears",
+        "switch",
+        section=_BOOT_SECTION,
+    ),
+    Field("next_server", "Boot server", hint="when it is not this one", section=_BOOT_SECTION),
+    Field("options", "Further DHCP options", "options", _OPTIONS_HINT, section=_BOOT_SECTION),
 )
+_USUAL = {Subnet: Subnet(name="", cidr=""), Reservation: Reservation(address="", mac="")}
+
+
+class _Form(Struct, frozen=True):
+    """A form of subnets or reservations: what it makes, what it is called, and where it is taken away."""
+
+    cls: type[Subnet] | type[Reservation]
+    fields: tuple[Field, ...]
+    title: str
+    done: str
+    delete: bool = False
+
+
+_NEW_SUBNET = _Form(Subnet, (_NAME, *SUBNET_FIELDS), "New subnet", "Subnet {name} is saved.")
+_NEW_RESERVATION = _Form(
+    Reservation, (_ADDRESS, *RESERVATION_FIELDS), "New reservation", "The reservation of {address} is saved."
+)
+
+
+def _form_of(found: Subnet | Reservation) -> _Form:
+    """The form that changes what there is."""
+    if isinstance(found, Subnet):
+        return _Form(Subnet, SUBNET_FIELDS, f"Subnet {found.name}", f"Subnet {found.name} is saved.", True)
+    title = f"Reservation of {found.address}"
+    return _Form(Reservation, RESERVATION_FIELDS, title, f"The reservation of {found.address} is saved.", True)
 
 
 class NetworkPages:
     """The routes of the network's pages and forms."""
 
-    def __init__(self, answers: Answers, ledger: Ledger, views: Views, networks: Networks) -> None:
+    def __init__(
+        self, answers: Answers, ledger: Ledger, views: Views, networks: Networks, here: Here = nowhere
+    ) -> None:
         self._answers = answers
         self._ledger = ledger
         self._views = views
-        self._of_networks = NetworkViews(ledger)
+        self._of_networks = NetworkViews(ledger, here)
         self._networks = networks
 
     def routes(self) -> list[web.RouteDef]:
@@ -152,26 +168,27 @@ class NetworkPages:
     # --- subnets ----------------------------------------------------------------------------------------------
 
     async def new_subnet(self, request: web.Request) -> web.Response:
-        """An empty form."""
+        """An empty form, or one for the network of ours that the query names."""
         require_user(principal(request), "use the web UI")
-        return self._form(request, "New subnet", (_NAME, *SUBNET_FIELDS), Subnet(name="", cidr=""))
+        wanted = suggested(request.query.get("network", ""), self._of_networks.here())
+        return self._empty(request, _NEW_SUBNET, wanted)
 
     async def make_subnet(self, request: web.Request) -> web.Response:
         """Make a subnet."""
         caller, form = principal(request), await posted(request)
         require_user(caller, "change subnets")
-        fields = (_NAME, *SUBNET_FIELDS)
         try:
-            await self._networks.put_subnet(convert(_document(fields, form), Subnet), caller, new=True)
+            made = convert(read_all(_NEW_SUBNET.fields, form), Subnet)
+            await self._networks.put_subnet(made, caller, new=True)
         except ProvisionerError as error:
-            return self._again(request, "New subnet", fields, form, error)
+            return self._again(request, _NEW_SUBNET, form, error)
         return redirect("/leases")
 
     async def subnet(self, request: web.Request) -> web.Response:
         """A subnet's form."""
         require_user(principal(request), "use the web UI")
         found = self._find(Subnet, request.match_info["name"])
-        return self._form(request, f"Subnet {found.name}", SUBNET_FIELDS, found, "delete")
+        return self._empty(request, _form_of(found), found)
 
     async def save_subnet(self, request: web.Request) -> web.Response:
         """Save a subnet."""
@@ -179,21 +196,25 @@ class NetworkPages:
         require_user(caller, "change subnets")
         found = self._find(Subnet, request.match_info["name"])
         try:
-            document = {"name": found.name, **_document(SUBNET_FIELDS, form)}
+            document = {"name": found.name, **read_all(SUBNET_FIELDS, form)}
             await self._networks.put_subnet(convert(document, Subnet), caller)
         except ProvisionerError as error:
-            return self._again(request, f"Subnet {found.name}", SUBNET_FIELDS, form, error, "delete")
+            return self._again(request, _form_of(found), form, error)
         return redirect("/leases")
 
     async def delete_subnet(self, request: web.Request) -> web.Response:
         """Remove a subnet, after a question."""
         caller, form = principal(request), await posted(request)
         require_user(caller, "change subnets")
-        name = request.match_info["name"]
+        found = self._find(Subnet, request.match_info["name"])
+        path = f"/subnets/{quote(found.name, safe='')}"
         if not form.get("confirmed"):
-            question = f"Remove subnet {name}? DHCP does not answer there any more; leases run on until they end."
-            return self._answers.ask(request, question, "Remove it", [], f"/subnets/{quote(name, safe='')}")
-        await self._networks.delete_subnet(name, caller)
+            question = f"Remove subnet {found.name}? DHCP does not answer there any more; leases run on until they end."
+            return self._answers.ask(request, question, "Remove it", [], path)
+        try:
+            await self._networks.delete_subnet(found.name, caller)
+        except Conflict as error:
+            return self._page(request, _form_of(found), _shown(found, SUBNET_FIELDS), error, path)
         return redirect("/leases")
 
     # --- reservations -----------------------------------------------------------------------------------------
@@ -202,27 +223,27 @@ class NetworkPages:
         """An empty form, or one for the lease that the query names."""
         require_user(principal(request), "use the web UI")
         lease = self._ledger.read(Lease, request.query.get("lease", ""))
-        wanted = Reservation(address="", mac="")
+        wanted = _USUAL[Reservation]
         if lease is not None:
             wanted = Reservation(address=lease.address, mac=lease.mac, hostname=lease.hostname)
-        return self._form(request, "New reservation", (_ADDRESS, *RESERVATION_FIELDS), wanted)
+        return self._empty(request, _NEW_RESERVATION, wanted)
 
     async def make_reservation(self, request: web.Request) -> web.Response:
         """Make a reservation."""
         caller, form = principal(request), await posted(request)
         require_user(caller, "change reservations")
-        fields = (_ADDRESS, *RESERVATION_FIELDS)
         try:
-            await self._networks.put_reservation(convert(_document(fields, form), Reservation), caller, new=True)
+            made = convert(read_all(_NEW_RESERVATION.fields, form), Reservation)
+            await self._networks.put_reservation(made, caller, new=True)
         except ProvisionerError as error:
-            return self._again(request, "New reservation", fields, form, error)
+            return self._again(request, _NEW_RESERVATION, form, error)
         return redirect("/leases")
 
     async def reservation(self, request: web.Request) -> web.Response:
         """A reservation's form."""
         require_user(principal(request), "use the web UI")
         found = self._find(Reservation, request.match_info["address"])
-        return self._form(request, f"Reservation of {found.address}", RESERVATION_FIELDS, found, "delete")
+        return self._empty(request, _form_of(found), found)
 
     async def save_reservation(self, request: web.Request) -> web.Response:
         """Save a reservation."""
@@ -230,10 +251,10 @@ class NetworkPages:
         require_user(caller, "change reservations")
         found = self._find(Reservation, request.match_info["address"])
         try:
-            document = {"address": found.address, **_document(RESERVATION_FIELDS, form)}
+            document = {"address": found.address, **read_all(RESERVATION_FIELDS, form)}
             await self._networks.put_reservation(convert(document, Reservation), caller)
         except ProvisionerError as error:
-            return self._again(request, f"Reservation of {found.address}", RESERVATION_FIELDS, form, error, "delete")
+            return self._again(request, _form_of(found), form, error)
         return redirect("/leases")
 
     async def delete_reservation(self, request: web.Request) -> web.Response:
@@ -243,7 +264,7 @@ class NetworkPages:
         address = request.match_info["address"]
         if not form.get("confirmed"):
             question = f"Keep {address} for nobody?"
-            return self._answers.ask(request, question, "Remove it", [], f"/reservations/{address}")
+            return self._answers.ask(request, question, "Remove it", [], f"/reservations/{quote(address, safe='')}")
         await self._networks.delete_reservation(address, caller)
         return redirect("/leases")
 
@@ -256,45 +277,39 @@ class NetworkPages:
             raise NotFound(unknown(cls.__name__.lower(), key, names), object=key)
         return found
 
-    def _form(
-        self, request: web.Request, title: str, fields: Iterable[Field], value: Any, delete: str = ""
-    ) -> web.Response:
-        document = msgspec.to_builtins(value)
-        shown = [(each, each.shown(document[each.name])) for each in fields]
-        return self._page(request, title, shown, delete)
+    def _empty(self, request: web.Request, form: _Form, value: Subnet | Reservation) -> web.Response:
+        """The form before anything was done with it."""
+        return self._page(request, form, _shown(value, form.fields))
 
     def _again(
-        self,
-        request: web.Request,
-        title: str,
-        fields: Iterable[Field],
-        form: Mapping[str, str],
-        error: ProvisionerError,
-        delete: str = "",
+        self, request: web.Request, form: _Form, filled: Mapping[str, str], error: ProvisionerError
     ) -> web.Response:
         """The form as it was filled in, with what is wrong."""
-        shown = [(each, form.get(each.name, "")) for each in fields]
-        return self._page(request, title, shown, delete, error)
+        return self._page(request, form, filled, error)
 
     def _page(
         self,
         request: web.Request,
-        title: str,
-        shown: list[tuple[Field, str]],
-        delete: str,
+        form: _Form,
+        shown: Mapping[str, str],
         error: ProvisionerError | None = None,
+        action: str = "",
     ) -> web.Response:
-        wrong_fields = {each.path.partition(".")[0].partition("[")[0] for each in error.fields} if error else set()
+        wrong, message = said_of(error, form.fields) if error else ({}, "")
+        action = action or request.rel_url.raw_path
         values = {
-            "title": title,
-            "fields": shown,
-            "wrong": wrong_fields,
-            "message": error.message if error else "",
-            "action": request.path,
-            "delete": f"{quote(request.path)}/{delete}" if delete else "",
+            "title": form.title,
+            "sections": sections(form.fields, shown, _shown(_USUAL[form.cls], form.fields), wrong),
+            "wrong": [(each.name, each.label) for each in form.fields if each.name in wrong],
+            "first": next((each.name for each in form.fields if each.name in wrong), form.fields[0].name),
+            "message": message,
+            "action": action,
+            "done": form.done,
+            "delete": f"{action}/delete" if form.delete else "",
         }
         return self._answers.page(request, _FORM, values, error.status if error else 200)
 
 
-def _document(fields: Iterable[Field], form: Mapping[str, str]) -> dict[str, Any]:
-    return {each.name: each.read(form) for each in fields}
+def _shown(value: Subnet | Reservation, fields: Iterable[Field]) -> dict[str, str]:
+    document = msgspec.to_builtins(value)
+    return {each.name: each.shown(document[each.name]) for each in fields}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +15,15 @@ from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 
 LEASES_LIMIT = 500
 _ENDLESS = timedelta(seconds=FOREVER) / 2
+# Below this there is no half of a network that would make a pool.
+_SMALLEST_POOL = 8
+# What tells the networks that this host is on, each with its interface.
+Here = Callable[[], Iterable[tuple[str, IPv4Network]]]
+
+
+def nowhere() -> Iterable[tuple[str, IPv4Network]]:
+    """The networks of a host that is on none."""
+    return ()
 
 
 class SubnetRow(Struct, frozen=True):
@@ -38,11 +47,30 @@ class LeaseRow(Struct, frozen=True):
     reserved: bool
 
 
+class ReservationRow(Struct, frozen=True):
+    """A reservation, the machine that has its MAC, and whether its address lies in any subnet."""
+
+    reservation: Reservation
+    machine: str
+    covered: bool
+
+
 class NetworkViews:
     """Gathers what the pages of the network show."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, here: Here = nowhere) -> None:
         self._ledger = ledger
+        self._here = here
+
+    def here(self) -> list[tuple[str, IPv4Network]]:
+        """The networks that this server is on and no subnet covers, each with its interface."""
+        covered = [ip_network(each.cidr) for each in self._ledger.read_all(Subnet)]
+        found = {network: interface for interface, network in self._here() if not network.is_loopback}
+        return [
+            (interface, network)
+            for network, interface in found.items()
+            if not any(isinstance(each, IPv4Network) and each.overlaps(network) for each in covered)
+        ]
 
     def leases(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Subnets, leases and reservations, the leases narrowed by `q` (words)."""
@@ -57,8 +85,14 @@ class NetworkViews:
             "leases": fitting[:LEASES_LIMIT],
             "total": len(fitting),
             "filter": query.get("q", ""),
-            "reservations": [(each, self._machine_with(each.mac)) for each in reservations],
+            "reservations": [self._reservation_row(each, subnets) for each in reservations],
+            "here": [] if subnets else self.here(),
         }
+
+    def _reservation_row(self, reservation: Reservation, subnets: Iterable[Subnet]) -> ReservationRow:
+        address = ip_address(reservation.address)
+        covered = any(address in ip_network(each.cidr) for each in subnets)
+        return ReservationRow(reservation, self._machine_with(reservation.mac), covered)
 
     def _row(self, lease: Lease, now: datetime) -> LeaseRow:
         state = _state(lease, now)
@@ -74,6 +108,19 @@ class NetworkViews:
     def _machine_with(self, mac: str) -> str:
         found = self._ledger.machine_by_mac(mac) if mac else None
         return found.name if found is not None else ""
+
+
+def suggested(network: str, here: Iterable[tuple[str, IPv4Network]]) -> Subnet:
+    """A subnet to begin with for that network of ours: its upper half is the pool. An empty one for any other."""
+    for interface, each in here:
+        if str(each) != network:
+            continue
+        pool = {}
+        if each.num_addresses >= _SMALLEST_POOL:
+            half = each.network_address + each.num_addresses // 2
+            pool = {"pool_start": str(half), "pool_end": str(each.broadcast_address - 1)}
+        return Subnet(name=interface, cidr=network, **pool)
+    return Subnet(name="", cidr="")
 
 
 def quarantine_words(lease: Lease) -> str:

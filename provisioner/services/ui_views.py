@@ -14,7 +14,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.jobs import Jobs
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid, NotFound, unknown
-from provisioner.model.addresses import Lease
+from provisioner.model.addresses import Lease, Subnet
 from provisioner.model.content import CONTENT_KINDS
 from provisioner.model.machines import LIVE_STATES, Clash, Job, Machine
 from provisioner.model.operations import Operation
@@ -85,6 +85,7 @@ class Views:
             "wanted": wanted,
             "filter": query.get("q", ""),
             "known": sum(1 for _ in self._ledger.read_all(Machine)),
+            "answering": any(each.enabled for each in self._ledger.read_all(Subnet)),
             "clashes": sum(1 for _ in self._ledger.read_all(Clash)),
             "workflows": content_words.choices(self._catalog.view),
             "power_actions": tuple(ACTIONS.values()),

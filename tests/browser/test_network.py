@@ -16,15 +16,20 @@ async def test_a_subnet_is_made_and_changed_with_wrong_input_kept(demo, visit, u
     await visit.find("field-name").fill("hall")
     await visit.find("field-cidr").fill("10.9.0.0/33")
     await visit.find("save").click()
-    await expect(visit.find("network-error")).to_contain_text("10.9.0.0/33")
+    await expect(visit.find("field-error")).to_contain_text("10.9.0.0/33")
+    await expect(visit.find("field-cidr")).to_be_focused()
     await expect(visit.find("field-name")).to_have_value("hall")
     # The browser's console tells of the status 422 that the form came back with.
     assert [each for each in visit.complaints if "422" not in each] == []
     visit.complaints.clear()
     await visit.find("field-cidr").fill("10.9.0.0/24")
-    await visit.find("save").click()
+    await visit.find("field-cidr").press("Enter")
+    assert await visit.notice() == "Subnet hall is saved."
+    # Neither the form nor its refusal is in the way back.
+    await page.go_back()
     await expect(page.get_by_role("link", name="hall")).to_be_visible()
     await page.get_by_role("link", name="hall").click()
+    await expect(visit.find("section").first).not_to_have_attribute("open", "")
     await visit.find("field-proxy").check()
     await visit.find("save").click()
     await expect(page.get_by_text("boot information only")).to_be_visible()

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from provisioner.client_findings import CLIENT_RULES, foreign
 from provisioner.events import UNCOVERED, Event
 from provisioner.findings import Facts, Finding, Severity
+from provisioner.machine_findings import not_booted
 
 # The share of a pool that has to be in use before it is worth a word.
 _POOL_ALARM = 0.9
@@ -29,7 +30,13 @@ def diagnose(facts: Facts) -> list[Finding]:
         for rule in CLIENT_RULES:
             for finding in rule(events, facts):
                 _add(found, replace(finding, macs=(mac,)))
-    for finding in (*_foreign_servers(facts), *_uncovered(facts), *_pools(facts), *_ours_reserved(facts)):
+    for finding in (
+        *_foreign_servers(facts),
+        *_uncovered(facts),
+        *_pools(facts),
+        *_ours_reserved(facts),
+        *not_booted(facts),
+    ):
         _add(found, finding)
     return sorted(found.values(), key=_order)
 

@@ -70,6 +70,14 @@ class PoolUse(Struct, frozen=True):
     proxy: bool = False
 
 
+class Awaited(Struct, frozen=True):
+    """A machine that shall boot from the network."""
+
+    id: str
+    name: str
+    macs: tuple[str, ...] = ()
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All that is known at `now`. `addresses` are ours; `events` are of all clients, oldest first."""
 
@@ -80,3 +88,4 @@ class Facts(Struct, frozen=True, kw_only=True):
     foreign: tuple[ForeignServer, ...] = ()
     pools: tuple[PoolUse, ...] = ()
     reserved: tuple[Reservation, ...] = ()
+    awaited: tuple[Awaited, ...] = ()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from provisioner.conductor.doctor import Doctor
 from provisioner.findings import ForeignServer, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
+from provisioner.model.machines import Machine
 from tests.parts import MAC, START
 
 RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")
@@ -100,3 +103,17 @@ async def test_a_reservation_of_an_address_that_became_ours_is_found(parts):
     await save(parts, Reservation(address="10.0.0.1", mac=MAC), Reservation(address="10.0.0.2", mac=MAC))
     found = (await doctor(parts).examine()).items
     assert [(each.code, each.subject, each.macs) for each in found] == [("own-address-reserved", "10.0.0.1", (MAC,))]
+
+
+async def test_a_machine_that_shall_boot_from_the_network_is_waited_for(parts):
+    one = (await parts.register(MAC)).machine
+    await save(parts, replace(one, bootenv="discovery"))
+    tx = parts.ledger.transaction()
+    tx.event("power.done", machine=one.id, key="power-cycle", state="on")
+    await tx.commit()
+    parts.clock.now = START + timedelta(minutes=11)
+    assert await codes(doctor(parts)) == ["not-heard"]
+    own = await doctor(parts).examine(parts.ledger.read(Machine, one.id))
+    assert [each.code for each in own.items] == ["not-heard"]
+    await save(parts, replace(parts.ledger.read(Machine, one.id), bootenv="local"))
+    assert await codes(doctor(parts)) == []

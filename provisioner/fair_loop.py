@@ -2,7 +2,8 @@
 
 asyncio takes all descriptors that are ready into one turn. When a thousand machines load at once, that is hundreds of
 files to send from, a tenth of a second and more, in which every DHCP client waits. Here a turn has a few of them, in
-their order, and before them whatever is ready of those that were preferred.
+their order, and only when nothing is ready of those that were preferred. Whoever floods these holds up the others, but
+not for ever: after some turns of their own they share one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 
 # A file to send from is up to a millisecond of work; a turn costs some microseconds.
 AT_ONCE = 16
+# A thousand DHCP clients at once are as many turns of 64 datagrams and some milliseconds each.
+ALONE = 16
 _MOST_PREFERRED = 64
 
 
@@ -28,10 +31,15 @@ class HasFileno(Protocol):
 
 
 class FairSelector(BaseSelector):
-    """A selector that tells at most `at_once` descriptors at a time, the others next; and preferred ones first."""
+    """A selector that tells at most `at_once` descriptors at a time, the others next; and preferred ones before.
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+    These come `alone` times at most before they come together with others.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, alone: int = ALONE) -> None:
         self._at_once = at_once
+        self._alone = alone
+        self._turns_alone = 0
         self._keys: dict[int, SelectorKey] = {}
         self._preferred: set[int] = set()
         self._ordinary = epoll()
@@ -79,14 +87,22 @@ class FairSelector(BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         """See `selectors.BaseSelector`."""
+        first = self._first.poll(0, _MOST_PREFERRED)
+        if first and self._turns_alone < self._alone:
+            self._turns_alone += 1
+            return self._told(first)
+        self._turns_alone = 0
         # Milliseconds, rounded up: to wake too early is to wake twice.
-        seconds = -1 if timeout is None else max(0.0, ceil(timeout * 1e3) * 1e-3)
+        seconds = 0 if first else -1 if timeout is None else max(0.0, ceil(timeout * 1e3) * 1e-3)
         try:
             ordinary = self._ordinary.poll(seconds, self._at_once)
         except InterruptedError:
             return []
+        return self._told([*(first or self._first.poll(0, _MOST_PREFERRED)), *ordinary])
+
+    def _told(self, found: list[tuple[int, int]]) -> list[tuple[SelectorKey, int]]:
         ready = []
-        for descriptor, mask in (*self._first.poll(0, _MOST_PREFERRED), *ordinary):
+        for descriptor, mask in found:
             key = self._keys.get(descriptor)
             if key is not None:
                 # An error or a hang-up is for whoever reads and for whoever writes.

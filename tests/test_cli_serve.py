@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioner.cli.parser import group_parser
-from provisioner.cli.serve import collect_seldom
+from provisioner.cli.serve import collect_seldom, take_short_turns
 from provisioner.config import NOT_ON_THE_COMMAND_LINE, SETTINGS
 from tests.fakes.terminal import CommandLine
 
@@ -99,9 +100,20 @@ def test_garbage_is_looked_for_seldom() -> None:
     usual = gc.get_threshold()
     try:
         collect_seldom()
-        assert all(now > before for now, before in zip(gc.get_threshold(), (700, 10, 10), strict=True))
+        young, middle, _ = gc.get_threshold()
+        assert prod(gc.get_threshold()) > 100 * prod((700, 10, 10))
+        assert young * middle < 50_000
     finally:
         gc.set_threshold(*usual)
+
+
+def test_threads_that_wait_have_their_turn_soon() -> None:
+    usual = sys.getswitchinterval()
+    try:
+        take_short_turns()
+        assert sys.getswitchinterval() < usual
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_a_server_starts_lets_its_administrator_in_and_ends_at_sigterm(tmp_path: Path) -> None:

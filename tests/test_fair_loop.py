@@ -25,7 +25,7 @@ def pairs():
 
 @pytest.fixture
 def selector():
-    made = FairSelector(at_once=3)
+    made = FairSelector(at_once=3, alone=2)
     yield made
     made.close()
 
@@ -47,10 +47,20 @@ def test_one_turn_has_a_few_and_the_others_come_next(selector, pairs):
     assert {number for each in turns for number in each} == set(range(8))
 
 
-def test_what_is_preferred_is_first_in_every_turn(selector, pairs):
+def test_what_is_preferred_has_turns_of_its_own_and_then_comes_first(selector, pairs):
     register_all(selector, pairs)
     selector.prefer(pairs[5][0])
-    assert [ready(selector)[0] for _ in range(3)] == [5, 5, 5]
+    turns = [ready(selector) for _ in range(6)]
+    assert [each[0] for each in turns] == [5] * 6
+    assert [len(each) > 1 for each in turns] == [False, False, True, False, False, True]
+
+
+def test_when_nothing_preferred_is_ready_the_others_have_their_turn_at_once(selector, pairs):
+    register_all(selector, pairs)
+    selector.prefer(pairs[5][0])
+    ready(selector)
+    pairs[5][0].recv(1)
+    assert len(ready(selector)) == 3
 
 
 def test_what_is_preferred_before_it_is_registered_is_first_too(selector, pairs):

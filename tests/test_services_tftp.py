@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 from contextlib import ExitStack, asynccontextmanager
+from itertools import pairwise
 from random import Random
 
 import pytest
 
 from provisioner.errors import Denied, Invalid, NotFound, StoreError
-from provisioner.services.tftp import LARGEST_NETASCII, TftpService, clean_path, open_socket
+from provisioner.services.tftp import LARGEST_NETASCII, REQUESTS_AT_ONCE, TftpService, clean_path, open_socket
 from provisioner.wire.tftp import Ack, Data, Error, Limits, OptionAck, Request, encode
 from tests.fakes.file_tree import MemoryTree, Notebook
 from tests.tftp_client import LossyProxy, TftpClient
@@ -88,6 +89,18 @@ async def test_many_transfers_at_once(tmp_path):
             got = await asyncio.gather(*(client.get("f", blksize="1468", windowsize="4") for client in clients))
         assert all(each == MEGABYTE[:200_000] for each in got)
         assert len(await notebook.wait(60)) == 60
+
+
+async def test_a_turn_takes_in_a_few_requests_and_others_have_theirs_in_between():
+    async with serving({"f": SMALL}) as (address, tree, *_):
+        with ExitStack() as stack:
+            for _ in range(REQUESTS_AT_ONCE + 6):
+                stack.enter_context(TftpClient(address)).request("f")
+            taken = [0]
+            while taken[-1] < REQUESTS_AT_ONCE + 6:
+                await asyncio.sleep(0)
+                taken.append(len(tree.asked))
+        assert max(after - before for before, after in pairwise(taken)) == REQUESTS_AT_ONCE
 
 
 async def test_each_transfer_is_written_down_with_its_bytes():

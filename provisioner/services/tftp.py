@@ -58,6 +58,9 @@ __all__ = ["FileTree", "Recorder", "TftpService", "clean_path", "open_socket"]
 log = structlog.get_logger(__name__)
 
 DRAIN_LIMIT = 64
+# A transfer begins with half a millisecond of work, and DHCP waits for the turn to end. Much fewer, and clients that
+# come all at once would ask again before their turn.
+REQUESTS_AT_ONCE = 24
 # Two descriptors each. What is more is not answered: every client asks again, and an error would end its boot.
 MOST_TRANSFERS = 2000
 # When there are as many: those that nobody has acknowledged for so long give way. Real clients answer within a second.
@@ -137,7 +140,7 @@ class TftpService:
             self._sock.close()
 
     def _readable(self, group: TaskGroup) -> None:
-        now = asyncio.get_running_loop().time()
+        now, requests = asyncio.get_running_loop().time(), 0
         for _ in range(DRAIN_LIMIT):
             try:
                 data, ancillary, _, client = self._sock.recvmsg(_LARGEST_REQUEST, ANCILLARY_BYTES)
@@ -152,6 +155,9 @@ class TftpService:
                 self._drop("broadcast request", client=client[0])
             elif data[:2] in _REQUESTS:
                 self._requested(data, client, local, group)
+                requests += 1
+                if requests == REQUESTS_AT_ONCE:
+                    return
             else:
                 self._received(data, client, now)
 

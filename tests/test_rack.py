@@ -270,6 +270,25 @@ def test_a_bmc_that_restarts_knows_the_power_state(rack: Rack, machine: RackMach
 
 
 @pytest.mark.rack
+def test_a_machine_that_goes_off_while_its_bmc_is_busy_does_not_end_the_bmc(rack: Rack, machine: RackMachine) -> None:
+    pid = machine.state()["bmc_pid"]
+    machine.freeze_bmc()
+    machine.switch_on()
+    machine.switch_off()
+    machine.thaw_bmc()
+    assert rack.ipmitool(machine, "power", "status") == "Chassis Power is off"
+    assert machine.state()["bmc_pid"] == pid
+
+
+@pytest.mark.rack
+def test_a_bmc_that_fails_starts_again(rack: Rack, machine: RackMachine) -> None:
+    pid = machine.state()["bmc_pid"]
+    os.kill(pid, signal.SIGKILL)
+    machine.wait_for(lambda state: state["bmc_pid"] not in (pid, None), 20)
+    assert rack.ipmitool(machine, "power", "status") == "Chassis Power is off"
+
+
+@pytest.mark.rack
 def test_a_wrong_password_is_refused(rack: Rack, machine: RackMachine) -> None:
     script = """
 from pyghmi.exceptions import IpmiException

@@ -45,8 +45,10 @@ def write_configuration(
     lan.write_text(_lan_conf(machine, at, bmc, hook_command))
     lan.chmod(0o600)
     startup.write_text(_STARTUP)
+    # A machine that goes off while `ipmi_sim` greets it leaves a closed connection, and writing to that would end it.
+    lasting = ["env", "--ignore-signal=PIPE"]
     # -n: no command console on standard input. -p: no state from an earlier run, its passwords would win.
-    return ["ipmi_sim", "-n", "-p", "-c", str(lan), "-f", str(startup), "-s", str(state)]
+    return [*lasting, "ipmi_sim", "-n", "-p", "-c", str(lan), "-f", str(startup), "-s", str(state)]
 
 
 def _lan_conf(machine: Machine, at: Attachment, bmc: BmcAccess, hook_command: list[str]) -> str:

@@ -36,6 +36,9 @@ HANDOVER = Path(__file__).with_name("handover.py")
 PROGRAM_END_SECONDS = 10.0
 SUPERVISOR_END_SECONDS = 30.0
 IPMITOOL_SECONDS = 30.0
+# It waits 10 s for an answer, twice. After the usual second it would repeat a reset that is still being done, and then
+# there are two.
+PATIENCE = ("-N", "10", "-R", "2")
 POLL_SECONDS = 0.05
 
 
@@ -99,6 +102,10 @@ class RackMachine:
     def thaw_bmc(self) -> None:
         """Let a frozen BMC go on; it answers what waited."""
         self._ask("thaw-bmc")
+
+    def switch_on(self) -> None:
+        """Press the power button, without asking the BMC."""
+        ask(self._control, {"op": "set", "machine": self.name, "name": "power", "value": "1"})
 
     def switch_off(self) -> None:
         """Take the power away without asking the BMC."""
@@ -203,7 +210,7 @@ class Rack:
         """What `ipmitool` prints when it talks to the machine's BMC. RackError with its words when it fails."""
         bmc = machine.bmc
         # Without it `ipmitool` asks for the list of cipher suites and waits 10 s for `ipmi_sim`, which has no SHA-256.
-        command = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", bmc.address, "-p", str(bmc.port)]
+        command = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", bmc.address, "-p", str(bmc.port), *PATIENCE]
         done = subprocess.run(
             inside(NETNS_DIR / self.name, [*command, "-U", bmc.username, "-E", *words]),
             env=os.environ | {"IPMI_PASSWORD": bmc.password},

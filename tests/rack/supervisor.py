@@ -37,7 +37,9 @@ ROUTER = Path(__file__).with_name("router.py")
 FIRST_KCS_PORT = 9001
 FIRST_CONSOLE_PORT = 7001
 BMC_END_SECONDS = 2.0
-BMC_START_SECONDS = 10.0
+BMC_START_SECONDS = 30.0
+# Before a BMC that ended starts again; one that cannot start does not do so in a circle.
+BMC_PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.05
 # As /proc/net/udp writes the port.
 PORT_623 = b":026F "
@@ -97,16 +99,32 @@ class Bay:
         self._bmc = bmc
         self._bmc_command = bmc_command
         self._bmc_process: Process | None = None
+        self._watchdog: asyncio.Task[None] | None = None
         self._network = network
 
     async def start_bmc(self) -> None:
-        """Switch the BMC on. RackError when it ends at once."""
-        if self._bmc_process is not None:
-            return
-        self._bmc_process = await spawn(self._bmc_command, self.chassis.at.directory / "bmc.log")
+        """Switch the BMC on. As a real one it starts again when it fails."""
+        if self._watchdog is None:
+            self._bmc_process = await self._spawn_bmc()
+            self._watchdog = asyncio.create_task(self._watch_bmc(self._bmc_process))
+
+    async def _spawn_bmc(self) -> Process:
+        return await spawn(self._bmc_command, self.chassis.at.directory / "bmc.log")
+
+    async def _watch_bmc(self, process: Process) -> None:
+        while True:
+            code = await process.wait()
+            log.error("the BMC of %s ended with %s and starts again", self.chassis.machine.name, code)
+            self._bmc_process = None
+            await asyncio.sleep(BMC_PAUSE_SECONDS)
+            self._bmc_process = process = await self._spawn_bmc()
 
     async def stop_bmc(self) -> None:
         """Switch the BMC off; the machine goes on as it is."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.gather(self._watchdog, return_exceptions=True)
+            self._watchdog = None
         if self._bmc_process is not None:
             with suppress(ProcessLookupError):
                 self._bmc_process.send_signal(signal.SIGCONT)
@@ -115,9 +133,15 @@ class Bay:
             self._bmc_process = None
 
     def freeze_bmc(self, frozen: bool) -> None:
-        """A frozen BMC keeps its address and answers nothing."""
-        if self._bmc_process is not None:
-            self._bmc_process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        """A frozen BMC keeps its address and answers nothing. RackError when it is not there."""
+        if self._bmc_process is None:
+            raise RackError(f"the BMC of {self.chassis.machine.name} is off")
+        self._bmc_process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    @property
+    def has_bmc(self) -> bool:
+        """Whether the BMC is switched on."""
+        return self._watchdog is not None
 
     @property
     def bmc_pid(self) -> int | None:
@@ -257,7 +281,7 @@ class Supervisor:
         while True:
             listing = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             table, _ = await listing.communicate()
-            if table.count(PORT_623) >= sum(bay.bmc_pid is not None for bay in self._bays.values()):
+            if table.count(PORT_623) >= sum(bay.has_bmc for bay in self._bays.values()):
                 return
             await asyncio.sleep(POLL_SECONDS)
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
+from provisioner.access import Principal, Who
 from provisioner.conductor.ledger import Ledger
+from provisioner.conductor.networks import Networks
 from provisioner.model.addresses import Lease, Reservation, Subnet
 
 _KINDS: dict[str, tuple[type[Any], str]] = {
@@ -22,6 +24,7 @@ _KINDS: dict[str, tuple[type[Any], str]] = {
     "reservation": (Reservation, "address"),
     "lease": (Lease, "address"),
 }
+_OPERATOR = Principal(Who.USER, "admin", "admin")
 _LISTS = ("pickers", "dns_servers")
 
 
@@ -29,6 +32,9 @@ async def set_scene(ledger: Ledger, words: Sequence[str]) -> None:
     """Do what one line says; raises ValueError when it says nothing that we know."""
     tx = ledger.transaction(by="the scene")
     match words:
+        case ["remove", "reservation", key]:
+            await Networks(ledger).delete_reservation(key, _OPERATOR)
+            return
         case ["remove", kind, key] if kind in _KINDS:
             tx.delete(_KINDS[kind][0], key)
         case ["subnet" | "reservation" as kind, key, *settings]:

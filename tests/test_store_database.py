@@ -238,6 +238,30 @@ async def test_an_event_comes_back_as_it_was(history):
     ]
 
 
+async def test_events_are_found_by_time_though_the_clock_was_set_back_and_forth(store):
+    days = [*range(20), *range(5, 15), *range(12, 40)]
+    told = [
+        event(number, seconds=day * 86400) for number, day in enumerate((day for day in days for _ in range(60)), 1)
+    ]
+    for start in range(0, len(told), 500):
+        await store.give(events=told[start : start + 500])
+    for first, last in ((0, 1), (7, 9), (12, 13), (30, 50), (39, 40), (45, 50)):
+        since, until = NOW + timedelta(days=first), NOW + timedelta(days=last)
+        wanted = [each.id for each in told if since <= each.time < until]
+        assert await store.ids(since=since, until=until, limit=5000) == wanted
+        assert await store.ids(since=since, until=until, limit=5000, newest_first=True) == wanted[::-1]
+        assert await store.ids(since=since, limit=5000) == [each.id for each in told if each.time >= since]
+        assert await store.ids(until=until, limit=5000) == [each.id for each in told if each.time < until]
+        query = EventQuery(since=since, until=until)
+        assert await store.database.count_events(query, 9999) == len(wanted)
+
+
+async def test_old_events_are_removed_though_newer_ones_stand_before_them(store):
+    await store.give(events=old(*[9] * 1500, *[0] * 1500, *[9] * 10))
+    assert [await store.database.prune_events(NOW + timedelta(days=1)) for _ in range(3)] == [PRUNE_LIMIT, 500, 0]
+    assert await store.ids(limit=5000) == [*range(1, 1501), *range(3001, 3011)]
+
+
 # --- opening --------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from provisioner.model.content import CONTENT_KINDS
 from provisioner.model.machines import Clash, Job, Machine
 from provisioner.model.operations import Operation, Reply
 from provisioner.store.schema import DOCUMENT_TABLES, MIGRATIONS, migrate, version
+from provisioner.store.spans import between
 
 
 @pytest.fixture
@@ -69,6 +70,38 @@ def test_an_older_database_is_brought_forward_after_a_copy_was_put_beside_it(tab
     assert copy.execute("SELECT key FROM users").fetchall() == [("admin",)]
     assert copy.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     copy.close()
+
+
+def test_leases_and_events_of_an_older_version_are_all_there_afterwards(tables, path):
+    migrate(tables, path, MIGRATIONS[:4])
+    leases = {f"10.0.0.{number}": f'{{"address": "10.0.0.{number}"}}' for number in (9, 10, 2)}
+    tables.table("leases").insert_all({"key": key, "doc": doc} for key, doc in leases.items())
+    # The clock was set back in the middle.
+    times = [f"2026-01-{2 + number % 1500 // 100:02}T00:00:00+00:00" for number in range(3000)]
+    rows = [
+        {"id": number, "time": time, "kind": "dhcp.ack", "machine": "m1" if number % 7 == 0 else ""}
+        | {"mac": f"m{number % 3}", "key": "", "by": "", "data": "{}"}
+        for number, time in enumerate(times, 1)
+    ]
+    tables.table("events").insert_all(rows)
+    tables.conn.commit()
+    migrate(tables, path)
+    assert dict(tables.execute("SELECT key, doc FROM leases").fetchall()) == leases
+    assert tables.execute("SELECT * FROM events ORDER BY id").fetchall() == [tuple(row.values()) for row in rows]
+    assert tables.execute("SELECT first, last FROM event_spans").fetchall() == [(1, 1024), (1025, 2048)]
+    assert between(tables.conn, until="2026-01-03") == (1, 2048)
+    tables.execute("INSERT INTO leases VALUES ('10.0.0.2', 'new') ON CONFLICT (key) DO UPDATE SET doc = excluded.doc")
+    assert tables.execute("SELECT count(*) FROM leases").fetchone() == (3,)
+
+
+def test_a_machine_s_events_are_found_without_reading_all_of_them(tables, path):
+    migrate(tables, path)
+    sql = (
+        "EXPLAIN QUERY PLAN SELECT id FROM events WHERE ((machine = ? AND machine <> '') OR mac IN (?, ?)) ORDER BY id"
+    )
+    steps = " ".join(row[3] for row in tables.execute(sql, ["m", "a", "b"]).fetchall())
+    assert "idx_events_machine_id (machine=?)" in steps and "idx_events_mac_id (mac=?)" in steps
+    assert "SCAN" not in steps
 
 
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(tables, path):

@@ -12,6 +12,7 @@ from msgspec import Struct
 from provisioner.errors import StoreError
 from provisioner.events import Event
 from provisioner.store.rows import delete, insert, put
+from provisioner.store.spans import extend
 
 _ENCODE = msgspec.json.Encoder().encode
 _EVENT_COLUMNS = ("id", "time", "kind", "machine", "mac", "key", "by", "data")
@@ -69,9 +70,11 @@ def write_all(conn: sqlite3.Connection, group: Sequence[Batch]) -> int:
     if "jobs" in gone:
         _forget_work_of(conn, gone["jobs"])
     told = _event_values(group)
+    width = len(_EVENT_COLUMNS)
     insert(conn, "events", _EVENT_COLUMNS, told)
-    characters += sum(map(len, told[7::8]))
-    rows = len(last) + len(told) // len(_EVENT_COLUMNS)
+    extend(conn, told[::width])
+    characters += sum(map(len, told[width - 1 :: width]))
+    rows = len(last) + len(told) // width
     return _PAGES_OF_A_GROUP + _PAGES_OF_A_ROW * rows + characters // _PAGE_CHARACTERS
 
 

@@ -22,6 +22,7 @@ from provisioner.errors import StoreError
 from provisioner.events import Event
 from provisioner.store.batches import Batch
 from provisioner.store.schema import DOCUMENT_TABLES, migrate
+from provisioner.store.spans import between, forget
 from provisioner.store.writer import Writer, translated
 
 # Rows removed in one go: a few milliseconds during which no change is written.
@@ -124,12 +125,8 @@ class Database:
 
         The newest event stays in any case, so that the numbers go on after it.
         """
-        return await self._chore(
-            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE time < ?"
-            " AND id < (SELECT max(id) FROM events) ORDER BY time LIMIT ?)",
-            before.isoformat(),
-            PRUNE_LIMIT,
-        )
+        time = before.astimezone(UTC).isoformat()
+        return await self._chore(lambda conn: _prune(conn, time))
 
     async def removed_jobs(self, limit: int) -> list[str]:
         """Jobs that are gone and whose files may still be there."""
@@ -140,9 +137,10 @@ class Database:
 
     async def forget_removed(self, jobs: Sequence[str]) -> int:
         """The files of these jobs are gone too."""
-        return await self._chore(f"DELETE FROM removed_jobs WHERE job IN ({','.join('?' * len(jobs))})", *jobs)
+        sql = f"DELETE FROM removed_jobs WHERE job IN ({','.join('?' * len(jobs))})"
+        return await self._chore(lambda conn: conn.execute(sql, jobs).rowcount)
 
-    async def _chore(self, sql: str, *values: Any) -> int:
+    async def _chore(self, work: Callable[[sqlite3.Connection], int]) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def done(result: int, error: StoreError | None) -> None:
@@ -153,7 +151,7 @@ class Database:
             else:
                 future.set_exception(error)
 
-        self._writer.chore(lambda conn: conn.execute(sql, values).rowcount, done)
+        self._writer.chore(work, done)
         return await future
 
     # --- the reader thread ------------------------------------------------------------------------------------
@@ -165,10 +163,13 @@ class Database:
 
     async def count_events(self, query: EventQuery, highest: int) -> int:
         """How many events fit, at most `highest`: counting millions would keep others waiting."""
-        where, values = _event_conditions(query)
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {' AND '.join(where) or '1'} LIMIT ?)"
-        row = await self._read(lambda: self._read_conn.execute(sql, [*values, highest]).fetchone())
+        row = await self._read(lambda: self._counted(query, highest))
         return int(row[0])
+
+    def _counted(self, query: EventQuery, highest: int) -> Any:
+        where, values = _event_conditions(self._read_conn, query)
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {' AND '.join(where) or '1'} LIMIT ?)"
+        return self._read_conn.execute(sql, [*values, highest]).fetchone()
 
     async def actions(self, job: str) -> bytes | None:
         """The rendered files of a job as JSON, None when it never reported any."""
@@ -193,7 +194,7 @@ class Database:
             raise translated(f"cannot read {self.path}", self.path, error) from error
 
     def _select_events(self, query: EventQuery) -> Iterator[Event]:
-        where, values = _event_conditions(query)
+        where, values = _event_conditions(self._read_conn, query)
         order = "DESC" if query.newest_first else "ASC"
         rows = self._read_conn.execute(
             "SELECT id, time, kind, machine, mac, key, by, data FROM events"
@@ -213,12 +214,24 @@ class Database:
             )
 
 
-def _event_conditions(query: EventQuery) -> tuple[list[str], list[Any]]:
+def _prune(conn: sqlite3.Connection, before: str) -> int:
+    low, high = between(conn, until=before)
+    removed = conn.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id BETWEEN ? AND ? AND time < ?"
+        " AND id < (SELECT max(id) FROM events) ORDER BY id LIMIT ?)",
+        (low, high, before, PRUNE_LIMIT),
+    ).rowcount
+    forget(conn)
+    return removed
+
+
+def _event_conditions(conn: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[Any]]:
     where: list[str] = []
     values: list[Any] = []
     whose = []
     if query.machine:
-        whose.append("machine = ?")
+        # Only so is it seen that the index will do, which has no events without a machine.
+        whose.append("(machine = ? AND machine <> '')")
         values.append(query.machine)
     if query.macs:
         whose.append(f"mac IN ({','.join('?' * len(query.macs))})")
@@ -228,12 +241,17 @@ def _event_conditions(query: EventQuery) -> tuple[list[str], list[Any]]:
     if query.kinds:
         where.append("(" + " OR ".join(["kind = ? OR kind LIKE ? || '.%'"] * len(query.kinds)) + ")")
         values.extend(kind for name in query.kinds for kind in (name, name))
+    since = query.since.astimezone(UTC).isoformat() if query.since else ""
+    until = query.until.astimezone(UTC).isoformat() if query.until else ""
+    if since or until:
+        where.append("id BETWEEN ? AND ?")
+        values.extend(between(conn, since, until))
     plain = (
         ("key = ?", query.key),
         ("mac = ?", query.mac),
         ("by = ?", query.by),
-        ("time >= ?", query.since and query.since.astimezone(UTC).isoformat()),
-        ("time < ?", query.until and query.until.astimezone(UTC).isoformat()),
+        ("time >= ?", since),
+        ("time < ?", until),
         ("id > ?", query.after),
         ("id < ?", query.before),
     )

@@ -15,20 +15,28 @@ from pathlib import Path
 from struct import Struct as Layout
 from struct import error as TooShort
 from tempfile import mkstemp
+from threading import Lock
 from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
 
+from provisioner.errors import DiskFull
 from provisioner.store.folders import make_folder, sync_folder
 
 # Of the limit, so that not every new file makes another one go.
 _EVICT_TO = 0.9
 # Uses closer together than this are one: each costs a write of an inode.
 _USE_SECONDS = 600.0
+# Room is made in steps for what does not say how long it is, and on a full disk: each looks at all copies.
+_STEP_BYTES = 64 << 20
 _TAIL = Layout(">I8s")
 _MARK = b"provcopy"
 _LARGEST_NOTE = 64 * 1024
+
+
+class NoRoom(Exception):
+    """A file cannot be kept: with those that are coming in it is larger than the limit."""
 
 
 class Note(Struct, frozen=True):
@@ -52,17 +60,23 @@ class Copy(Struct, frozen=True):
 
 
 class Part:
-    """A copy that is being written."""
+    """A copy that is being written; `promised` is the room that it may take."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self._file = file
         self._digest = sha256()
         self.size = 0
+        self.promised = 0
 
     def write(self, data: bytes) -> None:
-        """Append; it can be read at once. Raises OSError."""
-        _write_all(self._file, data)
+        """Append; it can be read at once. Raises OSError, and nothing was appended then."""
+        try:
+            _write_all(self._file, data)
+        except OSError:
+            self._file.seek(self.size)
+            self._file.truncate()
+            raise
         self._digest.update(data)
         self.size += len(data)
 
@@ -84,28 +98,37 @@ class Part:
 
 
 class FileCache:
-    """Copies below a folder, by the name of where they are from and their path there; all functions block."""
+    """Copies below a folder, by the name of where they are from and their path there; all functions block.
+
+    They may be called from several threads.
+    """
 
     def __init__(self, folder: Path, limit_bytes: int, clock: Callable[[], float]) -> None:
         self._folder = folder
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._clock = clock
-        self._size = 0
+        self._sizes: dict[str, int] = {}
+        self._promised = 0
+        self._lock = Lock()
 
     @property
     def size(self) -> int:
         """How many bytes all copies take."""
-        return self._size
+        return sum(list(self._sizes.values()))
+
+    def size_of(self, source: str) -> int:
+        """How many bytes the copies from there take."""
+        return self._sizes.get(source, 0)
 
     def open(self) -> None:
         """Remove what a crash has left, and measure the rest; raises OSError."""
         make_folder(self._folder)
-        self._size = 0
+        self._sizes.clear()
         for path, found in self._all():
             if path.name.endswith(".part"):
                 path.unlink(missing_ok=True)
             else:
-                self._size += found.st_size
+                self._count(path, found.st_size)
 
     def find(self, source: str, path: str) -> Copy | None:
         """The copy of a path, None when there is none or it is damaged (it is removed then)."""
@@ -128,16 +151,38 @@ class FileCache:
         return Copy(file, note, found.st_mtime)
 
     def begin(self, size: int) -> Part:
-        """Begin a copy of about so many bytes, for which room is made unless it is too large; raises OSError."""
-        self._make_room(size)
-        number, name = mkstemp(suffix=".part", dir=self._folder)
-        return Part(Path(name), os.fdopen(number, "wb", buffering=0))
+        """Begin a copy of about so many bytes, for which room is made; raises NoRoom, OSError."""
+        self._promise(size)
+        try:
+            number, name = mkstemp(suffix=".part", dir=self._folder)
+        except OSError:
+            self._promise(-size)
+            raise
+        part = Part(Path(name), os.fdopen(number, "wb", buffering=0))
+        part.promised = size
+        return part
+
+    def write(self, part: Part, data: bytes) -> None:
+        """Append to a part; raises NoRoom, OSError."""
+        if part.size + len(data) > part.promised:
+            more = max(len(data), min(_STEP_BYTES, self.limit_bytes // 10))
+            self._promise(more)
+            part.promised += more
+        try:
+            part.write(data)
+        except OSError as error:
+            if error.errno not in DiskFull.ERRNOS or not self._free(_STEP_BYTES):
+                raise
+            part.write(data)
+
+    def drop(self, part: Part) -> None:
+        """Remove a part, should it still be one."""
+        part.drop()
+        self._promise(-part.promised)
+        part.promised = 0
 
     def keep(self, part: Part, source: str, note: Note) -> None:
-        """Make a part the copy of its path; raises OSError. One that is larger than the limit is not kept."""
-        if self._limit and part.size > self._limit:
-            part.drop()
-            return
+        """Make a part the copy of its path; raises OSError."""
         place = self._place(source, note.path)
         part.seal(note)
         make_folder(place.parent)
@@ -147,7 +192,9 @@ class FileCache:
         taken = part.path.stat().st_size
         part.path.replace(place)
         sync_folder(place.parent)
-        self._size += taken - before
+        self._count(place, taken - before)
+        self._promise(-part.promised)
+        part.promised = 0
 
     def validated(self, source: str, path: str) -> None:
         """The copy of this path is as it is where it came from, now."""
@@ -162,25 +209,50 @@ class FileCache:
         place = self._place(source, path)
         self._remove(place, _size_of(place))
 
+    def clear(self, source: str) -> int:
+        """Remove all copies from there; how many bytes that freed."""
+        before = self.size_of(source)
+        for path, found in self._all(source):
+            self._remove(path, found.st_size)
+        return before - self.size_of(source)
+
     def _remove(self, place: Path, size: int) -> None:
         try:
             place.unlink()
         except FileNotFoundError:
             return
-        self._size -= size
+        self._count(place, -size)
 
-    def _make_room(self, size: int) -> None:
-        if not self._limit or self._size + size <= self._limit or size > self._limit:
-            return
-        wanted = max(0, int(self._limit * _EVICT_TO) - size)
+    def _count(self, place: Path, change: int) -> None:
+        source = place.relative_to(self._folder).parts[0]
+        with self._lock:
+            self._sizes[source] = self._sizes.get(source, 0) + change
+
+    def _promise(self, size: int) -> None:
+        """Set room aside for a part, or give it back; raises NoRoom."""
+        with self._lock:
+            if self.limit_bytes and size > 0 and self._promised + size > self.limit_bytes:
+                raise NoRoom
+            self._promised += size
+        if self.limit_bytes and size > 0 and self.size + self._promised > self.limit_bytes:
+            self._evict(max(0, int(self.limit_bytes * _EVICT_TO) - self._promised))
+
+    def _free(self, size: int) -> bool:
+        """Remove copies of so many bytes; whether there were any."""
+        before = self.size
+        self._evict(max(0, before - size))
+        return self.size < before
+
+    def _evict(self, wanted: int) -> None:
+        """Remove those used least recently until the rest takes no more than `wanted` bytes."""
         copies = [(found.st_atime, found.st_size, path) for path, found in self._all() if path.suffix != ".part"]
         for _, taken, path in sorted(copies):
-            if self._size <= wanted:
+            if self.size <= wanted:
                 return
             self._remove(path, taken)
 
-    def _all(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for folder, _, names in os.walk(self._folder):
+    def _all(self, source: str = "") -> Iterator[tuple[Path, os.stat_result]]:
+        for folder, _, names in os.walk(self._folder / source):
             for name in names:
                 path = Path(folder, name)
                 try:

@@ -44,6 +44,10 @@ LOOP_ROWS = 64
 LAZY_SECONDS = 0.02
 # The write-ahead log is merged into the database when about so many pages are in it: 16 MB.
 MERGE_PAGES = 4000
+# Not while one commit follows the other, for that takes as long as ten of them and all clients of a storm would wait:
+# when nothing was written for so long, or the log has become so many times as large.
+QUIET_SECONDS = 0.2
+_LARGE = 3
 # For so long the thread waits for another program that writes; the loop does not wait.
 BUSY_SECONDS = 30.0
 _BUSY_STEP_SECONDS = 0.01
@@ -84,6 +88,7 @@ class Writer:
         self._timed = False
         self._owed = 0
         self._unmerged = 0
+        self._merging: asyncio.TimerHandle | None = None
         # Of whoever has the connection.
         self._failed_generation = -1
         self._failure: StoreError | None = None
@@ -101,6 +106,9 @@ class Writer:
 
     async def close(self) -> None:
         """Write what was handed over, then end the thread."""
+        if self._merging is not None:
+            self._merging.cancel()
+            self._merging = None
         if self._thread is not None:
             self._hand_over()
             self._queue.put(None)
@@ -191,10 +199,23 @@ class Writer:
     def _tell(self, results: list[tuple[Batch, StoreError | None]], pages: int) -> None:
         self._unmerged += pages
         if self._unmerged >= self._merge_pages:
-            self._unmerged = 0
-            self._put(Chore(self._merge, _merged))
+            self._merge_soon()
         for batch, error in results:
             batch.settled(error)
+
+    def _merge_soon(self) -> None:
+        assert self._loop is not None
+        if self._merging is not None:
+            self._merging.cancel()
+            self._merging = None
+        if self._unmerged >= _LARGE * self._merge_pages:
+            self._merge_now()
+        else:
+            self._merging = self._loop.call_later(QUIET_SECONDS, self._merge_now)
+
+    def _merge_now(self) -> None:
+        self._merging, self._unmerged = None, 0
+        self._put(Chore(self._merge, _merged))
 
     def _done(self, chore: Chore, result: int, error: StoreError | None) -> None:
         self._owed -= 1

@@ -1,12 +1,13 @@
 """Thousands of DHCP clients, a network that loses, repeats and delays, a server that is killed and whose clock is set.
 
-Time is simulated; the server is the real `Addresses` on a real ledger, over a store that a crash can cut off. After
-each message what clients hold is compared: `World` raises AssertionError when two of them hold one address, or when one
+Time is simulated; the server is the real `Addresses` on a real ledger, over a store that a crash can cut off and whose
+disk can be full. After each message what clients hold is compared: `World` raises AssertionError when two of them hold one address, or when one
 that renews in time loses its own without an operator having wanted it.
 """
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses, Answers
 from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.ledger import Ledger
+from provisioner.errors import StoreError
 from provisioner.leases import OFFER_HOLD
 from provisioner.links import Arrival
 from provisioner.model.addresses import Reservation, Subnet
@@ -57,6 +59,7 @@ class Store:
         self._rows: dict[tuple[str, str], object] = {}
         self._under_way: list[Batch] = []
         self._events = 0
+        self.full = False
 
     def load(self, table: str) -> Iterator[tuple[str, bytes]]:
         return ((key, msgspec.json.encode(value)) for (kind, key), value in self._rows.items() if kind == table)
@@ -71,9 +74,12 @@ class Store:
         """All is written at once anyway."""
 
     def write(self) -> None:
-        """All that was handed over is on disk."""
+        """All that was handed over is on disk, or the disk is full."""
         batches, self._under_way = self._under_way, []
         for batch in batches:
+            if self.full:
+                batch.settled(StoreError("the disk is full"))
+                continue
             for each in batch.writes:
                 if each.value is None:
                     self._rows.pop((each.table, each.key), None)
@@ -141,12 +147,15 @@ class World:
         """Do something in so many seconds."""
         heappush(self._plan, (self.now + seconds, next(self._numbers), what))
 
-    def run(self, seconds: float) -> None:
+    async def run(self, seconds: float) -> None:
         """Let time pass."""
         end = self.now + seconds
         while self._plan and self._plan[0][0] <= end:
             self.now, _, what = heappop(self._plan)
             what()
+            if self.store.full:
+                # Those who wait for what could not be saved hear of it before anything else happens.
+                await sleep(0)
         self.now = end
 
     def wall(self) -> datetime:
@@ -187,9 +196,19 @@ class World:
             self.offers.clear()
             self.skew += self.random.choice([-1, 1]) * 10 ** self.random.uniform(1, 5.5)
 
+    def fill_disk(self) -> None:
+        """Nothing can be saved for a while."""
+        self.told["full disks"] += 1
+        self.store.full = True
+
+        def make_room() -> None:
+            self.store.full = False
+
+        self.later(self.random.uniform(1, 30), make_room)
+
     def reserve(self) -> None:
         """An operator keeps an address for somebody, or no longer."""
-        if not self.up:
+        if not self.up or self.store.full:
             return
         tx = self.ledger.transaction()
         old = list(self.ledger.all(Reservation))
@@ -213,12 +232,14 @@ class World:
             return
         inbox, self._inbox = self._inbox[:64], self._inbox[64:]
         answers = self.addresses.answer(inbox)
-        self._check_offers(inbox, answers)
         for reply in answers.at_once:
             self._send_back(reply.data)
         self.store.write()
-        assert answers.saved.done()
-        for reply in answers.replies:
+        saved = answers.saved.exception() is None
+        self._check_offers(inbox, answers, saved)
+        if not saved:
+            self.told["not acknowledged"] += len(answers.replies)
+        for reply in answers.replies if saved else ():
             self._send_back(reply.data)
         self.told.update(f"ignored: {reason}" for reason in answers.ignored)
         if self._inbox:
@@ -259,9 +280,11 @@ class World:
         client = self.clients[int(reply.mac.replace(":", ""), 16) - int(mac(0).replace(":", ""), 16) - 1]
         self._carry(lambda: self.hear(client, reply))
 
-    def _check_offers(self, inbox: Sequence[tuple[DhcpMessage, Arrival]], answers: Answers) -> None:
-        """No address is on offer to two clients: only a crash or a clock that was set can forget an offer."""
-        settled = {decode(reply.data).mac for reply in answers.replies}
+    def _check_offers(self, inbox: Sequence[tuple[DhcpMessage, Arrival]], answers: Answers, saved: bool) -> None:
+        """No address is on offer to two clients: only a crash or a clock that was set can forget an offer, a full disk
+        cannot.
+        """
+        settled = {decode(reply.data).mac for reply in answers.replies} if saved else set()
         settled |= {message.mac for message, _ in inbox if message.message_type in _GIVING_BACK}
         self.offers = {address: held for address, held in self.offers.items() if held[0] not in settled}
         for offer in (decode(reply.data) for reply in answers.at_once):

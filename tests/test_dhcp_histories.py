@@ -10,7 +10,7 @@ from random import randrange
 
 from tests.dhcp_histories import World
 
-CRASHES, STEPS, RESERVATIONS = 8, 8, 120
+CRASHES, STEPS, RESERVATIONS, FULL_DISKS = 8, 8, 120, 6
 SECONDS = 1500
 
 
@@ -21,10 +21,17 @@ async def test_no_address_is_given_to_two_of_five_thousand_clients():
     world = World(seed)
     for client in world.clients:
         world.later(world.random.expovariate(1 / 200), lambda client=client: world.begin(client))
-    for what, times in ((world.crash, CRASHES), (world.set_clock, STEPS), (world.reserve, RESERVATIONS)):
+    happens = {
+        world.crash: CRASHES,
+        world.set_clock: STEPS,
+        world.reserve: RESERVATIONS,
+        world.fill_disk: FULL_DISKS,
+    }
+    for what, times in happens.items():
         for _ in range(times):
             world.later(world.random.uniform(0, SECONDS), what)
-    world.run(SECONDS)
+    await world.run(SECONDS)
     print(dict(world.told))
     assert world.told["given"] > 5000 and world.told["refused"] > 0
+    assert world.told["not acknowledged"] > 0
     assert len(world.holders) > 2000

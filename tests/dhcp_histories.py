@@ -1,8 +1,8 @@
 """Thousands of DHCP clients, a network that loses, repeats and delays, a server that is killed and whose clock is set.
 
 Time is simulated; the server is the real `Addresses` on a real ledger, over a store that a crash can cut off and whose
-disk can be full. After each message what clients hold is compared: `World` raises AssertionError when two of them hold one address, or when one
-that renews in time loses its own without an operator having wanted it.
+disk can be full. After each message what clients hold is compared: `World` raises AssertionError when two of them hold
+one address, or when one that renews in time loses its own without an operator having wanted it.
 """
 
 from __future__ import annotations

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 
-from provisioner.store.file_cache import FileCache, Note, Part
+from provisioner.store.file_cache import FileCache, NoRoom, Note, Part
 
 
 class Clock:
@@ -39,7 +41,7 @@ def note(path: str, content: bytes) -> Note:
 
 def keep(cache: FileCache, path: str, content: bytes, source: str = "debian") -> None:
     part = cache.begin(len(content))
-    part.write(content)
+    cache.write(part, content)
     cache.keep(part, source, note(path, content))
 
 
@@ -76,7 +78,7 @@ def test_a_part_is_no_copy_and_the_next_start_removes_it(cache: FileCache, tmp_p
     part = cache.begin(3)
     part.write(b"abc")
     assert read(cache, "a") is None and len(files(tmp_path)) == 1
-    part.drop()
+    cache.drop(part)
     left = cache.begin(3)
     left.write(b"abc")
     FileCache(tmp_path / "repos", 10_000, clock).open()
@@ -126,9 +128,41 @@ def test_those_used_least_recently_go_first(cache: FileCache, clock: Clock) -> N
     assert cache.size <= 10_000
 
 
-def test_what_is_larger_than_the_limit_is_not_kept(cache: FileCache, tmp_path: Path) -> None:
-    keep(cache, "a", b"x" * 10_001)
-    assert read(cache, "a") is None and files(tmp_path) == []
+def test_what_is_larger_than_the_limit_is_not_begun(cache: FileCache, tmp_path: Path) -> None:
+    keep(cache, "a", b"content")
+    with pytest.raises(NoRoom):
+        cache.begin(10_001)
+    assert read(cache, "a") == b"content" and len(files(tmp_path)) == 1
+
+
+def test_parts_take_room_from_their_beginning_until_they_are_dropped(cache: FileCache) -> None:
+    keep(cache, "a", b"x" * 5000)
+    part = cache.begin(6000)
+    assert read(cache, "a") is None
+    with pytest.raises(NoRoom):
+        cache.begin(6000)
+    cache.drop(part)
+    cache.drop(cache.begin(6000))
+
+
+def test_a_part_that_turns_out_longer_takes_room_as_it_grows(cache: FileCache) -> None:
+    keep(cache, "a", b"x" * 5000)
+    part = cache.begin(0)
+    for _ in range(9):
+        cache.write(part, b"x" * 1000)
+    assert read(cache, "a") is None
+    with pytest.raises(NoRoom):
+        cache.write(part, b"x" * 2000)
+    cache.drop(part)
+
+
+def test_the_copies_of_one_source_can_be_measured_and_removed(cache: FileCache) -> None:
+    keep(cache, "a", b"content")
+    keep(cache, "b", b"content", "other")
+    assert cache.size == cache.size_of("debian") + cache.size_of("other") and cache.size_of("third") == 0
+    assert cache.clear("debian") > 7 and cache.clear("third") == 0
+    assert read(cache, "a") is None and read(cache, "b", "other") == b"content"
+    assert cache.size == cache.size_of("other")
 
 
 def test_without_a_limit_all_is_kept(tmp_path: Path, clock: Clock) -> None:
@@ -154,12 +188,6 @@ def test_a_copy_can_be_forgotten(cache: FileCache) -> None:
     cache.forget("debian", "a")
     cache.forget("debian", "a")
     assert read(cache, "a") is None and cache.size == 0
-
-
-def test_a_file_that_is_too_large_to_be_kept_drives_no_copy_out(cache: FileCache) -> None:
-    keep(cache, "a", b"content")
-    cache.begin(1 << 50).drop()
-    assert read(cache, "a") == b"content"
 
 
 def test_a_copy_that_is_dropped_while_it_is_opened_can_still_be_read(tmp_path: Path) -> None:
@@ -189,6 +217,40 @@ class TakesLittle(FileIO):
 def test_what_the_disk_takes_in_parts_is_written_whole(cache: FileCache, tmp_path: Path) -> None:
     path = tmp_path / "repos" / "x.part"
     part = Part(path, cast(BinaryIO, TakesLittle(path, "wb")))
-    part.write(b"content")
+    cache.write(part, b"content")
     cache.keep(part, "debian", note("a", b"content"))
     assert read(cache, "a") == b"content"
+
+
+class FullDisk(FileIO):
+    """A file on a disk that is full for as long as `is_full` says so, and notices after two bytes."""
+
+    def __init__(self, path: Path, is_full: Callable[[], bool]) -> None:
+        super().__init__(path, "wb")
+        self._is_full = is_full
+
+    def write(self, data: Any) -> int:
+        if self._is_full():
+            super().write(memoryview(data)[:2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def test_copies_make_way_on_a_full_disk(cache: FileCache, tmp_path: Path) -> None:
+    keep(cache, "old", b"content")
+    path = tmp_path / "repos" / "x.part"
+    part = Part(path, cast(BinaryIO, FullDisk(path, lambda: cache.size > 0)))
+    cache.write(part, b"new")
+    cache.keep(part, "debian", note("a", b"new"))
+    assert read(cache, "a") == b"new" and read(cache, "old") is None
+
+
+def test_a_disk_that_is_full_without_copies_is_an_error_and_nothing_is_appended(
+    cache: FileCache, tmp_path: Path
+) -> None:
+    path = tmp_path / "repos" / "x.part"
+    part = Part(path, cast(BinaryIO, FullDisk(path, lambda: True)))
+    with pytest.raises(OSError, match="No space"):
+        cache.write(part, b"new")
+    assert part.size == 0 == path.stat().st_size
+    cache.drop(part)

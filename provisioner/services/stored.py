@@ -54,10 +54,11 @@ def content_type(name: str) -> str:
 class Body(Protocol):
     """The bytes of a file, which may still be coming in."""
 
-    file: BinaryIO
-
     async def ready(self, place: int) -> int:
         """Up to where its bytes are there: more than `place`, or the end. Raises ProvisionerError when none come."""
+
+    async def send(self, response: web.StreamResponse, transport: asyncio.Transport, place: int, count: int) -> int:
+        """Send bytes that are there; returns how many."""
 
     def close(self) -> None:
         """It is not needed any more."""
@@ -67,16 +68,35 @@ class WholeBody:
     """A file that is all there."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file = file
-        self._size = size
+        self._file = file
+        self.size = size
 
     async def ready(self, place: int) -> int:
         """All of it."""
-        return self._size
+        return self.size
+
+    async def send(self, response: web.StreamResponse, transport: asyncio.Transport, place: int, count: int) -> int:
+        """From the file to the socket, without a way through here."""
+        return await asyncio.get_running_loop().sendfile(transport, self._file, place, count)
 
     def close(self) -> None:
         """Close it."""
-        self.file.close()
+        self._file.close()
+
+
+class NoBody:
+    """Of a file of which nothing is sent, as in an answer to HEAD."""
+
+    async def ready(self, place: int) -> int:
+        """Nothing more."""
+        return place
+
+    async def send(self, response: web.StreamResponse, transport: asyncio.Transport, place: int, count: int) -> int:
+        """Nothing."""
+        return 0
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class Follower(Protocol):
@@ -170,7 +190,6 @@ class StoredFile(web.StreamResponse):
 
     async def _slice(self, request: web.BaseRequest, place: int, end: int) -> int:
         """Send a little and wait when it is not our turn, else as much as is there at most a slice; how much it was."""
-        loop = asyncio.get_running_loop()
         goes_on = self._follower.may_go_on()
         count = min(await self._content.ready(place), end, place + (SLICE_BYTES if goes_on else DRIBBLE_BYTES)) - place
         if count <= 0:
@@ -179,7 +198,7 @@ class StoredFile(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the connection was closed")
         async with asyncio.timeout(self._pace.stall_seconds):
-            done = await loop.sendfile(transport, self._content.file, place, count)
+            done = await self._content.send(self, transport, place, count)
         if done != count:
             raise ConnectionResetError("the file became shorter")
         if not goes_on:

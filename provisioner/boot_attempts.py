@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from provisioner.firmware import BootClient, ClientKind
@@ -41,14 +42,14 @@ class _Attempt:
 
     __slots__ = ("failures", "fetched_at", "given", "names", "turn", "xid")
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
         self.xid = 0
-        self.begin(())
+        self.begin(names)
 
     def begin(self, names: tuple[str, ...]) -> None:
         """From the first of these loaders on."""
         self.names = names
-        self.turn = Turn(names[0]) if names else Turn("")
+        self.turn = _first_of(names)
         self.forgive()
 
     def forgive(self) -> None:
@@ -82,7 +83,7 @@ class BootAttempts:
         key = client.mac + _BY_HTTP if client.kind is _HTTP else client.mac
         attempt = self._attempts.get(key)
         if attempt is None:
-            attempt = self._remember(key)
+            attempt = self._remember(key, names)
         else:
             self._attempts.move_to_end(key)
         if attempt.names != names:
@@ -112,8 +113,14 @@ class BootAttempts:
             if attempt is not None:
                 attempt.forgive()
 
-    def _remember(self, key: str) -> _Attempt:
+    def _remember(self, key: str, names: tuple[str, ...]) -> _Attempt:
         if len(self._attempts) >= self._most:
             self._attempts.popitem(last=False)
-        attempt = self._attempts[key] = _Attempt()
+        attempt = self._attempts[key] = _Attempt(names)
         return attempt
+
+
+# A site has a handful of orders.
+@lru_cache(maxsize=256)
+def _first_of(names: tuple[str, ...]) -> Turn:
+    return Turn(names[0]) if names else Turn("")

@@ -289,7 +289,7 @@ class Addresses:
         client = boot_client(message)
         exchange.firmware = firmware = client.firmware
         if firmware and (decision.reply is _OFFER or decision.reply is _ACK):
-            exchange.boot = self._choices.choose(client, machine, arrival.address, override, shared=True)
+            exchange.boot = self._choices.choose(client, machine, arrival.address, override, shared=True, now=tx.now)
 
     def _reply(self, tx: Transaction, exchange: _Exchange) -> None:
         """The third stage: the datagram."""

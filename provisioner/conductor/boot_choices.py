@@ -162,6 +162,8 @@ class BootChoices:
         self._quirks: dict[int, tuple[Any, tuple[Quirk, ...]]] = {}
         self._attempts = BootAttempts(most)
         self._looked: dict[str, bool] = {}
+        # When it was last asked for; all messages of a drain come at the same moment.
+        self._now: datetime | None = None
         self._looked_at: datetime | None = None
         self._look_at = datetime.min.replace(tzinfo=UTC)
         self._looks = 0
@@ -176,11 +178,13 @@ class BootChoices:
         *,
         proxy: bool = False,
         shared: bool = False,
+        now: datetime | None = None,
     ) -> Boot:
         """What to tell the client that reaches us at address `server`; `override` is a reservation's boot file.
 
         Call it once for each message that is answered: it counts how often firmware begins anew. With `shared`, the
-        answer may be one that others get too, without this client's UUID (see Boot).
+        answer may be one that others get too, without this client's UUID (see Boot). `now` is the ledger's time for
+        those who have asked it already.
         """
         if client.kind is _OTHER:
             return NO_BOOT
@@ -197,7 +201,7 @@ class BootChoices:
             loader = loader or (settings.loaders[0] if settings.loaders else way.behaviour.loader)
             loader = loader if loader == NO_LOADER else ""
         elif override != NEVER and not loader:
-            loader = self._whose_turn(client, machine, settings, way)
+            loader = self._whose_turn(client, machine, settings, way, now or self._ledger.clock())
             if not loader and settings.secure and way.only_ipxe and not override:
                 return Boot(reason=NOT_SECURE_BY_PROXY if proxy else NOT_SECURE_BY_HTTP)
         boot = self._boot(client, self._bootenv_of(machine), way, (loader, override, server, proxy))
@@ -269,8 +273,12 @@ class BootChoices:
 
     # --- whose turn it is -------------------------------------------------------------------------------------
 
-    def _whose_turn(self, client: BootClient, machine: Machine | None, settings: _Settings, way: _Way) -> str:
-        self._look_again()
+    def _whose_turn(
+        self, client: BootClient, machine: Machine | None, settings: _Settings, way: _Way, now: datetime
+    ) -> str:
+        if now is not self._now:
+            self._now = now
+            self._look_again(now)
         if way.looked != self._looks:
             way.names = self._names_for(client, settings, way)
             way.looked = self._looks
@@ -279,7 +287,7 @@ class BootChoices:
             return NO_LOADER
         if not names:
             return ""
-        turn = self._attempts.turn(client, names, self._ledger.clock())
+        turn = self._attempts.turn(client, names, now)
         if turn.failed:
             self._tell(client, machine, turn)
         return turn.loader
@@ -301,8 +309,7 @@ class BootChoices:
         fitting = tuple(name for name in names if file_of(name, client.platform))
         return tuple(name for name in fitting if self._has(file_of(name, client.platform))) or fitting[:1]
 
-    def _look_again(self) -> None:
-        now = self._ledger.clock()
+    def _look_again(self, now: datetime) -> None:
         if self._looked_at is None or not self._looked_at <= now < self._look_at:
             self._looked.clear()
             self._looked_at, self._look_at = now, now + _LOOK_AGAIN

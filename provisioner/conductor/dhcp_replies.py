@@ -78,13 +78,14 @@ _BlockKey = tuple[object, ...]
 class _Form(Struct, frozen=True):
     """A reply to be filled in: what is the same for all clients alike on one network, encoded.
 
-    `options` are pieces that stand as they are, and the codes of those that are the client's own. `network` and `boot`
-    are kept so that their ids stay theirs.
+    `options` stand as they are; after them come those that are the client's own, each by its code with the bytes that
+    follow it. `network` and `boot` are kept so that their ids stay theirs.
     """
 
     network: Network
     boot: Boot
-    options: tuple[bytes | int, ...]
+    options: bytes
+    own: tuple[tuple[int, bytes], ...]
     siaddr: bytes
     names: bytes
 
@@ -153,7 +154,7 @@ class DhcpReplies:
         self, request: DhcpMessage, arrival: Arrival, decision: Decision, boot: Boot, hostname: str
     ) -> _Form | None:
         """The form for this reply; None where the subnet's own options differ from client to client."""
-        network, options = decision.network, request.options
+        network, options, address = decision.network, request.options, arrival.address
         assert network is not None
         if network.subnet.options and self._configured.any_own(arrival, decision):
             return None
@@ -163,8 +164,8 @@ class DhcpReplies:
             decision.reply,
             decision.lease_seconds,
             options.get(PARAMETER_LIST),
-            arrival.address,
-            server_id(request, arrival),
+            address,
+            server_id(request, arrival) if RELAY_INFORMATION in options else address,
             CLIENT_UUID in options,
             hostname != "",
         )
@@ -182,13 +183,22 @@ class DhcpReplies:
         own = self._own_options(request, arrival, decision, boot, hostname)
         for code in _ECHOED:
             own.pop(code, None)
-        options: list[bytes | int] = [self._block(request, arrival, decision, (*own, *_ECHOED))]
-        options += [code if code in _FILLED_IN else encode_options({code: value}) for code, value in own.items()]
+        options = self._block(request, arrival, decision, (*own, *_ECHOED))
+        filled_in: list[tuple[int, bytes]] = []
+        for code, value in own.items():
+            if code in _FILLED_IN:
+                filled_in.append((code, b""))
+            elif filled_in:
+                before, after = filled_in[-1]
+                filled_in[-1] = before, after + encode_options({code: value})
+            else:
+                options += encode_options({code: value})
         server = boot_server(arrival, decision) if boot.file else ""
         return _Form(
             decision.network,
             boot,
-            tuple(options),
+            options,
+            tuple(filled_in),
             inet_aton(server) if server else b"\0\0\0\0",
             reply_names(
                 server if boot.in_header and not boot.is_url else "",
@@ -317,15 +327,12 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
 def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: str) -> bytes:
     """The reply; empty when it is longer than the client takes, or one of its own options has to be split."""
     given = request.options
-    options = b""
-    for each in form.options:
-        if isinstance(each, bytes):
-            options += each
-        else:
-            value = given[CLIENT_UUID] if each == CLIENT_UUID else hostname.encode("ascii", "replace")
-            if len(value) > _LONGEST_OPTION:
-                return b""
-            options += bytes((each, len(value))) + value
+    options = form.options
+    for code, after in form.own:
+        value = given[CLIENT_UUID] if code == CLIENT_UUID else hostname.encode("ascii", "replace")
+        if len(value) > _LONGEST_OPTION:
+            return b""
+        options += bytes((code, len(value))) + value + after
     if CLIENT_ID in given or RELAY_INFORMATION in given or SUBNET_SELECTION in given:
         options += encode_options(_echoed(request))
     ciaddr = request.ciaddr if decision.reply is _ACK else ""

@@ -6,6 +6,7 @@ means is in `dhcp_options`; here an option is a code and its bytes.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
+from functools import lru_cache
 from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
 
@@ -374,8 +375,12 @@ def _first_fit(parts: Sequence[bytes], room: int) -> tuple[bytes, list[bytes]]:
 def message_limit(request: DhcpMessage) -> int:
     """How many bytes of UDP payload the client takes (option 57 counts IP and UDP headers too)."""
     value = request.options.get(57)
-    if value is None or len(value) != 2:
-        return DEFAULT_LIMIT
+    return _limit(value) if value is not None and len(value) == 2 else DEFAULT_LIMIT
+
+
+# A site's clients say a handful of different ones.
+@lru_cache(maxsize=64)
+def _limit(value: bytes) -> int:
     return min(max(int.from_bytes(value) - 28, DEFAULT_LIMIT), LARGEST_LIMIT)
 
 

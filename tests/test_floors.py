@@ -97,7 +97,7 @@ ORDER = {
     " ui_views ui_fields ui_networks ui_network_forms ui_forms ui_fleet ui_clashes ui_logs ui_doctor ui_downloads ui",
     "cli": "exits client tokens output command decoding naming access completion content events logs waiting changing"
     " fetching archive packets doctor bulk clashes join users jobs machine_params machine_work machines subnets"
-    " networks objects power version serve secrets parser main",
+    " networks objects power repositories version serve secrets parser main",
 }
 # What the server shares with the agent; the rest of the agent is none of its business.
 SHARED = {"agent.boot_words", "agent.render", "agent.errors", "agent.build", "agent.version"}

@@ -43,3 +43,16 @@ async def test_they_are_for_operators(tmp_path: Path) -> None:
         async with serving(app) as client:
             for path in ("/api/v1/downloads", "/api/v1/repositories"):
                 assert (await client.get(path)).status == 401
+
+
+async def test_the_copies_of_a_repository_can_be_removed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as parts:
+        made = routes(parts, tmp_path / "repos")
+        app = App(parts.tokens, cookies=False).build([api_routes(made.operations())])
+        async with serving(app, await parts.secret()) as client:
+            answer = await client.delete("/api/v1/repositories/debian/copies")
+            assert (answer.status, await answer.json()) == (200, {"bytes": 0})
+            unknown = await client.delete("/api/v1/repositories/fedora/copies")
+            assert unknown.status == 404 and "debian" in (await unknown.json())["detail"]
+        async with serving(app) as client:
+            assert (await client.delete("/api/v1/repositories/debian/copies")).status == 401

@@ -56,6 +56,7 @@ GROUPS: dict[str, Group] = {
     "subnets": Group("the networks that DHCP answers on", "subnets:COMMANDS"),
     "reservations": Group("addresses kept for one MAC each", "networks:RESERVATIONS"),
     "leases": Group("addresses that were given out", "networks:LEASES"),
+    "repositories": Group("install repositories that are passed on, and their copies", "repositories:COMMANDS"),
     "secrets": Group("look after the key of secure values, beside the server", "secrets:COMMANDS"),
     "completion": Group("complete commands and names in your shell", "completion:COMMAND"),
     "version": Group("print the version", "version:COMMAND"),

@@ -8,11 +8,11 @@ from provisioner.conductor.turns import DownloadsNow, Turns
 from provisioner.services.callers import require
 from provisioner.services.http import json
 from provisioner.services.operations import Operation
-from provisioner.services.repositories import Repositories, RepositoriesNow
+from provisioner.services.repositories import Cleared, Repositories, RepositoriesNow
 
 
 class DownloadRoutes:
-    """The routes of downloads and repositories; both are only read."""
+    """The routes of downloads and repositories."""
 
     def __init__(self, turns: Turns, repositories: Repositories) -> None:
         self._turns = turns
@@ -23,6 +23,7 @@ class DownloadRoutes:
         return [
             Operation("GET", "/api/v1/downloads", self.downloads, "downloads", {200: DownloadsNow}),
             Operation("GET", "/api/v1/repositories", self.repositories, "downloads", {200: RepositoriesNow}),
+            Operation("DELETE", "/api/v1/repositories/{name}/copies", self.clear, "downloads", {200: Cleared}),
         ]
 
     async def downloads(self, request: web.Request) -> web.Response:
@@ -34,3 +35,8 @@ class DownloadRoutes:
         """List the install repositories that are passed on, what their copies take, and what became of requests."""
         require(request, "read repositories")
         return json(self._repositories.now())
+
+    async def clear(self, request: web.Request) -> web.Response:
+        """Remove the copies of an install repository; what is asked for next is fetched again."""
+        require(request, "clear repositories")
+        return json(await self._repositories.clear(request.match_info["name"]))

@@ -106,6 +106,15 @@ async def test_the_arrival_tells_address_interface_and_that_it_was_unicast():
         assert (arrival.address, arrival.interface, arrival.broadcast) == ("127.0.0.1", "lo", False)
 
 
+async def test_the_arrival_tells_all_our_addresses_there_and_elsewhere():
+    echo = Echo()
+    addresses = {"lo": ("127.0.0.1", "127.0.0.9"), "": ("127.0.0.1", "127.0.0.9", "10.0.0.1")}
+    async with serving(echo, addresses_of=addresses.__getitem__) as (_, client):
+        await client.ask(discover(7))
+        [[(_, arrival)]] = echo.batches
+        assert (arrival.also, arrival.elsewhere) == (("127.0.0.9",), ("10.0.0.1",))
+
+
 async def test_what_is_waiting_is_decided_together():
     echo = Echo()
     async with serving(echo) as (service, client):

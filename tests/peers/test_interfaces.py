@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +16,7 @@ from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.services.frames import Frames
 from provisioner.services.proxy_dhcp import PORT, ProxyDhcpService
 from provisioner.wire.dhcp import BROADCAST_FLAG, MessageType, decode, encode
-from tests.dhcp_messages import OVMF, discover, mac, message
+from tests.dhcp_messages import OVMF, discover, mac, message, select
 from tests.lab import Lab, sniffer
 from tests.test_conductor_addresses import running
 from tests.test_services_dhcp import until
@@ -109,6 +110,28 @@ async def test_an_answer_leaves_on_its_interface_from_the_address_there(hall, tm
             (mac(number + 1), offer.yiaddr) if frames and not flags else (EVERYBODY, "255.255.255.255")
         )
     assert hall.heard(2) == []
+
+
+async def test_a_relay_is_answered_by_the_address_that_its_client_chose_whichever_it_asked(hall, tmp_path):
+    hall.lab.do("client0", "addr add 10.70.0.50/24 dev eth0", "route add 10.71.0.0/24 via 10.70.0.1")
+    with hall.lab.inside("client0"):
+        relay = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        relay.bind(("", 67))
+        relay.setblocking(False)
+    with relay:
+        async with serving(hall, tmp_path) as service:
+            relay.sendto(encode(discover(1, giaddr="10.70.0.50")), ("10.70.0.1", 67))
+            await until(lambda: service.sent == 1)
+            offer = decode(relay.recv(2000))
+            chosen = select(1, offer.yiaddr, "10.70.0.1", giaddr="10.70.0.50")
+            for asked in ("10.71.0.1", "10.70.0.1"):
+                relay.sendto(encode(chosen), (asked, 67))
+            await until(lambda: service.sent == 3)
+        for _ in range(2):
+            data, source = relay.recvfrom(2000)
+            ack = decode(data)
+            assert (ack.message_type, ack.yiaddr) == (MessageType.ACK, offer.yiaddr)
+            assert ack.address_option(54) == source[0] == "10.70.0.1"
 
 
 async def test_where_no_subnet_covers_the_client_there_is_silence(hall, tmp_path):

@@ -3,8 +3,9 @@
 Firmware that was given a loader and then begins anew, without the loader ever having been heard of, has failed once.
 Once is enough when it has fetched the loader whole and begins anew at once: it refused to start it, as firmware with
 Secure Boot on does with what is not signed. A machine that was switched off and on again takes longer to come back; a
-loader that starts is heard of, or tries for longer to reach the network. In memory only; who has been silent longest
-is forgotten first.
+loader that starts is heard of, or tries for longer to reach the network. Firmware may also go on at once to its other
+way, from PXE to HTTP boot: that is a refusal too, and the other way does not begin with what was refused. In memory
+only; who has been silent longest is forgotten first.
 """
 
 from __future__ import annotations
@@ -37,31 +38,44 @@ class Turn(NamedTuple):
 
 class _Attempt:
     """How it went with the loaders of one client: whose turn it is, and whether it was given and not heard of since;
-    when it was fetched whole.
+    when it was fetched whole, and whether it was refused for another way.
     """
 
-    __slots__ = ("failures", "fetched_at", "given", "names", "turn", "xid")
+    __slots__ = ("failures", "fetched_at", "given", "names", "refused", "turn", "xid")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.xid = 0
         self.begin(names)
 
-    def begin(self, names: tuple[str, ...]) -> None:
-        """From the first of these loaders on."""
+    def begin(self, names: tuple[str, ...], refused: str = "") -> Turn:
+        """From the first of these loaders on, or the second when the first was refused; returns whose turn it is."""
         self.names = names
         self.turn = _first_of(names)
         self.forgive()
+        if len(names) < 2 or names[0] != refused:
+            return self.turn
+        self.turn = Turn(names[1])
+        return Turn(names[1], refused, 1)
 
     def forgive(self) -> None:
         """Count from none on."""
         self.given = False
         self.failures = 0
         self.fetched_at: datetime | None = None
+        self.refused = False
+
+    def leave(self, now: datetime) -> str:
+        """The firmware begins another way; returns the loader that it refused for that, '' when it did not."""
+        self.refused = self.refused or (self.given and self._is_fetched(now))
+        return self.turn.loader if self.refused else ""
+
+    def _is_fetched(self, now: datetime) -> bool:
+        return self.fetched_at is not None and timedelta() <= now - self.fetched_at < AT_ONCE
 
     def fail(self, now: datetime) -> Turn:
         """The loader was given in vain once more; returns whose turn it is now."""
-        at_once = self.fetched_at is not None and timedelta() <= now - self.fetched_at < AT_ONCE
-        self.given, self.fetched_at = False, None
+        at_once = self.refused or self._is_fetched(now)
+        self.given, self.fetched_at, self.refused = False, None, False
         self.failures += 1
         if len(self.names) < 2 or (self.failures < FAILURES_BEFORE_NEXT and not at_once):
             return self.turn
@@ -80,15 +94,17 @@ class BootAttempts:
 
     def turn(self, client: BootClient, names: tuple[str, ...], now: datetime) -> Turn:
         """Whose turn it is of `names`, for a client that has said something; call it once for each message."""
-        key = client.mac + _BY_HTTP if client.kind is _HTTP else client.mac
+        key, other = client.mac, client.mac + _BY_HTTP
+        if client.kind is _HTTP:
+            key, other = other, key
         attempt = self._attempts.get(key)
         if attempt is None:
             attempt = self._remember(key, names)
         else:
             self._attempts.move_to_end(key)
-        if attempt.names != names:
-            attempt.begin(names)
-        turn = attempt.turn
+        left = self._attempts.get(other) if client.begins else None
+        refused = left.leave(now) if left is not None else ""
+        turn = attempt.begin(names, refused) if attempt.names != names else attempt.turn
         if not client.begins:
             attempt.given = True
         elif client.xid != attempt.xid and attempt.given:

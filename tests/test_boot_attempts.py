@@ -112,6 +112,32 @@ def test_pxe_and_http_of_one_machine_are_counted_apart(attempts):
     assert boot(attempts, 3) == Turn("ipxe", "snponly", 2)
 
 
+@pytest.mark.parametrize(("first", "then"), [(ClientKind.PXE, ClientKind.HTTP), (ClientKind.HTTP, ClientKind.PXE)])
+def test_firmware_that_goes_on_at_once_to_its_other_way_has_refused_what_it_fetched(attempts, first, then):
+    boot(attempts, 1, kind=first)
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    assert boot(attempts, 2, kind=then) == Turn("ipxe", "snponly", 1)
+    assert boot(attempts, 3, kind=then) == Turn("ipxe")
+    assert attempts.turn(client(4, begins=True, kind=first), NAMES, NOW + timedelta(hours=1)) == Turn(
+        "ipxe", "snponly", 1
+    )
+
+
+@pytest.mark.parametrize(("file", "seconds"), [("ipxe/snponly.efi", 20), ("vmlinuz", 1)])
+def test_firmware_that_goes_on_later_or_without_its_loader_refused_nothing(attempts, file, seconds):
+    boot(attempts, 1)
+    attempts.fetched("52:54:00:00:00:01", file, NOW)
+    later = NOW + timedelta(seconds=seconds)
+    assert attempts.turn(client(2, begins=True, kind=ClientKind.HTTP), NAMES, later) == Turn("snponly")
+
+
+def test_what_came_up_was_not_refused_for_another_way(attempts):
+    boot(attempts, 1)
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    attempts.loaded("52:54:00:00:00:01")
+    assert boot(attempts, 2, kind=ClientKind.HTTP) == Turn("snponly")
+
+
 def test_the_longest_silent_is_forgotten(attempts):
     for xid in range(3):
         boot(attempts, xid)

@@ -175,6 +175,8 @@ def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | 
     relay with two addresses of ours sends everything to both, and its client has chosen one of them. Without a relay
     one of another interface cannot be meant: the message is heard there too.
     """
+    if message.giaddr and SERVER_ID not in message.options:
+        return arrival
     named = message.address_option(SERVER_ID)
     here = (arrival.address, *arrival.also)
     if named and named in (arrival.ours if message.giaddr else here):

@@ -108,7 +108,7 @@ async def test_the_arrival_tells_address_interface_and_that_it_was_unicast():
 
 async def test_the_arrival_tells_all_our_addresses_there_and_elsewhere():
     echo = Echo()
-    addresses = {"lo": ("127.0.0.1", "127.0.0.9"), "": ("127.0.0.1", "127.0.0.9", "10.0.0.1")}
+    addresses = {"lo": ("127.0.0.1", "127.0.0.9"), "": ("127.0.0.1", "127.0.0.9", "127.0.1.1", "10.0.0.1")}
     async with serving(echo, addresses_of=addresses.__getitem__) as (_, client):
         await client.ask(discover(7))
         [[(_, arrival)]] = echo.batches

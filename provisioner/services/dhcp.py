@@ -82,9 +82,9 @@ def open_socket(address: str = "", port: int = SERVER_PORT) -> socket.socket:
 class DhcpService:
     """Serves DHCP on a bound socket, which it closes in the end.
 
-    `interfaces` limits it to interfaces by name (empty: all); `addresses_of` tells our addresses on one, on all for ''. Without
-    `frames`, replies to clients that have no address yet are broadcast. The ports differ from the standard only in
-    tests.
+    `interfaces` limits it to interfaces by name (empty: all); `addresses_of` tells our addresses on one, on all for ''.
+    Without `frames`, replies to clients that have no address yet are broadcast. The ports differ from the standard only
+    in tests.
     """
 
     def __init__(
@@ -193,7 +193,9 @@ class DhcpService:
                     # Where an interface has no address, the kernel names one of another: it is not our network.
                     raise WireError("no address of ours on the interface", name)
                 also = tuple(each for each in ours if each != address)
-                elsewhere = tuple(each for each in self._addresses_of("") if each not in ours and each != address)
+                # No relay's client can mean the loopback.
+                all_ours = (each for each in self._addresses_of("") if not each.startswith("127."))
+                elsewhere = tuple(each for each in all_ours if each not in ours and each != address)
                 arrival = Arrival(address, name, broadcast, also, elsewhere)
                 if len(ancillary) == 1 and name in self._indexes:
                     if len(self._arrivals) >= MOST_ARRIVALS:

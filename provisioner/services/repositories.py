@@ -68,7 +68,7 @@ class Repositories:
         self._all = {
             name: Repository(name=name, url=url, path=f"/repos/{name}/") for name, url in sorted(upstreams.items())
         }
-        self._cache = cache
+        self.cache = cache
         self._transfers = transfers
         self._open_session = session
         self._clock = clock
@@ -80,13 +80,13 @@ class Repositories:
     def now(self) -> RepositoriesNow:
         """All of them by name, as they are."""
         for name, repository in self._all.items():
-            repository.bytes = self._cache.size_of(name)
-        return RepositoriesNow(list(self._all.values()), self._cache.size, self._cache.limit_bytes)
+            repository.bytes = self.cache.size_of(name)
+        return RepositoriesNow(list(self._all.values()), self.cache.size, self.cache.limit_bytes)
 
     async def clear(self, name: str) -> Cleared:
         """Remove the copies of a repository, good or not: they are fetched again; raises NotFound."""
         repository = self._find(name)
-        freed = await asyncio.to_thread(self._cache.clear, repository.name)
+        freed = await asyncio.to_thread(self.cache.clear, repository.name)
         log.info("repository.cleared", repository=name, bytes=freed)
         return Cleared(freed)
 
@@ -94,11 +94,11 @@ class Repositories:
         """Fetch for those who ask, until cancelled."""
         if not self._all:
             await asyncio.Event().wait()
-        await asyncio.to_thread(self._cache.open)
+        await asyncio.to_thread(self.cache.open)
         async with self._open_session() as session, asyncio.TaskGroup() as group:
             self._upstreams = Upstreams(session, self._clock)
             self._passing = Passing(self._upstreams, self._clock)
-            self._fetches = Fetches(self._cache, self._upstreams, group, self._clock)
+            self._fetches = Fetches(self.cache, self._upstreams, group, self._clock)
             self.started.set()
             try:
                 await asyncio.Event().wait()
@@ -140,14 +140,14 @@ class Repositories:
             raise UpstreamFailed("the server is only just starting; ask again", status=503)
         fetch = self._fetches.find(repository, path)
         if fetch is None:
-            kept = self._cache.find(repository.name, path)
+            kept = self.cache.find(repository.name, path)
             if kept is not None and self._is_good(repository, path, kept, self._upstreams):
                 return kept.note, WholeBody(kept.file, kept.note.size)
             if request.method == "HEAD":
                 found = await self._look(repository, path, kept, self._upstreams, self._fetches)
                 if found is not None:
                     return found, NoBody()
-                kept = self._cache.find(repository.name, path)
+                kept = self.cache.find(repository.name, path)
             if kept is None and self._fetches.is_unkept(repository, path):
                 return await self._passing.open(repository, path, request.method, request.headers)
             fetch = self._fetches.begin(repository, path, kept)
@@ -158,7 +158,7 @@ class Repositories:
             except FileNotFoundError:  # it has just become a copy, or failed
                 if fetch.error is not None:
                     raise fetch.error from None
-        kept = self._cache.find(repository.name, path)
+        kept = self.cache.find(repository.name, path)
         if kept is not None:
             return kept.note, WholeBody(kept.file, kept.note.size)
         if self._fetches.is_unkept(repository, path):
@@ -188,7 +188,7 @@ class Repositories:
             response.release()
             if response.status == 304 and kept is not None:
                 repository.unchanged += 1
-                await asyncio.to_thread(self._cache.validated, repository.name, path)
+                await asyncio.to_thread(self.cache.validated, repository.name, path)
                 return kept.note
             if response.status in _NO_HEAD or (response.status == 200 and response.content_length is None):
                 return None

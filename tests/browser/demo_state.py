@@ -46,6 +46,7 @@ class Demo:
         self.database = Database(folder / "provisioner.db")
         self.database.open()
         settings = {"data_dir": str(folder), "machines.default_workflow": "discover"}
+        settings |= {"repos.upstreams": "debian=http://deb.example/debian"}
         drivers = PowerDrivers({}, {"ipmi": self.power})
         self.parts = put_together(read_config(settings, {}), self.database, load_shipped(), drivers, self.clock)
         self.ledger, self.catalog, self.tokens = self.parts.ledger, self.parts.catalog, self.parts.tokens

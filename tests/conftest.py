@@ -12,7 +12,17 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.parts import Parts, opened
 
-RACK_FILES = ("test_boot_arm64.py", "test_boot_matrix.py", "test_kexec.py", "test_main_job.py", "test_rack.py")
+# In this order. The first needs no image; they are built meanwhile.
+RACK_FILES = (
+    "test_rack.py",
+    "test_built_images.py",
+    "test_main_job.py",
+    "test_boot_matrix.py",
+    "test_kexec.py",
+    "test_boot_arm64.py",
+)
+# Long ones that need no rack.
+LONG_FILES = ("test_crash.py", "test_fuzz_datagrams.py")
 
 
 class Sharing(LoadScopeScheduling):
@@ -31,11 +41,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The rack's come first, since they take longest and others fill the cores beside them."""
+    """The rack's come first, since they take longest, then other long ones; short ones fill the cores at the end."""
     strays = {item.path.name for item in items if item.get_closest_marker("rack")} - set(RACK_FILES)
     if strays:
         raise pytest.UsageError(f"add to RACK_FILES in tests/conftest.py: {', '.join(sorted(strays))}")
-    items.sort(key=lambda item: item.path.name not in RACK_FILES)
+    first = (*RACK_FILES, *LONG_FILES)
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
 
 
 @pytest.fixture

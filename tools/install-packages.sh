@@ -6,12 +6,12 @@ set -euo pipefail
 PACKAGES=(
     python3-venv python3-dev gcc git curl
     qemu-system-x86 qemu-utils ovmf ipxe-qemu seabios openipmi ipmitool iproute2
-    mmdebstrap ipxe zstd fdisk e2fsprogs dosfstools mtools
+    mmdebstrap ipxe zstd fdisk e2fsprogs dosfstools mtools kmod cpio grub-common grub-pc-bin
     chromium fonts-inter
     atftp tftp-hpa busybox dnsmasq-base udhcpc shellcheck
 )
 PEERS=(
-    grub-common isc-dhcp-client dhcpcd-base systemd kea-admin tcpdump wrk
+    isc-dhcp-client dhcpcd-base systemd kea-admin tcpdump wrk
     kea-dhcp4-server isc-dhcp-server atftpd nginx-light
 )
 ARM64=(qemu-system-arm qemu-efi-aarch64)

@@ -4,10 +4,11 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 FILES := build/files
 READY := $(VENV)/.ready
+IMAGES := $(MAKE) --no-print-directory -j3 images
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format run bench system peers boot-files discovery-image image images arm64 wheel clean diagrams
+.PHONY: help demo test check format run interface bench system peers boot-files discovery-image image images arm64 wheel clean diagrams
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
@@ -16,8 +17,10 @@ help: ## show this
 demo: system $(READY) images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
 	@$(PYTHON) -m tests.demo
 
-test: peers $(READY) images ## install what is missing and run every test, the end-to-end one included (root)
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+# The images are built beside the tests; those that boot them wait for them (tests/test_built_images.py).
+test: peers $(READY) ## install what is missing and run every test, the end-to-end one included (root)
+	@mkdir -p build; $(IMAGES) >build/images.log 2>&1 & trap "kill $$! 2>/dev/null; wait" EXIT; \
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types, and the quick tests that need neither root nor virtual machines
 	@$(VENV)/bin/ruff format --check provisioner agent tests
@@ -29,8 +32,12 @@ format: $(READY) ## format the code
 	@$(VENV)/bin/ruff format provisioner agent tests
 	@$(VENV)/bin/ruff check --fix provisioner agent tests
 
-run: $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=run] (root)
+run: interface $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=run] (root)
 	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),run)"
+
+# A wrong name is told before anything is built.
+interface:
+	@tools/run.sh --check "$(IFACE)"
 
 diagrams: $(READY) ## draw the tables of the lifecycle into docs/lifecycle.md
 	@$(PYTHON) -m tests.diagrams

@@ -162,7 +162,9 @@ def _subnet(text: str) -> Subnet:
         for part in filter(None, rest.split(",")):
             name, equals, value = part.partition("=")
             if not equals:
-                start, _, end = part.partition("-")
+                start, dash, end = part.partition("-")
+                if not dash:
+                    raise ValueError(f"{part!r} is no pool, which has a first and a last address")
                 wanted |= {"pool_start": str(ip_address(start)), "pool_end": str(ip_address(end))}
             elif name == "gateway":
                 wanted["gateway"] = str(ip_address(value))

@@ -21,7 +21,7 @@ from provisioner.access import SERVER
 from provisioner.assembly import Applications, Parts, put_together
 from provisioner.conductor.boot_context import Reached
 from provisioner.config import Config
-from provisioner.errors import SettingError, StoreError, unknown
+from provisioner.errors import Conflict, Invalid, SettingError, StoreError, unknown
 from provisioner.fair_loop import prefer
 from provisioner.model.addresses import Subnet
 from provisioner.packs import load, load_shipped
@@ -141,13 +141,11 @@ class Server:
         sealed = await parts.catalog.seal_saved()
         if sealed:
             log.info("secrets.sealed", objects=sealed)
+        # Before the password is told, which is shown only once.
+        await self._make_subnets()
         password = await parts.tokens.ensure_admin(self.config.admin_password)
         if password:
             announce(f"First start: log in as admin with password {password}\n(shown only this once)")
-        known = {subnet.name for subnet in parts.ledger.all(Subnet)}
-        for subnet in self.config["dhcp.subnets"]:
-            if subnet.name not in known:
-                await parts.networks.put_subnet(subnet, SERVER)
         await parts.machines.refresh()
         await parts.operations.end_left_over()
         await parts.jobs.resume_actions()
@@ -157,6 +155,17 @@ class Server:
         tx = parts.ledger.transaction(by="server")
         tx.event("server.start", version=self._version)
         await tx.commit()
+
+    async def _make_subnets(self) -> None:
+        """Make the subnets that the settings name and that are not there yet; raises SettingError."""
+        known = {subnet.name for subnet in self.parts.ledger.all(Subnet)}
+        for subnet in self.config["dhcp.subnets"]:
+            if subnet.name in known:
+                continue
+            try:
+                await self.parts.networks.put_subnet(subnet, SERVER)
+            except (Invalid, Conflict) as error:
+                raise SettingError(f"setting dhcp.subnets, {subnet.cidr}: {error.message}") from error
 
     def _services(self) -> list[Coroutine[Any, Any, None]]:
         parts = self.parts

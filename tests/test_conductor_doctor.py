@@ -10,7 +10,7 @@ from provisioner.conductor.doctor import Doctor
 from provisioner.findings import ForeignServer, Unheard
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from provisioner.model.machines import Machine
-from tests.parts import MAC, START
+from tests.parts import MAC, OPERATOR, START
 
 RACK = Subnet(name="rack", cidr="10.0.0.0/24", pool_start="10.0.0.10", pool_end="10.0.0.19")
 
@@ -55,6 +55,14 @@ async def test_what_is_older_than_a_day_is_history(parts):
 async def test_what_was_dropped_is_heard(parts):
     unheard = (Unheard("no enabled subnet covers the client", 3, "10.9.0.1", "eth0", "10.9.0.1"),)
     assert await codes(doctor(parts, unheard)) == ["relay-mismatch"]
+
+
+async def test_what_a_subnet_covers_by_now_is_mended(parts):
+    unheard = (Unheard("no enabled subnet covers the client", 3, "10.9.0.1", "eth0"),)
+    await parts.networks.put_subnet(Subnet(name="nine", cidr="10.9.0.0/24", enabled=False), OPERATOR)
+    assert await codes(doctor(parts, unheard)) == ["network-not-covered"]
+    await parts.networks.put_subnet(Subnet(name="nine", cidr="10.9.0.0/24"), OPERATOR)
+    assert await codes(doctor(parts, unheard)) == []
 
 
 async def test_who_answers_a_probe_is_kept(parts):

@@ -98,6 +98,17 @@ async def test_a_setting_that_names_nothing_stops_the_start(tmp_path: Path, sett
         build(read_config(settings(tmp_path, **{setting: "nothing"}), {}), {}, version="test")
 
 
+async def test_a_subnet_that_does_not_fit_stops_the_start_before_the_password_is_told(tmp_path: Path) -> None:
+    config = read_config(settings(tmp_path, dhcp__subnets="10.5.0.0/24,10.6.0.1-10.6.0.9"), {})
+    said: list[str] = []
+    server = build(config, {}, version="test", drivers=PowerDrivers({}))
+    with pytest.raises(SettingError, match=r"setting dhcp.subnets, 10.5.0.0/24: pool_start: 10.6.0.1 is not a host"):
+        await server.run(said.append, {})
+    assert said == []
+    for each in server.sockets.values():
+        each.close()
+
+
 async def test_services_that_are_off_have_no_socket(tmp_path: Path) -> None:
     async with running(tmp_path, listen__dhcp="off", listen__tftp="off") as (server, _):
         assert sorted(server.sockets) == ["http", "ui"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from provisioner.model.addresses import Subnet
 from provisioner.wire.dhcp import encode
 from tests.browser.demo_state import discovered
 from tests.dhcp_messages import discover
+from tests.parts import OPERATOR
 from tests.ui_browser import opened
 
 CLIENT, ALL = ("0.0.0.0", 68), ("255.255.255.255", 67)
@@ -23,7 +25,9 @@ def note(demo, mac, data=None):
 
 
 async def test_a_healthy_network_is_said_to_be_healthy(tmp_path):
-    async with opened(tmp_path) as (_, browser):
+    async with opened(tmp_path) as (demo, browser):
+        assert "DHCP answers nobody: no subnet is switched on." in await browser.get("/doctor")
+        await demo.networks.put_subnet(Subnet(name="hall", cidr="10.9.0.0/24"), OPERATOR)
         assert "Nothing is wrong, as far as can be seen." in await browser.get("/doctor")
 
 

@@ -79,7 +79,9 @@ class Argument:
 
 
 def argument(*names: str, complete: str = "", **settings: Any) -> Argument:
-    """A positional argument or a flag."""
+    """A positional argument or a flag. Choices may be the words of an enumeration, and are shown as such."""
+    if "choices" in settings:
+        settings["choices"] = tuple(map(str, settings["choices"]))
     return Argument(names, settings, complete)
 
 

@@ -15,10 +15,10 @@ _MARKS = {"error": "ERROR", "warning": "WARNING", "notice": "NOTICE"}
 
 def _run(session: Session) -> Exit | None:
     client, options = session.client(), session.options
+    query: dict[str, object] = {"machine": find_machine(client, options.machine)["id"]} if options.machine else {}
     if not options.quick:
         session.output.remark("calling for other DHCP servers on the networks served here ...")
         client.send("POST", at("doctor", "probe"), seconds=60)
-    query: dict[str, object] = {"machine": find_machine(client, options.machine)["id"]} if options.machine else {}
     found = client.get(at("doctor"), query)
     if session.output.as_json:
         session.output.json(found)

@@ -104,6 +104,11 @@ class _Form(Struct, frozen=True):
     done: str
     delete: bool = False
 
+    @property
+    def first(self) -> str:
+        """The field where one begins to write; none where everything is filled in."""
+        return "" if self.delete else self.fields[0].name
+
 
 _NEW_SUBNET = _Form(Subnet, (_NAME, *SUBNET_FIELDS), "New subnet", "Subnet {name} is saved.")
 _NEW_RESERVATION = _Form(
@@ -301,7 +306,7 @@ class NetworkPages:
             "title": form.title,
             "sections": sections(form.fields, shown, _shown(_USUAL[form.cls], form.fields), wrong),
             "wrong": [(each.name, each.label) for each in form.fields if each.name in wrong],
-            "first": next((each.name for each in form.fields if each.name in wrong), form.fields[0].name),
+            "first": next((each.name for each in form.fields if each.name in wrong), form.first),
             "message": message,
             "action": action,
             "done": form.done,

@@ -217,8 +217,10 @@ class _ByMac(Generic[_Entry]):
 
     def put(self, entry: _Entry) -> None:
         """Its MAC has this, in the place of what it had for the address."""
-        held = self._entries.get(entry.mac, ())
-        if entry.address in [each.address for each in held]:
+        held = self._entries.get(entry.mac)
+        if held is None or (len(held) == 1 and held[0].address == entry.address):
+            held = (entry,)
+        elif entry.address in [each.address for each in held]:
             held = tuple([entry if each.address == entry.address else each for each in held])
         else:
             held = (*held, entry)

@@ -59,10 +59,7 @@ _TYPES: dict[bytes | None, MessageType] = {bytes([number]): number for number in
 
 
 class DhcpMessage(Struct, frozen=True, kw_only=True):
-    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`.
-
-    Messages with the same `shape` differ only in what is each client's own (see `dhcp_shapes`); None tells nothing.
-    """
+    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`."""
 
     op: int = BOOTREQUEST
     htype: int = 1
@@ -78,7 +75,6 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
     sname: str = ""
     file: str = ""
     options: dict[int, bytes] = field(default_factory=dict)
-    shape: object | None = None
 
     @property
     def message_type(self) -> MessageType | None:

@@ -2,8 +2,7 @@
 
 A hall of machines sends the same few datagrams over and over. What such have in common, all bytes but those of `xid`,
 `secs`, `ciaddr`, the hardware address and the options in OWN, is their shape: a datagram with the bytes of a shape
-means what the first of that shape meant, and only its own has to be read. Whoever works something out from the rest of
-a message can keep it by the shape.
+means what the first of that shape meant, and only its own has to be read.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _NO_ADDRESS = b"\0\0\0\0"
 _Key = tuple[int, bytes]
 
 
-class Shape:
+class _Shape:
     """What datagrams have in common: which bytes, and what these mean."""
 
     __slots__ = ("hardware_end", "message", "own", "same")
@@ -67,21 +66,20 @@ class Shape:
             sname=like.sname,
             file=like.file,
             options=options,
-            shape=self,
         )
 
 
 class Decoder:
-    """Reads datagrams and remembers their shapes."""
+    """Reads datagrams and remembers their shapes, of which `remembered` are the number."""
 
     def __init__(self, most_shapes: int = MOST_SHAPES, most_alike: int = MOST_ALIKE) -> None:
         self._most_shapes = most_shapes
         self._most_alike = most_alike
-        self._shapes: dict[_Key, list[Shape]] = {}
+        self._shapes: dict[_Key, list[_Shape]] = {}
         self.remembered = 0
 
     def decode(self, data: bytes) -> DhcpMessage:
-        """What `wire.dhcp.decode` makes of it, with its shape; raises WireError just as that."""
+        """What `wire.dhcp.decode` makes of it; raises WireError just as that."""
         key = (len(data), data[_OPTIONS_AT:_KEY_END])
         shapes = self._shapes.get(key)
         if shapes is not None:
@@ -93,13 +91,11 @@ class Decoder:
                     return shape.read(data)
         message = decode(data)
         own = _own_options(data)
-        if own is None:
-            return message
-        shape = Shape(data, message, own)
-        self._remember(key, shape)
-        return shape.read(data)
+        if own is not None:
+            self._remember(key, _Shape(data, message, own))
+        return message
 
-    def _remember(self, key: _Key, shape: Shape) -> None:
+    def _remember(self, key: _Key, shape: _Shape) -> None:
         if self.remembered >= self._most_shapes:
             self._shapes.clear()
             self.remembered = 0

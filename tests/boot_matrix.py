@@ -14,14 +14,16 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any
 
-from tests.journey import Site
+from tests.journey import REPOSITORY, Site
 from tests.rack.firmware import Firmware
 from tests.rack.machine import Machine
 from tests.rack.neighbour import start_neighbour
 from tests.rack.network import Network
 
+BROKEN_FILES = REPOSITORY / "build" / "boot-more" / "files"
 AT_ONCE = 2
 HELLO_SECONDS = 240.0
+SLOW_SECONDS = 600.0
 INVENTORY_SECONDS = 60.0
 POLL_SECONDS = 0.2
 FOREIGN = IPv4Interface("10.77.0.2/24")
@@ -92,6 +94,7 @@ class Scenario:
     tells: tuple[tuple[str, str], ...]
     known: dict[str, Any] = field(default_factory=dict)
     secure_boot: bool = False
+    seconds: float = HELLO_SECONDS
 
     @property
     def machine(self) -> Machine:
@@ -150,8 +153,78 @@ SCENARIOS = (
             *_LOADED,
         ),
     ),
+    Scenario(
+        "uefi-pxe-ipv6",
+        Firmware.UEFI_PXE_IPV6,
+        OVER_IPV6,
+        (
+            ("dhcp6.reply", "UEFI x64"),
+            ("tftp.read", "ipxe/snponly.efi"),
+            ("dhcp6.reply", "iPXE on UEFI x64"),
+            *_LOADED,
+        ),
+    ),
     # The ROM of the card that SeaBIOS starts is iPXE already.
     Scenario("proxy-bios", Firmware.BIOS, BESIDE_DNSMASQ, (("dhcp.proxy", "iPXE on BIOS"), *_LOADED)),
+)
+
+_BY_SHIM = {"params": {"boot/loader": "shim"}, "workflow": "discover"}
+
+# Opt-in: more ways, some of them slow, because GRUB loads by TFTP in blocks of 1 KiB.
+MORE = (
+    Scenario(
+        "shim-ipv6",
+        Firmware.UEFI_PXE_IPV6,
+        OVER_IPV6,
+        (
+            ("dhcp6.reply", "UEFI x64"),
+            ("tftp.read", "shim/shimx64.efi"),
+            ("tftp.read", "shim/grubx64.efi"),
+            ("tftp.read", "grub/grub.cfg"),
+            *_BY_TFTP,
+        ),
+        known=_BY_SHIM,
+        seconds=SLOW_SECONDS,
+    ),
+    # There is no iPXE of Debian's for ia32; its GRUB starts the 64-bit kernel on this 32-bit firmware.
+    Scenario(
+        "ia32",
+        Firmware.UEFI_IA32,
+        PLAIN,
+        (
+            ("dhcp.ack", "UEFI ia32"),
+            ("tftp.read", "shim/shimia32.efi"),
+            ("tftp.read", "shim/grubia32.efi"),
+            ("tftp.read", "grub/grub.cfg"),
+            *_BY_TFTP,
+        ),
+        seconds=SLOW_SECONDS,
+    ),
+    Scenario(
+        "proxy-http",
+        Firmware.UEFI_HTTP,
+        BESIDE_DNSMASQ,
+        (
+            ("dhcp.proxy", "UEFI x64 HTTP"),
+            ("http.read", "/files/ipxe/snponly.efi"),
+            ("dhcp.proxy", "iPXE on UEFI x64"),
+            *_LOADED,
+        ),
+    ),
+    # By PXE its firmware refuses the broken file, and goes on to HTTP boot, where the next loader has its turn.
+    Scenario(
+        "broken-loader",
+        Firmware.UEFI,
+        Setting("broken-loader", flags=("--files-dir", str(BROKEN_FILES))),
+        (
+            ("dhcp.ack", "UEFI x64"),
+            ("tftp.read", "ipxe/snponly.efi"),
+            ("boot.loader", "ipxe"),
+            ("http.read", "/files/ipxe/ipxe.efi"),
+            ("dhcp.ack", "iPXE on UEFI x64"),
+            *_LOADED,
+        ),
+    ),
 )
 
 # Opt-in: no iPXE of Debian is for arm64, so it boots by shim and GRUB, into an environment of its own.
@@ -169,6 +242,7 @@ ARM64 = Scenario(
         ("agent.hello", ""),
     ),
     known={"arch": "arm64", "bootenv": "arm64"},
+    seconds=SLOW_SECONDS,
 )
 
 
@@ -208,7 +282,7 @@ async def walk(site: Site, scenario: Scenario) -> Walk:
     done = Walk()
     try:
         done.record = await site.wait_machine(
-            machine, lambda seen: "boot_id" in seen["agent"], "its agent's hello", HELLO_SECONDS
+            machine, lambda seen: "boot_id" in seen["agent"], "its agent's hello", scenario.seconds
         )
         done.seconds = time.monotonic() - began
         done.record = await _inventoried(site, done.record["id"])

@@ -31,7 +31,7 @@ def check_that_all_is_there() -> None:
 
 @pytest.mark.arm64
 @pytest.mark.rack
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.asyncio
 async def test_an_arm64_machine_comes_to_the_hello_of_our_agent() -> None:
     check_that_all_is_there()

@@ -20,6 +20,8 @@ class Firmware(StrEnum):
     UEFI_HTTP = "uefi-http"
     UEFI_SECURE = "uefi-secure"
     UEFI_HTTP_IPV6 = "uefi-http-ipv6"
+    UEFI_PXE_IPV6 = "uefi-pxe-ipv6"
+    UEFI_IA32 = "uefi-ia32"
     ARM64 = "arm64"
 
 
@@ -51,6 +53,11 @@ FLASH: dict[Firmware, Flash | None] = {
     ),
     # It gives up at once while its link-local address is still being checked for doubles, which takes two seconds.
     Firmware.UEFI_HTTP_IPV6: Flash(_CODE, _VARIABLES, ("IPv4Support", "IPv6PXESupport"), wait_ms=3000),
+    Firmware.UEFI_PXE_IPV6: Flash(_CODE, _VARIABLES, ("IPv4Support",), wait_ms=3000),
+    # The only one for 32 bits (package ovmf-ia32) wants SMM; no keys are in its variables, so Secure Boot is off.
+    Firmware.UEFI_IA32: Flash(
+        _OVMF / "OVMF32_CODE_4M.secboot.fd", _OVMF / "OVMF32_VARS_4M.fd", ("IPv6Support",), secure=True
+    ),
     # UEFI for arm64, by PXE over IPv4.
     Firmware.ARM64: Flash(_AAVMF / "AAVMF_CODE.fd", _AAVMF / "AAVMF_VARS.fd", ("IPv6Support",)),
 }

@@ -98,13 +98,14 @@ class BootAttempts:
         if client.kind is _HTTP:
             key, other = other, key
         attempt = self._attempts.get(key)
+        is_new = attempt is None
         if attempt is None:
             attempt = self._remember(key, names)
         else:
             self._attempts.move_to_end(key)
         left = self._attempts.get(other) if client.begins else None
         refused = left.leave(now) if left is not None else ""
-        turn = attempt.begin(names, refused) if attempt.names != names else attempt.turn
+        turn = attempt.begin(names, refused) if is_new or attempt.names != names else attempt.turn
         if not client.begins:
             attempt.given = True
         elif client.xid != attempt.xid and attempt.given:

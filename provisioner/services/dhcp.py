@@ -151,17 +151,15 @@ class DhcpService:
                 self._drop(f"receive: {error.strerror}")
         self.received += len(datagrams)
         messages: list[tuple[DhcpMessage, Arrival]] = []
-        sources: list[tuple[bytes, tuple[str, int]]] = []
+        keep = self._recorder.keep if self._recorder is not NO_RECORDER else None
         for data, ancillary, flags, source in datagrams:
             try:
-                messages.append(self._read(data, ancillary, flags))
+                message, arrival = self._read(data, ancillary, flags)
             except WireError as error:
                 self._drop(error.reason, source=source[0], error=error.message)
-            else:
-                sources.append((data, source))
-        if self._recorder is not NO_RECORDER:
-            keep = self._recorder.keep
-            for (message, arrival), (data, source) in zip(messages, sources, strict=True):
+                continue
+            messages.append((message, arrival))
+            if keep is not None:
                 to = BROADCAST_ADDRESS if arrival.broadcast else arrival.address
                 keep("dhcp", now, message.mac, False, data, source, (to, SERVER_PORT), arrival.interface)
         if messages:
@@ -228,6 +226,9 @@ class DhcpService:
             self.dropped[FAILED] += len(messages)
             return
         self._send_all(answers.at_once)
+        if not answers.replies:
+            # Otherwise those are recorded with what they answer, in one go.
+            self._recorder.flush()
         for reason in answers.ignored:
             self.dropped[reason] += 1
         self._pending.add(answers.saved)
@@ -240,20 +241,20 @@ class DhcpService:
         error = saved.exception()
         if error is not None:
             self._drop("not saved", error=str(error), replies=len(replies))
-            return
-        self._send_all(replies)
+        else:
+            self._send_all(replies)
+        self._recorder.flush()
 
     def _send_all(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             self._send(reply)
-        if self._recorder is not NO_RECORDER:
+        if replies and self._recorder is not NO_RECORDER:
             now = time.time()
             for reply in replies:
                 arrival, to = reply.arrival, reply.destination
                 ours = (arrival.address, SERVER_PORT)
                 theirs = (to.address, to.port)
                 self._recorder.keep("dhcp", now, reply.mac, True, reply.data, ours, theirs, arrival.interface)
-            self._recorder.flush()
 
     def _send(self, reply: Reply) -> None:
         way = reply.destination.way

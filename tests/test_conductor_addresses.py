@@ -250,6 +250,15 @@ async def test_a_failed_message_changes_nothing(server):
 # --- the disk fails -------------------------------------------------------------------------------------------
 
 
+async def test_peers_24_a_reservation_that_makes_no_sense_disables_only_itself(server):
+    await server.save(Reservation(address="nonsense", mac=mac(1)), Reservation(address="10.77.0.70", mac=mac(2)))
+    assert [await server.lease(client) for client in (1, 2, 3)] == ["10.77.0.10", "10.77.0.70", "10.77.0.11"]
+    tx = server.ledger.transaction()
+    tx.delete(Reservation, "nonsense")
+    await tx.commit()
+    assert await server.lease(4) == "10.77.0.12"
+
+
 async def test_what_could_not_be_saved_is_free_again(server):
     server.database.broken = True
     answers = server.addresses.answer([(reboot(1, "10.77.0.10"), HERE)])

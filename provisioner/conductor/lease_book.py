@@ -75,12 +75,12 @@ class LeaseBook:
 
     def _reservation_changed(self, old: Reservation | None, new: Reservation | None) -> None:
         self.generation += 1
-        if new is not None and ":" not in new.address:
+        if new is not None and _counts(new):
             if old is not None and old.mac != new.mac:
                 self._reserved_by_mac.remove(old)
             self.reserved[new.address] = new
             self._reserved_by_mac.put(new)
-        elif new is None and old is not None and ":" not in old.address:
+        elif new is None and old is not None and old.address in self.reserved:
             del self.reserved[old.address]
             self._reserved_by_mac.remove(old)
             self._give_back(old.address)
@@ -231,6 +231,18 @@ class _ByMac(Generic[_Entry]):
         held = self._entries.pop(entry.mac, ())
         if len(held) > 1:
             self._entries[entry.mac] = tuple([each for each in held if each.address != entry.address])
+
+
+def _counts(reservation: Reservation) -> bool:
+    """Whether it is one of IPv4. One with an address that is none disables only itself."""
+    if ":" in reservation.address:
+        return False
+    try:
+        number(reservation.address)
+    except OSError:
+        log.error("dhcp.reservation-unusable", address=reservation.address, mac=reservation.mac)
+        return False
+    return True
 
 
 class _Pool:

@@ -23,11 +23,23 @@ class SlowLedger:
     def __init__(self) -> None:
         self.groups: list[list[Event]] = []
         self.futures: list[asyncio.Future[None]] = []
+        self.lazy: list[bool] = []
+        self.hurried = 0
+
+    @property
+    def database(self) -> SlowLedger:
+        return self
+
+    def hurry(self) -> None:
+        self.hurried += 1
 
     def clock(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
-    def commit(self, changes: object, actions: object, events: Callable[[int], list[Event]]) -> asyncio.Future[None]:
+    def commit(
+        self, changes: object, actions: object, events: Callable[[int], list[Event]], *, lazy: bool
+    ) -> asyncio.Future[None]:
+        self.lazy.append(lazy)
         self.groups.append(events(1))
         self.futures.append(asyncio.get_running_loop().create_future())
         return self.futures[-1]
@@ -59,6 +71,22 @@ async def test_what_is_told_while_a_commit_is_under_way_shares_the_next(ledger: 
     await asyncio.sleep(0)
     assert ["".join(event.key for event in group) for group in ledger.groups] == ["ab", "cde"]
     ledger.futures[1].set_result(None)
+    await waiting
+
+
+async def test_notes_are_in_no_hurry_until_somebody_waits(ledger: SlowLedger) -> None:
+    notes = Notes(cast(Ledger, ledger))
+    notes.tell("http.read", by="", key="a")
+    await asyncio.sleep(0)
+    notes.tell("http.read", by="", key="b")
+    assert ledger.hurried == 0
+    waiting = asyncio.ensure_future(notes.settled())
+    await asyncio.sleep(0)
+    assert ledger.hurried == 1
+    for future in ledger.futures:
+        future.set_result(None)
+        await asyncio.sleep(0)
+    assert ledger.lazy == [True, False]
     await waiting
 
 

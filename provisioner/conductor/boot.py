@@ -96,25 +96,26 @@ class Boot:
         if clash is not None:
             return self._held_script(clash, mac, reached, protocol, client, dialect)
         machine = self._ledger.machine_by_mac(mac)
-        whose = {"machine": machine.id if machine else "", "mac": mac, "by": f"address:{client}"}
+        who, by = machine.id if machine is not None else "", f"address:{client}"
         try:
-            bootenv = self._context.bootenv_of(machine)
+            script = self._scripts.find(mac, machine, reached, dialect)
+            bootenv = script.bootenv
             netboots = bootenv.netboots
             if netboots and protocol:
-                turn = self._turns.ask(mac, client, self._context.paths(bootenv, machine, mac))
+                turn = self._turns.ask(mac, client, script.paths)
                 if turn.place:
                     return self._wait_script(turn, mac, machine, bootenv, reached, protocol, client, dialect)
-            script = self._scripts.find(mac, machine, reached, dialect)
             ticket = self._tokens.issue_ticket(mac) if netboots else ""
             text = self._scripts.text(script, mac, reached, dialect, ticket)
         except (RenderError, Invalid) as error:
             name = self.bootenv_of(machine).name
-            self._notes.tell("boot.error", **whose, key=name, protocol=protocol, message=str(error))
+            problem = str(error)
+            self._notes.tell("boot.error", by=by, machine=who, mac=mac, key=name, protocol=protocol, message=problem)
             raise _unrenderable(mac, error) from error
         if not protocol:
             return text
         kind = "boot.render" if netboots else "boot.local"
-        self._notes.tell(kind, **whose, key=script.bootenv.name, protocol=protocol, bytes=len(text))
+        self._notes.tell(kind, by=by, machine=who, mac=mac, key=bootenv.name, protocol=protocol, bytes=len(text))
         return text
 
     def _wait_script(

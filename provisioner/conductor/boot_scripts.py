@@ -45,12 +45,16 @@ GRUB_START = "boot/grub-start"
 
 
 class Script(Struct, frozen=True):
-    """A script: what stands between its tickets, or None when it has to be rendered for each ticket."""
+    """A script: what stands between its tickets, or None when it has to be rendered for each ticket.
+
+    `paths` are what it downloads from us.
+    """
 
     machine: Machine | None
     view: ContentView
     bootenv: Bootenv
     pieces: tuple[bytes, ...] | None
+    paths: tuple[str, ...]
 
 
 class Scripts:
@@ -89,7 +93,7 @@ class Scripts:
         one = self._render(mac, machine, bootenv, reached, dialect, _ONE).split(_ONE)
         other = self._render(mac, machine, bootenv, reached, dialect, _OTHER).split(_OTHER)
         pieces = tuple(piece.encode() for piece in one) if one == other else None
-        return Script(machine, self._catalog.view, bootenv, pieces)
+        return Script(machine, self._catalog.view, bootenv, pieces, self._context.paths(bootenv, machine, mac))
 
     def _render(
         self, mac: str, machine: Machine | None, bootenv: Bootenv, reached: Reached, dialect: Dialect, ticket: str

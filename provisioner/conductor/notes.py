@@ -1,18 +1,18 @@
 """Notes for the timeline that change no state: who tells one goes on at once, and it reaches the disk soon after.
 
 A fetched file or a boot script that was given out is nothing that later decisions build on, so nobody waits for the
-disk. What is told while a commit is under way goes into the next one, all together. A crash can take back the notes of
-the last moments: the timeline then lacks that a script was fetched, never a lease, a registration or a job, which are
-changes of state and wait for their commits.
+disk: they go with the next commit that somebody waits for, or soon, and what is told meanwhile into the one after that.
+A crash can take back the notes of the last moments: the timeline then lacks that a script was fetched, never a lease, a
+registration or a job, which are changes of state and wait for their commits.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 
 from provisioner.conductor.ledger import Ledger
 from provisioner.events import KINDS, Event
@@ -29,7 +29,8 @@ class Notes:
     def __init__(self, ledger: Ledger, most_waiting: int = MOST_WAITING) -> None:
         self._ledger = ledger
         self._most_waiting = most_waiting
-        self._waiting: list[Event] = []
+        # An event is made when it gets its number.
+        self._waiting: list[tuple[datetime, str, str, str, str, str, dict[str, Any]]] = []
         self._dropped = 0
         self._busy = False
         self._idle: list[asyncio.Future[None]] = []
@@ -41,8 +42,7 @@ class Notes:
         if len(self._waiting) >= self._most_waiting:
             self._dropped += 1
             return
-        now = self._ledger.clock()
-        self._waiting.append(Event(time=now, kind=kind, machine=machine, mac=mac, key=key, by=by, data=data))
+        self._waiting.append((self._ledger.clock(), kind, machine, mac, key, by, data))
         if not self._busy:
             self._busy = True
             asyncio.get_running_loop().call_soon(self._commit)
@@ -52,16 +52,20 @@ class Notes:
         if self._busy:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(future)
+            self._ledger.database.hurry()
             await future
 
     def _commit(self) -> None:
-        events, self._waiting = self._waiting, []
+        told, self._waiting = self._waiting, []
 
         def numbered(first: int) -> list[Event]:
-            return [replace(event, id=number) for number, event in enumerate(events, first)]
+            return [
+                Event(id=number, time=time, kind=kind, machine=machine, mac=mac, key=key, by=by, data=data)
+                for number, (time, kind, machine, mac, key, by, data) in enumerate(told, first)
+            ]
 
-        saved = self._ledger.commit({}, {}, numbered)
-        saved.add_done_callback(lambda future: self._committed(future, len(events)))
+        saved = self._ledger.commit({}, {}, numbered, lazy=not self._idle)
+        saved.add_done_callback(lambda future: self._committed(future, len(told)))
 
     def _committed(self, future: asyncio.Future[None], count: int) -> None:
         error = None if future.cancelled() else future.exception()

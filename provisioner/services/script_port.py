@@ -35,8 +35,8 @@ _UNSENT_BYTES = 512 << 10
 LARGEST_REQUEST = 4096
 # Who says nothing from one look to the next is gone.
 SWEEP_SECONDS = 75.0
-# Clients reach us by a few addresses, and by whatever they like to claim.
-_MOST_HOSTS = 256
+# The machines of a site send the same few headers, and others whatever they like.
+_MOST_HEADS = 256
 _REQUEST = re.compile(
     rb"GET /boot/([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe HTTP/1\.1\r\n"
     rb"((?:[A-Za-z-]{1,40}:[^\x00-\x08\x0a-\x1f\x7f]*\r\n){1,30})\r\n"
@@ -62,7 +62,7 @@ class ScriptPort:
         # One for all: what was read is used up before the next connection reads.
         self.buffer = memoryview(bytearray(LARGEST_REQUEST))
         self.connections: set[_Connection] = set()
-        self._hosts: dict[tuple[bytes, Any], Reached] = {}
+        self._heads: dict[tuple[bytes, Any], Reached | None] = {}
         self._date = (0, b"")
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -86,14 +86,16 @@ class ScriptPort:
         loop = asyncio.get_running_loop()
         self._sweeping = loop.call_later(self._sweep_seconds, self._sweep) if self.connections else None
 
-    def reached(self, host: bytes, local: Any) -> Reached:
-        """By which address of ours a client came."""
-        known = self._hosts.get((host, local))
-        if known is None:
-            if len(self._hosts) >= _MOST_HOSTS:
-                self._hosts.clear()
-            known = self._hosts[host, local] = reached_by(host.decode("ascii"), local)
-        return known
+    def reached(self, headers: bytes, local: Any) -> Reached | None:
+        """By which address of ours a client came; None for headers with which we do not answer here."""
+        key = (headers, local)
+        try:
+            return self._heads[key]
+        except KeyError:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            known = self._heads[key] = _read(headers, local)
+            return known
 
     def head(self, now: float) -> bytes:
         """The head of an answer up to its length; `now` in seconds since 1970."""
@@ -107,6 +109,13 @@ class ScriptPort:
                 + b"\r\nContent-Length: ",
             )
         return self._date[1]
+
+
+def _read(headers: bytes, local: Any) -> Reached | None:
+    if _NOT_PLAIN.search(headers):
+        return None
+    host = _HOST.search(headers)
+    return reached_by(host[1].decode("ascii") if host else "", local)
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -159,16 +168,15 @@ class _Connection(asyncio.BufferedProtocol):
         place = 0
         while place < len(data) and not self._paused:
             found = _REQUEST.match(data, place)
-            if found is None or _NOT_PLAIN.search(found[2]):
+            reached = self._port.reached(found[2], self._local) if found is not None else None
+            if found is None or reached is None:
                 self._hand_over(data[place:])
                 return
-            self._give(found[1].decode().replace("-", ":"), found[2])
+            self._give(found[1].decode().replace("-", ":"), reached)
             place = found.end()
         self._rest = data[place:]
 
-    def _give(self, mac: str, headers: bytes) -> None:
-        host = _HOST.search(headers)
-        reached = self._port.reached(host[1] if host else b"", self._local)
+    def _give(self, mac: str, reached: Reached) -> None:
         try:
             made = self._port.give(mac, reached, self._client)
         except ProvisionerError as error:

@@ -90,7 +90,7 @@ class Turns:
 
     def _is_at(self, mac: str, client: str) -> bool:
         """Whether the machine with this MAC is known to have this address: anybody can ask for anybody's script."""
-        if not client:
+        if not client or not self.limit:
             return True
         seen = self._mac_at(client)
         if seen == mac:

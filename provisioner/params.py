@@ -20,6 +20,7 @@ from referencing.exceptions import Unresolvable
 from provisioner.errors import FieldError, unknown
 from provisioner.model.content import GLOBAL_PROFILE, NO_STAGE, Content, Param, Profile, Stage
 from provisioner.model.machines import Machine
+from provisioner.schema_words import said_of
 
 T = TypeVar("T")
 ContentView = Mapping[str, Mapping[str, Any]]
@@ -383,5 +384,5 @@ def _path(error: ValidationError | SchemaError) -> str:
 def _message(error: ValidationError | SchemaError, secure: bool) -> str:
     if secure:
         return f"does not fit its schema ({error.validator}: {error.validator_value})"
-    message = str(error.message)
+    message = said_of(error)
     return message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "..."

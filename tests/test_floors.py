@@ -45,6 +45,7 @@ FLOORS = (
         "repositories",
         "bodies",
         "patches",
+        "schema_words",
         "params",
         "expand",
         "masking",

@@ -161,7 +161,8 @@ BAD = [
     ),
     (
         {"params/a.yaml": "schema:\n  type: int\n"},
-        "params/a.yaml:2: params/a: schema.type: 'int' is not valid under any of the given schemas",
+        "params/a.yaml:2: params/a: schema.type: 'int' is not one of: array, boolean, integer, null, number, object,"
+        " string; or 'int' is not of type 'array'",
     ),
     (
         {"profiles/a.yaml": "params:\n  power/port: 70000\n"},

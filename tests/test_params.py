@@ -203,7 +203,7 @@ def test_a_value_that_does_not_fit_is_told_with_its_path() -> None:
 
 def test_an_enum_tells_the_choices() -> None:
     (error,) = validate("driver", "smoke", Param(name="driver", schema={"enum": ["ipmi", "redfish"]}))
-    assert error.message == "'smoke' is not one of ['ipmi', 'redfish']"
+    assert error.message == "'smoke' is not one of: ipmi, redfish"
 
 
 def test_a_secure_value_is_never_quoted() -> None:

@@ -47,15 +47,11 @@ class _Attempt:
         self.xid = 0
         self.begin(names)
 
-    def begin(self, names: tuple[str, ...], refused: str = "") -> Turn:
-        """From the first of these loaders on, or the second when the first was refused; returns whose turn it is."""
+    def begin(self, names: tuple[str, ...]) -> None:
+        """From the first of these loaders on."""
         self.names = names
         self.turn = _first_of(names)
         self.forgive()
-        if len(names) < 2 or names[0] != refused:
-            return self.turn
-        self.turn = Turn(names[1])
-        return Turn(names[1], refused, 1)
 
     def forgive(self) -> None:
         """Count from none on."""
@@ -79,8 +75,16 @@ class _Attempt:
         self.failures += 1
         if len(self.names) < 2 or (self.failures < FAILURES_BEFORE_NEXT and not at_once):
             return self.turn
-        failed, times = self.turn.loader, self.failures
-        self.failures = 0
+        return self._pass_on(self.failures)
+
+    def skip(self, refused: str) -> Turn:
+        """The other way has refused this loader: unless it was given this way already, it is the next one's turn."""
+        if self.given or self.turn.loader != refused or len(self.names) < 2:
+            return self.turn
+        return self._pass_on(1)
+
+    def _pass_on(self, times: int) -> Turn:
+        failed, self.failures = self.turn.loader, 0
         self.turn = Turn(self.names[(self.names.index(failed) + 1) % len(self.names)])
         return Turn(self.turn.loader, failed, times)
 
@@ -98,14 +102,14 @@ class BootAttempts:
         if client.kind is _HTTP:
             key, other = other, key
         attempt = self._attempts.get(key)
-        is_new = attempt is None
         if attempt is None:
             attempt = self._remember(key, names)
         else:
             self._attempts.move_to_end(key)
+        if attempt.names != names:
+            attempt.begin(names)
         left = self._attempts.get(other) if client.begins else None
-        refused = left.leave(now) if left is not None else ""
-        turn = attempt.begin(names, refused) if is_new or attempt.names != names else attempt.turn
+        turn = attempt.skip(left.leave(now)) if left is not None else attempt.turn
         if not client.begins:
             attempt.given = True
         elif client.xid != attempt.xid and attempt.given:

@@ -131,6 +131,14 @@ def test_firmware_that_goes_on_later_or_without_its_loader_refused_nothing(attem
     assert attempts.turn(client(2, begins=True, kind=ClientKind.HTTP), NAMES, later) == Turn("snponly")
 
 
+def test_a_refusal_that_is_known_only_when_firmware_repeats_itself_counts_as_well(attempts):
+    boot(attempts, 1)
+    repeated = client(2, begins=True, kind=ClientKind.HTTP)
+    assert attempts.turn(repeated, NAMES, NOW) == Turn("snponly")
+    attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)
+    assert attempts.turn(repeated, NAMES, NOW) == Turn("ipxe", "snponly", 1)
+
+
 def test_what_came_up_was_not_refused_for_another_way(attempts):
     boot(attempts, 1)
     attempts.fetched("52:54:00:00:00:01", "ipxe/snponly.efi", NOW)

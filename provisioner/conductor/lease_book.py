@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 MOST_OFFERS = 100_000
 
 _Item = TypeVar("_Item", int, tuple[datetime, str])
-_Entry = TypeVar("_Entry", Lease, Offer, Reservation)
+_Entry = TypeVar("_Entry", bound=Lease | Offer | Reservation)
 
 
 class LeaseBook:
@@ -217,14 +217,13 @@ class _ByMac(Generic[_Entry]):
 
     def put(self, entry: _Entry) -> None:
         """Its MAC has this, in the place of what it had for the address."""
-        held = self._entries.get(entry.mac)
-        if held is None or (len(held) == 1 and held[0].address == entry.address):
-            held = (entry,)
+        held = self._entries.get(entry.mac, ())
+        if not held or (len(held) == 1 and held[0].address == entry.address):
+            self._entries[entry.mac] = (entry,)
         elif entry.address in [each.address for each in held]:
-            held = tuple([entry if each.address == entry.address else each for each in held])
+            self._entries[entry.mac] = tuple([entry if each.address == entry.address else each for each in held])
         else:
-            held = (*held, entry)
-        self._entries[entry.mac] = held
+            self._entries[entry.mac] = (*held, entry)
 
     def remove(self, entry: _Entry) -> None:
         """Its MAC has nothing for the address any more."""

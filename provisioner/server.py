@@ -269,9 +269,12 @@ class Server:
         for each in (name, f"{name}6"):
             if each in self.sockets:
                 sock = self.sockets[each]
-                site = ScriptSite(runner, sock, self._give_script) if name == "http" else web.SockSite(runner, sock)
+                site = self._machine_site(runner, sock) if name == "http" else web.SockSite(runner, sock)
                 await site.start()
         return runner
+
+    def _machine_site(self, runner: web.AppRunner, sock: socket.socket) -> ScriptSite:
+        return ScriptSite(runner, sock, self._give_script, small=self._tree().small)
 
     def _give_script(self, mac: str, reached: Reached, client: str) -> bytes:
         return self.parts.boot.script(mac, reached, "http", client)

@@ -21,7 +21,7 @@ from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Denied, NotFound, ProvisionerError
 from provisioner.script_names import read_script_name
-from provisioner.services.files import Tree
+from provisioner.services.files import SMALL_BYTES, Tree
 from provisioner.services.http import App
 from provisioner.services.transfers import Transfers
 from tests.fakes.turns import FakeTurns
@@ -42,6 +42,9 @@ class FakeBoot:
         return b"rendered" if path == "machines/seed" else None
 
     async def served(self, *told: Any) -> None:
+        self.tell_served(*told)
+
+    def tell_served(self, *told: Any) -> None:
         self.told.append(told)
         self.has_told.set()
 
@@ -248,6 +251,47 @@ async def test_asking_for_the_size_of_a_script_is_no_boot(tree: Tree) -> None:
 async def test_scripts_by_tftp_over_ipv6_have_urls_that_can_be_used(tree: Tree) -> None:
     made = await tree.open("52-54-00-00-00-01.ipxe", "fd00::9", "fd00::1")
     assert cast(bytes, made).split()[1] == b"http://[fd00::1]:8091"
+
+
+@pytest.mark.parametrize("path", ["ipxe/snponly.efi", "inner", "empty"])
+async def test_a_small_file_has_the_same_head_and_content_either_way(
+    tree: Tree, boot: FakeBoot, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "files" / "empty").touch()
+    app = web.Application()
+    app.add_routes(tree.routes())
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get(f"/files/{path}")
+        slow = {name: response.headers[name] for name in ("Content-Type", "ETag", "Last-Modified", "Accept-Ranges")}
+        body = await response.read()
+    made = tree.small(path, "10.0.0.9")
+    assert made is not None
+    fields = dict(line.split(": ", 1) for line in made[0].decode().splitlines())
+    assert (made[1], fields) == (body, slow)
+    assert boot.told[-1][:4] == ("http", f"/files/{path}", "10.0.0.9", len(body))
+
+
+@pytest.mark.parametrize("path", ["missing", "link", "circle", "ipxe", "pipe", "large", "n" * 300])
+def test_whatever_is_no_small_file_inside_is_left_to_the_slow_way(
+    tree: Tree, boot: FakeBoot, tmp_path: Path, path: str
+) -> None:
+    os.mkfifo(tmp_path / "files" / "pipe")
+    (tmp_path / "files" / "large").write_bytes(bytes(SMALL_BYTES + 1))
+    assert (tree.small(path, "10.0.0.9"), boot.told) == (None, [])
+
+
+def test_a_root_that_is_a_link_may_be_pointed_elsewhere(boot: FakeBoot, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    root = tmp_path / "root"
+    root.symlink_to("old")
+    tree = Tree(cast(Boot, boot), Transfers(boot, cast(Turns, FakeTurns())), root, b"the agent", 8091)
+    contents = [tree.small("file", "")]
+    root.unlink()
+    root.symlink_to("new")
+    contents.append(tree.small("file", ""))
+    assert [each and each[1] for each in contents] == [b"old", b"new"]
 
 
 async def test_a_file_that_may_not_be_read_is_refused(tree: Tree, tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ def give(mac: str, reached: Reached, client: str) -> bytes:
     return f"{mac} {reached.url} {client}".encode()
 
 
+def small(path: str, client: str) -> tuple[bytes, bytes] | None:
+    return (b"Content-Type: text/small\r\n", f"{path} {client}".encode()) if path.startswith("small/") else None
+
+
 async def other(request: web.Request) -> web.Response:
     return web.Response(text=f"aiohttp {request.method} {request.path} {len(await request.read())}")
 
@@ -38,7 +42,7 @@ async def serving() -> AsyncIterator[int]:
     await runner.setup()
     sock = tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    await ScriptSite(runner, sock, give).start()
+    await ScriptSite(runner, sock, give, small=small).start()
     try:
         yield port
     finally:
@@ -119,6 +123,13 @@ async def test_a_script_that_cannot_be_made_is_a_problem_and_the_connection_goes
         request(PATH, "Host: a", "Connection: close"),
         request(PATH, "Host: a", "Connection: keep-alive, close"),
         request(PATH, "Host: a", "Range: bytes=0-1"),
+        request("/files/small/a", "Host: a", 'If-None-Match: "x"'),
+        request("/files/small/a", "Host: a", "Authorization: Bearer x"),
+        request("/files/small/../small/a"),
+        request("/files/small//a"),
+        request("/files/small/.a"),
+        request("/files/small/a%20b"),
+        request("/files/small/"),
         request("/boot/52-54-00-00-00-0G.ipxe"),
         request("/boot/52-54-00-00-00-01.ipxe?a=b"),
         request("http://10.0.0.1/boot/52-54-00-00-00-01.ipxe"),
@@ -135,6 +146,15 @@ async def test_a_header_with_what_no_header_has_is_refused_as_everywhere(letter:
     async with connected() as (reader, writer):
         writer.write(request(PATH, "Host: a", f"X: a{letter}b"))
         assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+
+
+async def test_a_small_file_is_given_from_here() -> None:
+    async with connected() as (reader, writer):
+        writer.write(request("/files/small/a-b/c.efi") + request())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nContent-Type: text/small\r\nContent-Length: 25\r\n\r\n" in head
+        assert await reader.readexactly(25) == b"small/a-b/c.efi 127.0.0.1"
+        assert (await answer(reader))[1].startswith(b"52:54")
 
 
 async def test_a_connection_that_went_over_stays_there_and_still_gets_scripts() -> None:
@@ -261,7 +281,7 @@ async def test_what_waits_in_the_kernel_for_a_slow_client_is_bounded() -> None:
     await runner.setup()
     sock = tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    await ScriptSite(runner, sock, give).start()
+    await ScriptSite(runner, sock, give, small=small).start()
     try:
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/look") as reply:
             assert reply.status == 200

@@ -18,6 +18,9 @@ class Notebook:
     async def served(self, *told: Any) -> None:
         self.told.append(told)
 
+    def tell_served(self, *told: Any) -> None:
+        self.told.append(told)
+
 
 async def test_a_large_transfer_is_followed_and_told() -> None:
     notebook, turns, moments = Notebook(), FakeTurns(heavy=100), iter([10.0, 12.5])
@@ -38,3 +41,10 @@ async def test_a_small_one_never_waits_and_is_only_told() -> None:
     followed.progress(50)
     await followed.ended(50, "cut off", whole=False)
     assert turns.told == [] and notebook.told == [("http", "/files/a", "10.0.0.9", 0, 0.0, "cut off")]
+
+
+def test_what_was_given_in_one_piece_is_told_and_followed_where_that_is_of_interest() -> None:
+    for heavy, followed in ((1000, []), (10, [("begin", "10.0.0.9", "/files/a", 99, 0), 99, "whole"])):
+        notebook, turns = Notebook(), FakeTurns(heavy=heavy)
+        Transfers(notebook, cast(Turns, turns)).given("/files/a", "10.0.0.9", 99)
+        assert (turns.told, notebook.told) == (followed, [("http", "/files/a", "10.0.0.9", 99, 0.0)])

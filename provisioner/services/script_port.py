@@ -1,8 +1,9 @@
 """The way of boot scripts past the HTTP library: a storm asks for thousands, each of which costs a third this way.
 
-A connection begins here. For as long as all that comes in are plain requests for boot scripts they are answered from
-here; at the first byte of anything else the connection goes over to aiohttp, with that byte, and stays there. So
-everything that is answered here is answered there as well (`GET /boot/{mac}.ipxe`), only slower.
+A connection begins here. For as long as all that comes in are plain requests for boot scripts and small files they are
+answered from here; at the first byte of anything else the connection goes over to aiohttp, with that byte, and stays
+there. So everything that is answered here is answered there as well (`GET /boot/{mac}.ipxe`, `GET /files/{path}`), only
+slower.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from provisioner.services.reach import client_of, reached_by
 
 # MAC, reached, address of the client; raises ProvisionerError.
 GiveScript = Callable[[str, Reached, str], bytes]
+# Path below /files/, address of the client; fields of the head and the content, None when this is for aiohttp.
+GiveFile = Callable[[str, str], tuple[bytes, bytes] | None]
 
 # Machines that are switched on together connect together; they are taken in by a few in each turn of the event loop.
 _BACKLOG, _TAKEN_AT_ONCE = 4096, 16
@@ -37,14 +40,19 @@ LARGEST_REQUEST = 4096
 SWEEP_SECONDS = 75.0
 # The machines of a site send the same few headers, and others whatever they like.
 _MOST_HEADS = 256
+_MAC = rb"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}"
+# Names that need no decoding, and lead nowhere but down.
+_PATH = rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}/){0,20}[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}"
 _REQUEST = re.compile(
-    rb"GET /boot/([0-9a-f]{2}(?:-[0-9a-f]{2}){5})\.ipxe HTTP/1\.1\r\n"
+    rb"GET /(?:boot/(" + _MAC + rb")\.ipxe|files/(" + _PATH + rb")) HTTP/1\.1\r\n"
     rb"((?:[A-Za-z-]{1,40}:[^\x00-\x08\x0a-\x1f\x7f]*\r\n){1,30})\r\n"
 )
+_SCRIPT_FIELDS = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
 _HOST = re.compile(rb"(?:^|\n)host:[ \t]*([!-~]*)[ \t]*\r", re.IGNORECASE)
-# Whoever sends a body, wants the connection closed or changed, or asks for a part is served by aiohttp.
+# Whoever sends a body, wants the connection closed or changed, has conditions or asks for a part is served by aiohttp.
 _NOT_PLAIN = re.compile(
     rb"(?:^|\n)(?:content-length:|transfer-encoding:|connection:(?![ \t]*keep-alive[ \t]*\r)|expect:|upgrade:|range:"
+    rb"|if-[a-z-]*:|authorization:"
     rb"|host:.*\nhost:)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -54,10 +62,16 @@ class ScriptPort:
     """Makes the protocol of each new connection; `web` makes the one that it goes over to."""
 
     def __init__(
-        self, web: Callable[[], asyncio.Protocol], give: GiveScript, sweep_seconds: float = SWEEP_SECONDS
+        self,
+        web: Callable[[], asyncio.Protocol],
+        give: GiveScript,
+        sweep_seconds: float = SWEEP_SECONDS,
+        *,
+        small: GiveFile = lambda path, client: None,
     ) -> None:
         self.web = web
         self.give = give
+        self.small = small
         self._sweep_seconds = sweep_seconds
         # One for all: what was read is used up before the next connection reads.
         self.buffer = memoryview(bytearray(LARGEST_REQUEST))
@@ -98,16 +112,11 @@ class ScriptPort:
             return known
 
     def head(self, now: float) -> bytes:
-        """The head of an answer up to its length; `now` in seconds since 1970."""
+        """The head of any answer up to its fields; `now` in seconds since 1970."""
         second = int(now)
         if self._date[0] != second:
             date = formatdate(second, usegmt=True).encode()
-            self._date = (
-                second,
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nDate: "
-                + date
-                + b"\r\nContent-Length: ",
-            )
+            self._date = (second, b"HTTP/1.1 200 OK\r\nDate: " + date + b"\r\n")
         return self._date[1]
 
 
@@ -119,7 +128,7 @@ def _read(headers: bytes, local: Any) -> Reached | None:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection, for as long as it asks for boot scripts only."""
+    """One connection, for as long as it asks for boot scripts and small files only."""
 
     def __init__(self, port: ScriptPort) -> None:
         self._port = port
@@ -168,22 +177,33 @@ class _Connection(asyncio.BufferedProtocol):
         place = 0
         while place < len(data) and not self._paused:
             found = _REQUEST.match(data, place)
-            reached = self._port.reached(found[2], self._local) if found is not None else None
-            if found is None or reached is None:
+            reached = self._port.reached(found[3], self._local) if found is not None else None
+            if found is None or reached is None or not self._give(found[1], found[2], reached):
                 self._hand_over(data[place:])
                 return
-            self._give(found[1].decode().replace("-", ":"), reached)
             place = found.end()
         self._rest = data[place:]
 
-    def _give(self, mac: str, reached: Reached) -> None:
+    def _give(self, mac: bytes | None, path: bytes, reached: Reached) -> bool:
+        if mac is not None:
+            self._give_script(mac.decode().replace("-", ":"), reached)
+            return True
+        made = self._port.small(path.decode(), self._client)
+        if made is not None:
+            self._send(*made)
+        return made is not None
+
+    def _give_script(self, mac: str, reached: Reached) -> None:
         try:
             made = self._port.give(mac, reached, self._client)
         except ProvisionerError as error:
             self._refuse(error)
-            return
+        else:
+            self._send(_SCRIPT_FIELDS, made)
+
+    def _send(self, fields: bytes, content: bytes) -> None:
         head = self._port.head(time())
-        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(made), made))
+        self._transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (head, fields, len(content), content))
 
     def _refuse(self, error: ProvisionerError) -> None:
         answer = problem(error)
@@ -205,10 +225,18 @@ class _Connection(asyncio.BufferedProtocol):
 class ScriptSite(web.BaseSite):
     """Serves an application on a bound socket; connections begin at a script port."""
 
-    def __init__(self, runner: web.BaseRunner, sock: socket.socket, give: GiveScript) -> None:
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        sock: socket.socket,
+        give: GiveScript,
+        *,
+        small: GiveFile = lambda path, client: None,
+    ) -> None:
         super().__init__(runner, backlog=_TAKEN_AT_ONCE)
         self._sock = sock
         self._give = give
+        self._small = small
         self._port: ScriptPort | None = None
 
     @property
@@ -221,7 +249,7 @@ class ScriptSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        self._port = ScriptPort(server, self._give)
+        self._port = ScriptPort(server, self._give, small=self._small)
         self._server = await asyncio.get_running_loop().create_server(
             self._port, sock=self._sock, backlog=self._backlog
         )

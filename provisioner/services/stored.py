@@ -11,6 +11,7 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -46,6 +47,7 @@ CONTENT_TYPES = {
 }
 
 
+@lru_cache(maxsize=1024)
 def content_type(name: str) -> str:
     """By the last ending of a file's name; a compressed file is one, not another one that is compressed on its way."""
     return CONTENT_TYPES.get(PurePosixPath(name).suffix.lower(), _OTHER_TYPE)

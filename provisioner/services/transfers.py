@@ -15,6 +15,9 @@ class Recorder(Protocol):
     async def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
         """A transfer has ended: how many bytes were sent in what time, or why it failed."""
 
+    def tell_served(self, protocol: str, path: str, client: str, size: int, seconds: float) -> None:
+        """So many bytes were sent, all there were."""
+
 
 class Transfers:
     """Makes a follower for each transfer."""
@@ -27,6 +30,14 @@ class Transfers:
     def of(self, path: str, client: str) -> Followed:
         """The follower of a file that goes to a client."""
         return Followed(self, path, client)
+
+    def given(self, path: str, client: str, size: int) -> None:
+        """A small file went to a client in one piece."""
+        if self.turns.is_followed(client, path, size):
+            number = self.turns.begin(client, path, size, 0)
+            self.turns.progress(number, size)
+            self.turns.end(number, whole=True)
+        self.recorder.tell_served("http", path, client, size, 0.0)
 
 
 class Followed:

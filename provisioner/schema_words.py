@@ -26,7 +26,8 @@ def _placed(error: _Error) -> str:
 
 
 def _choices(error: _Error) -> str:
-    return f"{_short(error.instance)} is not one of: {', '.join(map(str, error.validator_value))}"
+    choices: Any = error.validator_value
+    return f"{_short(error.instance)} is not one of: {', '.join(map(str, choices))}"
 
 
 def _missing(error: _Error) -> str:
@@ -36,10 +37,12 @@ def _missing(error: _Error) -> str:
 
 
 def _unknown(error: _Error) -> str:
-    known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-    if error.validator_value is not False or "patternProperties" in error.schema or not known:
+    schema: Any = error.schema
+    value: Any = error.instance
+    known = schema.get("properties", {})
+    if error.validator_value is not False or "patternProperties" in schema or not known:
         return str(error.message)
-    extra = ", ".join(repr(each) for each in error.instance if each not in known)
+    extra = ", ".join(repr(each) for each in value if each not in known)
     return f"unknown: {extra}; there is: {', '.join(sorted(known))}"
 
 

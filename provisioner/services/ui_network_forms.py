@@ -92,7 +92,11 @@ RESERVATION_FIELDS = (
     Field("next_server", "Boot server", hint="when it is not this one", section=_BOOT_SECTION),
     Field("options", "Further DHCP options", "options", _OPTIONS_HINT, section=_BOOT_SECTION),
 )
-_USUAL = {Subnet: Subnet(name="", cidr=""), Reservation: Reservation(address="", mac="")}
+_NO_RESERVATION = Reservation(address="", mac="")
+_USUAL: dict[type[Subnet] | type[Reservation], Subnet | Reservation] = {
+    Subnet: Subnet(name="", cidr=""),
+    Reservation: _NO_RESERVATION,
+}
 
 
 class _Form(Struct, frozen=True):
@@ -228,7 +232,7 @@ class NetworkPages:
         """An empty form, or one for the lease that the query names."""
         require_user(principal(request), "use the web UI")
         lease = self._ledger.read(Lease, request.query.get("lease", ""))
-        wanted = _USUAL[Reservation]
+        wanted = _NO_RESERVATION
         if lease is not None:
             wanted = Reservation(address=lease.address, mac=lease.mac, hostname=lease.hostname)
         return self._empty(request, _NEW_RESERVATION, wanted)

@@ -115,11 +115,11 @@ def suggested(network: str, here: Iterable[tuple[str, IPv4Network]]) -> Subnet:
     for interface, each in here:
         if str(each) != network:
             continue
-        pool = {}
-        if each.num_addresses >= _SMALLEST_POOL:
-            half = each.network_address + each.num_addresses // 2
-            pool = {"pool_start": str(half), "pool_end": str(each.broadcast_address - 1)}
-        return Subnet(name=interface, cidr=network, **pool)
+        if each.num_addresses < _SMALLEST_POOL:
+            return Subnet(name=interface, cidr=network)
+        half = each.network_address + each.num_addresses // 2
+        last = each.broadcast_address - 1
+        return Subnet(name=interface, cidr=network, pool_start=str(half), pool_end=str(last))
     return Subnet(name="", cidr="")
 
 

@@ -103,6 +103,7 @@ class Scenario:
 
 _LOADED = (("http.read", "/discovery/vmlinuz"), ("http.read", "/discovery/initrd.img"), ("agent.hello", ""))
 _BY_TFTP = (("tftp.read", "/discovery/vmlinuz"), ("tftp.read", "/discovery/initrd.img"), ("agent.hello", ""))
+_BY_SHIM = {"params": {"boot/loader": "shim"}, "workflow": "discover"}
 
 SCENARIOS = (
     # Debian's GRUB cannot load by HTTP where Secure Boot keeps its modules out, so this one takes longest.
@@ -117,8 +118,9 @@ SCENARIOS = (
             ("tftp.read", "grub/grub.cfg"),
             *_BY_TFTP,
         ),
-        known={"params": {"boot/loader": "shim"}, "workflow": "discover"},
+        known=_BY_SHIM,
         secure_boot=True,
+        seconds=SLOW_SECONDS,
     ),
     Scenario(
         "uefi-http-ipv6",
@@ -167,8 +169,6 @@ SCENARIOS = (
     # The ROM of the card that SeaBIOS starts is iPXE already.
     Scenario("proxy-bios", Firmware.BIOS, BESIDE_DNSMASQ, (("dhcp.proxy", "iPXE on BIOS"), *_LOADED)),
 )
-
-_BY_SHIM = {"params": {"boot/loader": "shim"}, "workflow": "discover"}
 
 # Opt-in: more ways, some of them slow, because GRUB loads by TFTP in blocks of 1 KiB.
 MORE = (

@@ -22,7 +22,7 @@ from tests.rack.network import Network
 
 BROKEN_FILES = REPOSITORY / "build" / "boot-more" / "files"
 AT_ONCE = 2
-HELLO_SECONDS = 240.0
+HELLO_SECONDS = 400.0
 SLOW_SECONDS = 600.0
 INVENTORY_SECONDS = 60.0
 POLL_SECONDS = 0.2

@@ -3,6 +3,7 @@ a browser, so that there is never more than one of these."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,8 +22,15 @@ RACK_FILES = (
     "test_kexec.py",
     "test_boot_arm64.py",
 )
-# Long ones that need no rack.
-LONG_FILES = ("test_crash.py", "test_fuzz_datagrams.py")
+# Long ones that need no rack; those that wait for others most of the time go well beside it.
+LONG_FILES = (
+    "test_crash.py",
+    "test_tftp_peers.py",
+    "test_dhcp_clients.py",
+    "test_dhcp6_peers.py",
+    "test_dhcp_peers.py",
+    "test_fuzz_datagrams.py",
+)
 
 
 class Sharing(LoadScopeScheduling):
@@ -33,6 +41,11 @@ class Sharing(LoadScopeScheduling):
         if file.endswith(RACK_FILES):
             return "rack"
         return "browser" if "/browser/" in file else file
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: some tests wait for firmware or for the timers of others most of the time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:

@@ -78,10 +78,11 @@ FLOORS = (
 # Inside a folder (and among the files of one floor) a file imports only from those before it.
 ORDER = {
     "model": "content machines operations addresses access",
-    "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options dhcp6"
-    " dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
+    "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options"
+    " dhcp6 dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders file_cache spans schema rows batches pace writer database logs log_search assets tar_stream recorder",
+    "store": "folders file_cache spans schema rows batches pace writer database logs log_search assets tar_stream"
+    " recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes"
@@ -89,7 +90,7 @@ ORDER = {
     " lease_book clock_steps conflicts addresses lease_book6 dhcp6_replies addresses6 doctor",
     "services": "http reach script_port filters listing stored transfers"
     " upstreams fetches passing_on repositories files tftp_content tftp_ports"
-    " tftp_transfer tftp frames interfaces4 datagrams dhcp proxy_dhcp probes server_search interfaces6 dhcp6"
+    " tftp_transfer tftp frames interfaces4 datagrams arrivals4 dhcp proxy_dhcp probes server_search interfaces6 dhcp6"
     " router_advertisements clock operations callers preconditions resources idempotency machine_documents effective"
     " work join api_access api_machines api_machine_verbs api_bulk api_clashes api_params api_jobs api_content"
     " api_networks api_events api_archive api_packets api_doctor api_downloads api openapi surface ui_api ui_words"

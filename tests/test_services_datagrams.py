@@ -31,7 +31,7 @@ class Echo(DatagramService):
         if self.saved is None:
             self._send(datagrams)
         else:
-            self._when_saved(self.saved, lambda: self._send(datagrams), datagrams)
+            self._when_saved(self.saved, self._send, datagrams)
 
     def _send(self, datagrams):
         for data, _, _, source in datagrams:

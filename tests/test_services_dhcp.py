@@ -12,7 +12,8 @@ import pytest
 from provisioner.conductor.addresses import Answers, Reply
 from provisioner.errors import StoreError
 from provisioner.model.addresses import Subnet
-from provisioner.services.dhcp import DRAIN_LIMIT, DhcpService, open_socket
+from provisioner.services.datagrams import DRAIN_LIMIT
+from provisioner.services.dhcp import DhcpService, open_socket
 from provisioner.wire.dhcp import Destination, MessageType, Way, decode, encode
 from tests.conversations.dhcp import Clock
 from tests.dhcp_messages import OVMF, discover, renew

@@ -12,7 +12,7 @@ from asyncio import Future
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -33,6 +33,8 @@ _SO_RCVBUFFORCE = 33
 # What `recvmsg` returns: data, ancillary data, flags and the source.
 Ancillary = list[tuple[int, int, bytes]]
 Datagram = tuple[bytes, Ancillary, int, Any]
+
+_Reply = TypeVar("_Reply")
 
 
 class DatagramService(ABC):
@@ -95,20 +97,23 @@ class DatagramService(ABC):
             self.received += len(datagrams)
             self._take(datagrams)
 
-    def _when_saved(self, saved: Future[None], send: Callable[[], None], replies: Sequence[object]) -> None:
+    def _when_saved(
+        self, saved: Future[None], send: Callable[[Sequence[_Reply]], None], replies: Sequence[_Reply]
+    ) -> None:
         """Send these replies once what they tell is on disk."""
         self._pending.add(saved)
-        saved.add_done_callback(partial(self._saved, send, len(replies)))
+        saved.add_done_callback(partial(self._saved, send, replies))
 
-    def _saved(self, send: Callable[[], None], replies: int, saved: Future[None]) -> None:
+    def _saved(self, send: Callable[[Sequence[_Reply]], None], replies: Sequence[_Reply], saved: Future[None]) -> None:
         self._pending.discard(saved)
         if saved.cancelled():
             return
         error = saved.exception()
         if error is not None:
-            self._drop("not saved", error=str(error), replies=replies)
-            return
-        send()
+            self._drop("not saved", error=str(error), replies=len(replies))
+        else:
+            send(replies)
+        self._recorder.flush()
 
     def _drop(self, reason: str, **context: object) -> None:
         """Count it, and say it aloud the first time only: a broken client sends for hours."""

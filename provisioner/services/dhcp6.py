@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from ipaddress import IPv6Address
 from struct import Struct as Layout
 from typing import Protocol
@@ -163,14 +162,13 @@ class Dhcp6Service(DatagramService):
         self.dropped.update(answers.ignored)
         for reply in answers.at_once:
             self._send(reply)
-        self._when_saved(answers.saved, partial(self._send_all, answers.later), answers.later)
+        self._when_saved(answers.saved, self._send_all, answers.later)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
     def _send_all(self, replies: Sequence[Reply6]) -> None:
         for reply in replies:
             self._send(reply)
-        self._recorder.flush()
 
     def _send(self, reply: Reply6) -> None:
         arrival = reply.arrival

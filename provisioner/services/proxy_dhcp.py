@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from struct import Struct as Layout
 from time import time
 from typing import Protocol
 
@@ -16,19 +15,15 @@ import structlog
 
 from provisioner.links import Arrival
 from provisioner.recording import NO_RECORDER, Recorder
+from provisioner.services.arrivals4 import ANCILLARY_BYTES, Arrivals, sent_from
 from provisioner.services.datagrams import Ancillary, Datagram, DatagramService
-from provisioner.services.dhcp import IP_PKTINFO, LARGEST_DATAGRAM, prepare
-from provisioner.services.interfaces4 import interface_addresses
+from provisioner.services.dhcp import LARGEST_DATAGRAM, prepare
 from provisioner.wire.dhcp import BROADCAST_ADDRESS, CLIENT_PORT, DhcpMessage, decode
 from provisioner.wire.error import WireError
 
 log = structlog.get_logger(__name__)
 
 PORT = 4011
-# struct in_pktinfo: interface index, our address there, the address in the datagram's header.
-_PKTINFO = Layout("@I4s4s")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
-_ANYWHERE = b"\0\0\0\0"
 
 Address = tuple[str, int]
 
@@ -64,15 +59,16 @@ class ProxyDhcpService(DatagramService):
         client_port: int = CLIENT_PORT,
         recorder: Recorder = NO_RECORDER,
     ) -> None:
-        super().__init__("proxy", sock, LARGEST_DATAGRAM, _ANCILLARY_BYTES, recorder)
+        super().__init__("proxy", sock, LARGEST_DATAGRAM, ANCILLARY_BYTES, recorder)
         self._answering = answering
-        self._interfaces = frozenset(interfaces)
+        self._arrivals = Arrivals(interfaces)
         self._client_port = client_port
 
     def _begin(self) -> None:
         prepare(self._sock)
 
     def _take(self, datagrams: list[Datagram]) -> None:
+        self._arrivals.look_again(time())
         for data, ancillary, flags, source in datagrams:
             try:
                 self._received(data, ancillary, flags, source)
@@ -88,12 +84,7 @@ class ProxyDhcpService(DatagramService):
         if flags & socket.MSG_TRUNC:
             raise WireError("datagram too long")
         message = decode(data)
-        arrival, index = _arrival(ancillary)
-        if self._interfaces and arrival.interface not in self._interfaces:
-            raise WireError("interface not served", arrival.interface)
-        if arrival.broadcast and arrival.address not in interface_addresses(arrival.interface):
-            # Where an interface has no address, the kernel names one of another: it is not our network.
-            raise WireError("no address of ours on the interface", arrival.interface)
+        arrival = self._arrivals.of(ancillary)
         here = arrival.address, self._sock.getsockname()[1]
         self._recorder.keep("proxy", time(), message.mac, False, data, source, here, arrival.interface)
         answer = self._answering.answer(message, arrival)
@@ -102,7 +93,7 @@ class ProxyDhcpService(DatagramService):
             return
         to = self._destination(message, source)
         self._recorder.keep("proxy", time(), message.mac, True, answer.data, here, to, arrival.interface)
-        self._send(answer.data, to, arrival, index)
+        self._send(answer.data, to, arrival)
 
     def _destination(self, message: DhcpMessage, source: Address) -> Address:
         """Back to where it came from: ROMs ask from port 68 or 4011, and hear only there."""
@@ -110,27 +101,11 @@ class ProxyDhcpService(DatagramService):
             return source
         return message.ciaddr or BROADCAST_ADDRESS, self._client_port
 
-    def _send(self, data: bytes, to: Address, arrival: Arrival, index: int) -> None:
-        interface = index if to[0] == BROADCAST_ADDRESS else 0
-        information = _PKTINFO.pack(interface, socket.inet_aton(arrival.address), _ANYWHERE)
+    def _send(self, data: bytes, to: Address, arrival: Arrival) -> None:
+        index = self._arrivals.index(arrival.interface) if to[0] == BROADCAST_ADDRESS else 0
         try:
-            self._sock.sendmsg([data], [(socket.IPPROTO_IP, IP_PKTINFO, information)], 0, to)
+            self._sock.sendmsg((data,), sent_from(arrival.address, index), 0, to)
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=to[0], interface=arrival.interface)
         else:
             self.sent += 1
-
-
-def _arrival(ancillary: Ancillary) -> tuple[Arrival, int]:
-    """How it reached us, and the number of the interface."""
-    for level, kind, value in ancillary:
-        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            index, local, header = _PKTINFO.unpack(value[: _PKTINFO.size])
-            if not index:
-                break
-            try:
-                name = socket.if_indextoname(index)
-            except OSError:
-                name = f"#{index}"
-            return Arrival(socket.inet_ntoa(local), name, local != header), index
-    raise WireError("no packet information")

@@ -167,8 +167,9 @@ class Networks:
         return lease
 
     async def delete_reservation(self, address: str, by: Principal) -> Reservation:
-        """Let an address go. A lease without an end, as BOOTP clients have, ends with its reservation, since nobody else
-        would ever end it. Another lease runs on until its time is up.
+        """Let an address go. Its lease runs on until its time is up.
+
+        A lease without an end, as BOOTP clients have, ends with its reservation: nothing else would ever end it.
         """
         reservation = self._ledger.get(Reservation, address)
         if reservation is None:

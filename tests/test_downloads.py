@@ -170,6 +170,15 @@ def test_one_host_that_makes_up_names_has_few_slots_and_gets_more_when_these_are
     assert ask_as(downloads, "b", "c", "d") == [0, 0, 1] and downloads.running_count == 2
 
 
+def test_a_name_that_is_doubted_stays_so_when_a_file_is_fetched_in_it() -> None:
+    downloads = Downloads(8)
+    for name in ("a", "b", "c"):
+        ask_as(downloads, name)
+        number = downloads.begin(downloads.who_is_at(STRANGER, FILES[0]), FILES[0], 10, 0.0)
+        assert downloads.may_go_on(number, 0.0)
+    assert downloads.running_count == 8 // DOUBTED_PART
+
+
 def test_others_whose_names_are_doubted_have_places_of_their_own() -> None:
     downloads = Downloads(4)
     fill(downloads, *"abcd")

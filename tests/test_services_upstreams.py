@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from email.utils import formatdate
 from typing import Any, cast
 
 import pytest
@@ -69,6 +70,10 @@ def test_a_copy_is_asked_about_by_its_tag_or_its_date() -> None:
     assert conditions(blank) == {} and can_resume(NOTE) and can_resume(dated) and not can_resume(blank)
 
 
+def test_what_has_a_weak_tag_alone_cannot_be_resumed() -> None:
+    assert not can_resume(Note("a", 10, '"o"', 'W/"theirs"', "", "", 0))
+
+
 def test_our_tag_is_the_same_for_as_long_as_the_file_is() -> None:
     tags = [
         note_of("a", 10, answer(headers={"ETag": tag}), now).etag for tag, now in (('"x"', 1), ('"x"', 2), ('W/"y"', 3))
@@ -80,6 +85,11 @@ def test_our_tag_is_the_same_for_as_long_as_the_file_is() -> None:
 def test_a_file_without_a_date_is_as_old_as_its_answer() -> None:
     assert stored(NOTE, 5.0).modified == 1_000_000_000
     assert stored(Note("a", 10, '"o"', "", "never", "", 0), 5.0).modified == 5
+
+
+def test_a_date_that_cannot_be_written_becomes_the_last_that_can() -> None:
+    late = stored(Note("a", 10, '"o"', "", "Fri, 31 Dec 9999 23:59:59 -2359", "", 0), 5.0)
+    assert formatdate(late.modified, usegmt=True) == "Fri, 31 Dec 9999 23:59:59 GMT"
 
 
 @pytest.mark.parametrize(("error", "said"), [(TimeoutError(), UpstreamTimeout), (ClientError("no"), UpstreamAway)])
@@ -143,3 +153,14 @@ async def test_a_rest_of_another_file_is_refused(scene: Scene, said: str) -> Non
     )
     with pytest.raises(UpstreamFailed, match="broke off after 4 of 10 bytes"):
         await scene.resume(4)
+
+
+@pytest.mark.parametrize("said", [{"ETag": '"new"'}, {"Last-Modified": "Sun, 09 Sep 2001 01:46:41 GMT"}])
+@pytest.mark.parametrize("place", [0, 4])
+async def test_a_rest_that_tells_of_another_file_is_refused(scene: Scene, said: dict[str, str], place: int) -> None:
+    headers = {"Content-Range": f"bytes {place}-9/10", **said}
+    scene.handler = lambda request: web.Response(
+        status=206 if place else 200, body=b"0123456789"[place:], headers=headers
+    )
+    with pytest.raises(UpstreamFailed, match="cannot be resumed"):
+        await scene.resume(place)

@@ -23,6 +23,8 @@ FETCHES_PER_UPSTREAM, PASSED_PER_UPSTREAM = 8, 4
 MOST_RESUMES = 3
 # After it could not be reached, an upstream is left alone for so long where there is a copy to give out.
 AWAY_SECONDS = 15.0
+# Of the year 9999 (UTC), after which no date can be written.
+_LAST_SECOND = 253_402_300_799
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -111,11 +113,11 @@ class Upstreams:
 
     async def resume(self, repository: Repository, url: str, note: Note, place: int) -> ClientResponse:
         """The rest of a file from a place on; raises UpstreamFailed, also when it is another file by now."""
-        validator = note.upstream_etag if note.upstream_etag.startswith('"') else note.last_modified
-        response = await self.ask(repository, url, {"Range": f"bytes={place}-", "If-Range": validator})
+        response = await self.ask(repository, url, {"Range": f"bytes={place}-", "If-Range": _validator(note)})
         expected = f"bytes {place}-{note.size - 1}/{note.size}"
         from_anew = not place and response.status == 200 and response.content_length == note.size
-        if not from_anew and (response.status != 206 or response.headers.get("Content-Range") != expected):
+        is_rest = response.status == 206 and response.headers.get("Content-Range") == expected
+        if not (from_anew or is_rest) or _is_another(response, note):
             response.close()
             raise UpstreamFailed(f"{url} broke off after {place} of {note.size} bytes and cannot be resumed")
         return response
@@ -172,7 +174,18 @@ def conditions(note: Note) -> dict[str, str]:
 
 def can_resume(note: Note) -> bool:
     """Whether it can be told that it is still the same file: what has no validator may be another one by now."""
-    return bool(note.upstream_etag or note.last_modified)
+    return bool(_validator(note))
+
+
+def _validator(note: Note) -> str:
+    """What goes into `If-Range`, where a weak tag may not stand (RFC 9110, section 13.1.5)."""
+    return note.upstream_etag if note.upstream_etag.startswith('"') else note.last_modified
+
+
+def _is_another(response: ClientResponse, note: Note) -> bool:
+    """Whether an answer tells of another file than the note: not all servers look at `If-Range`."""
+    told_before = (("ETag", note.upstream_etag), ("Last-Modified", note.last_modified))
+    return any(known and _said(response.headers, name) not in ("", known) for name, known in told_before)
 
 
 def note_of(path: str, size: int, response: ClientResponse, now: float) -> Note:
@@ -199,6 +212,6 @@ def _said(headers: Mapping[str, str], name: str) -> str:
 
 def _seconds(last_modified: str, default: float) -> int:
     try:
-        return int(parsedate_to_datetime(last_modified).timestamp())
+        return min(int(parsedate_to_datetime(last_modified).timestamp()), _LAST_SECOND)
     except (ValueError, TypeError, OverflowError):
         return int(default)

@@ -244,6 +244,14 @@ async def test_the_log_of_writes_is_merged_when_nothing_is_written_any_more(site
     await until(lambda: merged(site) == count)
 
 
+async def test_the_log_of_writes_is_merged_also_when_there_is_nothing_but_upkeep(site: Site) -> None:
+    await site.give(*(f"u{number}" for number in range(10)))
+    assert merged(site) == 0
+    for _ in range(MERGE_PAGES // 10):
+        await site.upkeep(lambda conn: conn.execute("UPDATE users SET doc = doc").rowcount)
+    await until(lambda: merged(site) == 10)
+
+
 async def test_closing_writes_what_waits(tmp_path: Path) -> None:
     async with opened(tmp_path / "a.db") as site:
         site.give("lazy", lazy=True)

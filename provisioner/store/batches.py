@@ -74,7 +74,11 @@ def write_all(conn: sqlite3.Connection, group: Sequence[Batch]) -> int:
     insert(conn, "events", _EVENT_COLUMNS, told)
     extend(conn, told[::width])
     characters += sum(map(len, told[width - 1 :: width]))
-    rows = len(last) + len(told) // width
+    return pages_of(len(last) + len(told) // width, characters)
+
+
+def pages_of(rows: int, characters: int = 0) -> int:
+    """About how many pages a group writes that changes so many rows, rather too many than too few."""
     return _PAGES_OF_A_GROUP + _PAGES_OF_A_ROW * rows + characters // _PAGE_CHARACTERS
 
 

@@ -31,7 +31,7 @@ import structlog
 from msgspec import Struct
 
 from provisioner.errors import DiskFull, StoreError
-from provisioner.store.batches import Batch, write_all
+from provisioner.store.batches import Batch, pages_of, write_all
 from provisioner.store.pace import Pace
 
 log = structlog.get_logger(__name__)
@@ -140,9 +140,17 @@ class Writer:
             self._loop.call_soon(self._write_waiting)
 
     def chore(self, work: Callable[[sqlite3.Connection], int], done: Callable[[int, StoreError | None], None]) -> None:
-        """Let the thread do this in a transaction of its own, after all that was handed over before."""
+        """Let the thread do this in a transaction of its own, after all that was handed over before.
+
+        `work` returns how many rows it has changed.
+        """
+
+        def told(rows: int, error: StoreError | None) -> None:
+            self._wrote(pages_of(rows))
+            done(rows, error)
+
         self._hand_over()
-        self._put(Chore(lambda: self._whole(work, BUSY_SECONDS), done))
+        self._put(Chore(lambda: self._whole(work, BUSY_SECONDS), told))
 
     def _remind(self) -> None:
         """See to it that the lazy batch that is the first to wait is not forgotten."""
@@ -197,11 +205,15 @@ class Writer:
         self._tell(results, pages)
 
     def _tell(self, results: list[tuple[Batch, StoreError | None]], pages: int) -> None:
+        self._wrote(pages)
+        for batch, error in results:
+            batch.settled(error)
+
+    def _wrote(self, pages: int) -> None:
+        """There is so much more in the log."""
         self._unmerged += pages
         if self._unmerged >= self._merge_pages:
             self._merge_soon()
-        for batch, error in results:
-            batch.settled(error)
 
     def _merge_soon(self) -> None:
         assert self._loop is not None

@@ -4,6 +4,20 @@ import pytest
 
 from tests.ui_browser import opened
 
+MULTIPART = "multipart/form-data; boundary=q"
+UNREADABLE = {
+    "a boundary that there is not": ("multipart/form-data", b"x"),
+    "letters that there are not": ("application/x-www-form-urlencoded; charset=nope", b"username=admin"),
+    "letters of a part that there are not": (
+        MULTIPART,
+        b'--q\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=nope\r\n\r\nx\r\n--q--',
+    ),
+    "a transfer encoding that there is not": (
+        MULTIPART,
+        b'--q\r\nContent-Disposition: form-data; name="a"\r\nContent-Transfer-Encoding: nope\r\n\r\nx\r\n--q--',
+    ),
+    "a part whose head is none": (MULTIPART, b"--q\r\nnonsense\r\n\r\nx\r\n--q--"),
+}
 PATHS = ("/", "/jobs", "/leases", "/content", "/health", "/login", "/nothing-here")
 
 
@@ -58,6 +72,10 @@ async def test_an_unknown_fragment_is_not_found(tmp_path):
 
 
 async def test_a_form_that_cannot_be_read_is_the_callers_fault(tmp_path):
-    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "multipart/form-data"}
-    async with opened(tmp_path) as (_, browser), browser.session.post("/login", data=b"x", headers=headers) as response:
-        assert 400 <= response.status < 500
+    found = {}
+    async with opened(tmp_path) as (_, browser):
+        for kind, (said, body) in UNREADABLE.items():
+            headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": said}
+            async with browser.session.post("/login", data=body, headers=headers) as response:
+                found[kind] = response.status
+    assert found == dict.fromkeys(UNREADABLE, 400)

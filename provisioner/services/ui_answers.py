@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from provisioner.errors import FieldError, Invalid, TooLarge
 from provisioner.model.machines import Machine
@@ -31,6 +32,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _CONFIRM = Page("confirm", "/")
+# What a form raises that has no end, or names letters or a transfer encoding that there are not.
+_UNREADABLE = (ValueError, LookupError, RuntimeError, BadHttpMessage, web.RequestPayloadError)
 _FRESH = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
 
 
@@ -122,7 +125,7 @@ async def posted_fields(request: web.Request) -> list[tuple[str, str]]:
         form = await unless_left(request, request.post())
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge("the form is too large") from error
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise Invalid(f"the form cannot be read: {error}", status=400, code="form-unreadable") from error
     return [(name, value) for name, value in form.items() if isinstance(value, str)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database as Tables
 
 from provisioner.store.schema import migrate
-from provisioner.store.spans import SPAN, between, extend, forget, sum_up
+from provisioner.store.spans import SPAN, between, extend, forget, renew, sum_up
 
 
 @pytest.fixture
@@ -81,6 +81,17 @@ def test_a_span_goes_when_none_of_its_events_is_left(conn: sqlite3.Connection) -
     assert spans(conn) == [(SPAN + 1, 2 * SPAN)]
     tell(conn, [2] * SPAN, 2 * SPAN + 6)
     assert spans(conn) == [(SPAN + 1, 2 * SPAN), (2 * SPAN + 1, 3 * SPAN)]
+
+
+def test_what_has_been_removed_from_within_spans_is_not_looked_for_again(conn: sqlite3.Connection) -> None:
+    # The clock had not been set yet at two starts, and the last span has nothing else.
+    tell(conn, [1, *[9] * (3 * SPAN - 1), *[1] * SPAN, 9])
+    assert between(conn, until=text(5)) == (1, 4 * SPAN)
+    conn.execute("DELETE FROM events WHERE time < ?", (text(5),))
+    renew(conn, text(5))
+    low, high = between(conn, until=text(5))
+    assert low > high
+    assert between(conn, text(9), text(10)) == (1, 4 * SPAN + 1)
 
 
 def test_numbers_far_from_a_time_are_left_out(conn: sqlite3.Connection) -> None:

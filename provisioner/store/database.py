@@ -22,7 +22,7 @@ from provisioner.errors import StoreError
 from provisioner.events import Event
 from provisioner.store.batches import Batch
 from provisioner.store.schema import DOCUMENT_TABLES, migrate
-from provisioner.store.spans import between, forget
+from provisioner.store.spans import between, forget, renew
 from provisioner.store.writer import Writer, translated
 
 # Rows removed in one go: a few milliseconds during which no change is written.
@@ -222,6 +222,8 @@ def _prune(conn: sqlite3.Connection, before: str) -> int:
         (low, high, before, PRUNE_LIMIT),
     ).rowcount
     forget(conn)
+    if removed < PRUNE_LIMIT:
+        renew(conn, before)
     return removed
 
 

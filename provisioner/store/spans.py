@@ -52,6 +52,19 @@ def between(conn: sqlite3.Connection, since: str = "", until: str = "") -> tuple
     return (min(found), max(found)) if found else (_LARGEST, 0)
 
 
+def renew(conn: sqlite3.Connection, before: str) -> None:
+    """All events from before that time have been removed: sum up the spans anew that had some.
+
+    Otherwise two that a clock without a battery gave times of 1970 would have all between them looked at for ever.
+    """
+    conn.execute(
+        "UPDATE event_spans SET (earliest, latest) ="
+        " (SELECT coalesce(min(time), ?), coalesce(max(time), '') FROM events WHERE id BETWEEN first AND last)"
+        " WHERE earliest < ?",
+        (_NEVER, before),
+    )
+
+
 def forget(conn: sqlite3.Connection) -> None:
     """Events have been removed: so are the spans of which none is left."""
     conn.execute("DELETE FROM event_spans WHERE last < (SELECT coalesce(min(id), 0) FROM events)")

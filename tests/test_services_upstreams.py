@@ -48,12 +48,24 @@ def answer(*args: Any, **named: Any) -> ClientResponse:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(404, NotFound), (410, NotFound), (504, UpstreamTimeout), (403, UpstreamFailed), (500, UpstreamFailed)],
+    [
+        (404, NotFound),
+        (410, NotFound),
+        (504, UpstreamTimeout),
+        (403, UpstreamFailed),
+        (500, UpstreamFailed),
+        (206, UpstreamFailed),
+    ],
 )
 def test_what_is_not_the_file_is_refused(status: int, error: type[ProvisionerError]) -> None:
     with pytest.raises(error, match="http://h/x"):
         refuse(answer(status), "http://h/x")
     refuse(answer(200), "http://h/x")
+
+
+def test_a_part_is_the_file_only_where_one_was_asked_for() -> None:
+    for status in (200, 206):
+        refuse(answer(status), "http://h/x", part=True)
 
 
 def test_what_says_neither_its_length_nor_its_end_is_refused() -> None:

@@ -127,7 +127,7 @@ class Passing:
             response = await self._upstreams.ask(repository, url, asked)
             try:
                 if response.status != 416:
-                    refuse(response, url)
+                    refuse(response, url, part=bool(asked))
                 found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
                 if response.status != 416 and (response.status == 200 or found):
                     note, start = self._note(response, url, path, int(found[3]) if found else None), 0

@@ -148,13 +148,13 @@ def told(url: str) -> Iterator[None]:
         raise UpstreamAway(f"{url} cannot be fetched: {error or type(error).__name__}") from error
 
 
-def refuse(response: ClientResponse, url: str) -> None:
-    """Raise NotFound, UpstreamFailed unless the answer is the file."""
+def refuse(response: ClientResponse, url: str, *, part: bool = False) -> None:
+    """Raise NotFound, UpstreamFailed unless the answer is the file, or maybe a part of it where one was asked for."""
     if response.status in (404, 410):
         raise NotFound(f"the repository has no {url}", object=url)
     if response.status == 504:
         raise UpstreamTimeout(f"{url} answers 504")
-    if response.status not in (200, 206):
+    if response.status != 200 and not (part and response.status == 206):
         raise UpstreamFailed(f"{url} answers {response.status} {response.reason or ''}".rstrip())
 
 

@@ -58,6 +58,8 @@ async def test_a_subnet_is_made_shown_changed_and_removed(tmp_path):
     [
         ({"name": ""}, "is no name for a subnet"),
         ({"name": "a/b"}, "is no name for a subnet"),
+        ({"name": "a{b}"}, "is no name for a subnet"),
+        ({"name": ".."}, "is no name for a subnet"),
         ({"cidr": ""}, "is missing; write a network such as 192.168.1.0/24"),
         ({"cidr": "10.5.0.0/33"}, "is not a network such as 192.168.1.0/24"),
         ({"cidr": "10.5.0.1/24"}, "10.5.0.1/24 is an address in the network 10.5.0.0/24: write that"),

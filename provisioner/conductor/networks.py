@@ -278,9 +278,13 @@ def _no_network(text: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > _LONGEST_NAME or name != name.strip() or "/" in name or not name.isprintable():
+    # What no path leads to could be neither changed nor removed: our routes take no braces.
+    reachable = name not in ("", ".", "..") and not set("/{}") & set(name)
+    if not reachable or len(name) > _LONGEST_NAME or name != name.strip() or not name.isprintable():
         what = repr(name[:_LONGEST_NAME]) if name else "''"
-        message = f"{what} is no name for a subnet: 1 to {_LONGEST_NAME} letters, without / and blanks around them"
+        message = (
+            f"{what} is no name for a subnet: 1 to {_LONGEST_NAME} letters, without / {{ }} and blanks around them"
+        )
         raise _invalid("name", message)
 
 

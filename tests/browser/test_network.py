@@ -36,6 +36,18 @@ async def test_a_subnet_is_made_and_changed_with_wrong_input_kept(demo, visit, u
     assert demo.ledger.read(Subnet, "hall").proxy
 
 
+async def test_a_form_stays_as_it_is_when_something_before_the_server_answers(visit, url):
+    page = visit.page
+    await page.goto(f"{url}/new-subnet")
+    await page.route("**/new-subnet", lambda route: route.fulfill(status=502, body="Bad gateway"))
+    await visit.find("field-name").fill("hall")
+    await visit.find("save").click()
+    assert "(502) is no page of ours" in await visit.notice("bad")
+    await expect(visit.find("field-name")).to_have_value("hall")
+    assert [each for each in visit.complaints if "502" not in each] == []
+    visit.complaints.clear()
+
+
 async def test_a_lease_becomes_a_reservation_and_is_freed(demo, visit, url):
     await fill(demo)
     page = visit.page

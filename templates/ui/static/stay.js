@@ -33,6 +33,10 @@ async function send(form) {
     return;
   }
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("#main");
+  if (!fresh) {
+    notify(`The answer (${response.status}) is no page of ours: something before the server refuses the form. What you typed is still here.`, "bad");
+    return;
+  }
   document.querySelector("#main").replaceWith(document.importNode(fresh, true));
   (document.querySelector("#main [autofocus]") ?? document.querySelector("#main")).focus();
 }

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from provisioner.conductor.boot import Boot
+from provisioner.conductor.boot import LONGEST_TOLD, Boot
 from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.turns import Turns
 from provisioner.errors import Conflict, Denied, Invalid
@@ -101,6 +101,13 @@ async def test_a_file_fetched_is_told_in_the_timeline_of_who_has_the_address(par
     assert await parts.events("tftp") == [("ipxe.efi", {"bytes": 7, "seconds": 0.25, "client": "10.0.0.50"})]
     assert (await parts.events("http.error"))[0][1]["message"] == "there is no such file"
     assert parts.boot.mac_of("10.0.0.51") == "" and parts.ledger.get(Machine, machine).macs == (MAC,)
+
+
+async def test_the_timeline_keeps_only_so_much_of_a_path_that_anybody_asks_for(parts):
+    path = "/files/" + "x" * 8000
+    await parts.boot.served("http", path, "10.0.0.51", 0, 0.1, f"there is no file {path!r}")
+    ((key, data),) = await parts.events("http.error")
+    assert len(key) == len(data["message"]) == LONGEST_TOLD
 
 
 async def test_a_newcomer_that_clashes_boots_nothing_and_is_told_why(parts):

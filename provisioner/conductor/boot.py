@@ -25,6 +25,8 @@ from provisioner.script_names import Language, may_be_missing, read_script_name
 log = structlog.get_logger(__name__)
 
 KEXEC_PARAM = "agent/kexec"
+# Letters of a path, and of why it was not served, that the timeline keeps: anybody can ask for paths of kilobytes.
+LONGEST_TOLD = 1000
 
 
 class Boot:
@@ -221,11 +223,12 @@ class Boot:
         kind = f"{protocol}.error" if error else f"{protocol}.read"
         data: dict[str, Any] = {"bytes": size, "seconds": round(seconds, 3), "client": client, **details}
         if error:
-            data["message"] = error
+            data["message"] = error[:LONGEST_TOLD]
         elif mac and not details.get("size_only"):
             self._fetched(mac, path)
         who = machine.id if machine else ""
-        self._notes.tell(kind, by=f"address:{client}", machine=who, mac=mac, key=path, **data)
+        told = path[:LONGEST_TOLD]
+        self._notes.tell(kind, by=f"address:{client}", machine=who, mac=mac, key=told, **data)
 
 
 def _unrenderable(mac: str, error: Exception) -> Invalid:

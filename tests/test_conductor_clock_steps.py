@@ -19,15 +19,21 @@ DAY = 86400
 
 
 class Store:
-    """Accepts everything at once, or refuses it."""
+    """Accepts everything at once, or refuses it; `slow`: once it is told what is next."""
 
     def __init__(self):
-        self.broken = False
+        self.broken = self.slow = False
         self.batches = []
+        self.waiting = []
 
     def submit(self, batch, *, lazy=False):
         self.batches.append(batch)
-        batch.settled(StoreError("disk full") if self.broken else None)
+        self.waiting.append(batch)
+        if not self.slow:
+            self.tell_next()
+
+    def tell_next(self):
+        self.waiting.pop(0).settled(StoreError("disk full") if self.broken else None)
 
     def hurry(self):
         pass
@@ -133,6 +139,52 @@ async def test_what_could_not_be_saved_is_done_anew():
     clocks.store.broken = False
     clocks.steps.follow()
     assert clocks.left == 1800
+
+
+async def test_of_several_steps_that_could_not_be_saved_each_is_done_anew():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.slow = clocks.store.broken = True
+    clocks.set(DAY)
+    clocks.set(2 * DAY)
+    while clocks.store.waiting:
+        clocks.store.tell_next()
+        await asyncio.sleep(0)
+    assert clocks.left == 1800 - 3 * DAY
+    clocks.store.slow = clocks.store.broken = False
+    clocks.steps.follow()
+    assert clocks.left == 1800
+
+
+async def test_a_step_is_done_anew_as_soon_as_the_ledger_has_gone_back():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.slow = clocks.store.broken = True
+    clocks.lease()
+    clocks.set(DAY)
+    # What was before it has failed, and it has not been told itself.
+    clocks.store.tell_next()
+    clocks.steps.follow()
+    assert clocks.left == 1800
+    clocks.store.tell_next()
+    await asyncio.sleep(0)
+    clocks.steps.follow()
+    assert clocks.left == 1800
+
+
+async def test_a_step_that_was_saved_is_not_done_anew_when_the_next_could_not_be():
+    clocks = Clocks()
+    clocks.lease(left=600)
+    clocks.store.slow = True
+    clocks.set(DAY)
+    clocks.set(DAY)
+    clocks.store.tell_next()
+    await asyncio.sleep(0)
+    clocks.store.broken = True
+    clocks.store.tell_next()
+    clocks.store.slow = clocks.store.broken = False
+    clocks.steps.follow()
+    assert clocks.left == 600
 
 
 def test_the_hosts_clock_only_counts_on():

@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 # A clock that is put right little by little takes the steady one with it; what is left is how late we look.
 STEP = timedelta(seconds=1)
 
+# By the clock on the wall, and by the steady one.
+_Moment = tuple[datetime, float]
+
 
 def boot_seconds() -> float:
     """Seconds since the host booted, its sleep included."""
@@ -42,11 +45,16 @@ class ClockSteps:
     def __init__(self, ledger: Ledger, steady: Callable[[], float] = boot_seconds) -> None:
         self._ledger = ledger
         self._steady = steady
-        self._then: tuple[datetime, float] | None = None
+        self._then: _Moment | None = None
+        # From when on steps are to be seen anew should the ledger go back to what is on disk; None when all are on it.
+        self._before: _Moment | None = None
+        self._generation = 0
 
     def follow(self) -> None:
         """Put leases right if the clock was set since the last time; call it before anything is decided by it."""
         now, steady = self._ledger.clock(), self._steady()
+        if self._before is not None and self._generation != self._ledger.generation:
+            self._then, self._before = self._before, None
         then = self._then
         if then is None:
             self._then = now, steady
@@ -54,9 +62,11 @@ class ClockSteps:
         step = now - then[0] - timedelta(seconds=steady - then[1])
         if abs(step) >= STEP:
             self._then = now, steady
-            self._put_right(now, step, then)
+            self._generation = self._ledger.generation
+            self._before = self._before or then
+            self._put_right(now, step, self._then)
 
-    def _put_right(self, now: datetime, step: timedelta, then: tuple[datetime, float]) -> None:
+    def _put_right(self, now: datetime, step: timedelta, reached: _Moment) -> None:
         log.warning("clock.set", seconds=step.total_seconds())
         tx = self._ledger.transaction(by="clock")
         changed = 0
@@ -66,12 +76,11 @@ class ClockSteps:
                 changed += 1
                 tx.put(replace(lease, expires_at=right))
         tx.event("server.clock", seconds=step.total_seconds(), leases=changed)
-        tx.commit().add_done_callback(partial(self._saved, then))
+        tx.commit().add_done_callback(partial(self._saved, reached))
 
-    def _saved(self, then: tuple[datetime, float], saved: Future[None]) -> None:
-        if not saved.cancelled() and saved.exception() is not None:
-            # The ledger has gone back to what is on disk, so the step is seen anew.
-            self._then = then
+    def _saved(self, reached: _Moment, saved: Future[None]) -> None:
+        if not saved.cancelled() and saved.exception() is None:
+            self._before = None if self._then is reached else reached
 
 
 def _ends(lease: Lease, now: datetime, step: timedelta) -> datetime:

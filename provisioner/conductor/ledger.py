@@ -104,7 +104,8 @@ class Ledger:
         self._in_flight: deque[Changes] = deque()
         self._indexes: dict[type, list[Index]] = {cls: [] for cls in _PRIMARY}
         self._observers: dict[type, list[Observer]] = {cls: [] for cls in _PRIMARY}
-        self._generation = 0
+        # One more whenever `current` has gone back to `durable`.
+        self.generation = 0
         # Those who wait for the newest commit that is under way; None when there is none.
         self._followers: list[asyncio.Future[None]] | None = None
         self._next_event = 1
@@ -266,7 +267,7 @@ class Ledger:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         followers: list[asyncio.Future[None]] = []
         self._followers = followers
-        generation = self._generation
+        generation = self.generation
 
         def settled(error: StoreError | None) -> None:
             if error is None:
@@ -327,9 +328,9 @@ class Ledger:
             self.bus.publish_all(events)
 
     def _roll_back(self, generation: int) -> None:
-        if generation != self._generation:
+        if generation != self.generation:
             return
-        self._generation += 1
+        self.generation += 1
         # Nobody has seen the numbers after this one, and readers count on there being no gap.
         self._next_event = self._durable_event + 1
         undone = dict.fromkeys(changed for changes in self._in_flight for changed in changes)

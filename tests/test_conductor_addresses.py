@@ -191,7 +191,6 @@ async def test_acks_that_cannot_be_sent_leave_no_lease_behind(server):
     answers = server.addresses.answer([(asks, HERE), (asks, HERE)])
     await answers.saved
     assert answers.ignored == ["options do not fit"] * 2
-    assert server.addresses.mac_of("10.77.0.11") == ""
     assert list(server.ledger.all(Lease)) == []
 
 
@@ -435,11 +434,6 @@ async def test_two_machines_in_one_drain_both_get_theirs(server):
     offers = await server.hear(discover(1), discover(2))
     await server.hear(*(select(offer.xid, offer.yiaddr) for offer in offers))
     assert [server.ledger.read(Machine, id).address for id in ("m1", "m2")] == ["10.77.0.10", "10.77.0.11"]
-
-
-async def test_whose_address_it_is_can_be_asked(server):
-    address = await server.lease(1)
-    assert (server.addresses.mac_of(address), server.addresses.mac_of("10.77.0.59")) == (mac(1), "")
 
 
 # --- restarts and random histories ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Any, cast
 
 import pytest
-from aiohttp import ClientError, ClientResponse, ClientSession, web
+from aiohttp import ClientError, ClientResponse, ClientSession, InvalidURL, web
 from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 
@@ -104,7 +104,14 @@ def test_a_date_that_cannot_be_written_becomes_the_last_that_can() -> None:
     assert formatdate(late.modified, usegmt=True) == "Fri, 31 Dec 9999 23:59:59 GMT"
 
 
-@pytest.mark.parametrize(("error", "said"), [(TimeoutError(), UpstreamTimeout), (ClientError("no"), UpstreamAway)])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), UpstreamTimeout),
+        (ClientError("no"), UpstreamAway),
+        (InvalidURL("http://[x"), UpstreamFailed),
+    ],
+)
 def test_what_goes_wrong_with_a_connection_is_told(error: Exception, said: type[ProvisionerError]) -> None:
     with pytest.raises(said, match="http://h/x"), told("http://h/x"):
         raise error

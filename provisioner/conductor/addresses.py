@@ -334,11 +334,6 @@ class Addresses:
         lease = self._book.lease(machine.address) if machine.address else None
         return lease is not None and lease.mac in machine.macs and runs(lease, now)
 
-    def mac_of(self, address: str) -> str:
-        """The MAC that last held this address, or ''."""
-        lease = self._book.lease(address)
-        return lease.mac if lease is not None else ""
-
 
 def _tell(tx: Transaction, exchange: _Exchange) -> None:
     """One event for the request and what came of it; what is empty is left out of its data."""

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    InvalidURL,
+    TCPConnector,
+)
 from msgspec import Struct
 
 from provisioner.errors import NotFound, ProvisionerError
@@ -79,6 +87,8 @@ def open_session() -> ClientSession:
     """A client for upstreams: bytes as they are, and the proxy of the environment if there is one."""
     return ClientSession(
         auto_decompress=False,
+        # What one file is answered with must not change what the next is.
+        cookie_jar=DummyCookieJar(),
         connector=TCPConnector(limit=0, limit_per_host=FETCHES_PER_UPSTREAM + PASSED_PER_UPSTREAM),
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS),
         headers={"Accept-Encoding": "identity", "User-Agent": "provisioner"},
@@ -139,11 +149,13 @@ class Upstreams:
 
 @contextmanager
 def told(url: str) -> Iterator[None]:
-    """Tell of what goes wrong with a connection as UpstreamAway."""
+    """Tell of what goes wrong with a connection as UpstreamAway, and of an address that is none as UpstreamFailed."""
     try:
         yield
     except TimeoutError as error:
         raise UpstreamTimeout(f"{url} does not answer") from error
+    except InvalidURL as error:
+        raise UpstreamFailed(f"{url} leads to what is no address: {error}") from error
     except ClientError as error:
         raise UpstreamAway(f"{url} cannot be fetched: {error or type(error).__name__}") from error
 

@@ -27,6 +27,7 @@
     kept          results on disk until the server has them
     exits         exit codes
     render        the template dialect that server and agent share
+    boot_words    words of kernel command lines as boot loaders take them
 
     inventory     what the machine is made of, as one object
     cards         network cards

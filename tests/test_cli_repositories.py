@@ -74,7 +74,7 @@ async def test_without_repositories_the_setting_is_named(api: Mirror, cli: Comma
 
 
 async def test_they_are_json_for_programs(api: Mirror, cli: CommandLine) -> None:
-    assert json.loads((await cli("repositories", "list", "--json")).out) == api.found
+    assert json.loads((await cli("repositories", "list", "--json")).out) == api.found["repositories"]
 
 
 async def test_the_copies_of_one_are_removed_when_that_is_meant(api: Mirror, cli: CommandLine) -> None:

@@ -11,7 +11,7 @@ from provisioner.cli.exits import Exit
 def _list(session: Session) -> None:
     found = session.client().get(at("repositories"))
     if session.output.as_json:
-        session.output.json(found)
+        session.output.json(found["repositories"])
         return
     session.output.table(
         ("NAME", "UPSTREAM", "COPIES", "FROM COPIES", "FETCHED", "FAILED"),

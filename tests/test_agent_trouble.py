@@ -44,7 +44,7 @@ def test_output_that_waits_for_the_server_is_kept_in_a_folder_where_that_is_wish
     gate, spool = folder / "gate", tmp_path_factory.mktemp("spool") / "below"
     os.mkfifo(gate)
     # The file has no name any more; the script sees it among what its agent has open.
-    source = f"echo first\nread word < {gate}\nls -l /proc/$PPID/fd | grep -c {spool}\n"
+    source = f"echo first\nread word < {gate}\nls -l /proc/$PPID/fd 2>/dev/null | grep -c {spool}\n"
     with FakeServer([script("t", source)]) as server:
         server.fault("PUT .*/log", "503", times=2)
         agent = start(zipapp, folder, server, "--once", "--spool-dir", str(spool), "--spool-mb", "1")

@@ -30,6 +30,8 @@ FILES = REPOSITORY / "build" / "files"
 PASSWORD_VARIABLE = "PROVISIONER_ADMIN_PASSWORD"
 SUBNET = "10.77.0.0/24,10.77.0.100-10.77.0.180,gateway=10.77.0.1,dns=10.77.0.1"
 _POLL_SECONDS = 0.2
+# A slow machine is waited for so many times as long as a silent one.
+_PATIENCE = 4
 
 Tell = Callable[[str], None]
 
@@ -159,15 +161,22 @@ class Site:
     async def wait_machine(
         self, rack_machine: RackMachine, wanted: Callable[[dict[str, Any]], bool], what: str, seconds: float = 240
     ) -> dict[str, Any]:
-        """The machine's record once it fits; fails at once when a job of its failed, and says where it stands."""
-        deadline = time.monotonic() + seconds
+        """The machine's record once it fits; fails at once when a job of its failed, and says where it stands.
+
+        A machine without any sign of life for `seconds` will not get there. One that still writes to its console is
+        only slow: each instruction is emulated, beside whatever else this host does.
+        """
+        began = heard = time.monotonic()
+        said = -1
         seen: dict[str, Any] | None = None
-        while time.monotonic() < deadline:
+        while (now := time.monotonic()) < min(heard + seconds, began + _PATIENCE * seconds):
             seen = await self.machine(rack_machine)
             if seen is not None and wanted(seen):
                 return seen
             if seen is not None and "failed" in seen["waiting_for"]:
                 raise AssertionError(f"{rack_machine.name}: {seen['waiting_for']}\n{await self._last_log(seen)}")
+            if said != (said := rack_machine.serial_bytes()):
+                heard = now
             await asyncio.sleep(_POLL_SECONDS)
         stand = {name: seen[name] for name in _STANDING} if seen else "never registered"
         serial = rack_machine.serial_text()[-2000:]
@@ -186,7 +195,7 @@ class Site:
         found = await self.call("GET", f"/api/v1/jobs?machine={machine['id']}&sort=created_at&limit=1000")
         return list(found["items"])
 
-    async def wait_job(self, machine: dict[str, Any], task: str, log_bytes: int = 0, seconds: float = 60) -> str:
+    async def wait_job(self, machine: dict[str, Any], task: str, log_bytes: int = 0, seconds: float = 240) -> str:
         """The id of the machine's job of a task, once its log has so many bytes."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -196,7 +205,7 @@ class Site:
             await asyncio.sleep(_POLL_SECONDS)
         raise AssertionError(f"no job of task {task} with {log_bytes} bytes of log within {seconds} s")
 
-    async def wait_progress(self, job: str, seconds: float = 60) -> float:
+    async def wait_progress(self, job: str, seconds: float = 240) -> float:
         """What a job says of its progress, once it says something."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -211,7 +220,7 @@ class Site:
         said: dict[str, Any] = await self.call("POST", f"/api/v1/machines/{machine['id']}/actions/{action}", {})
         return said
 
-    async def wait_event(self, kind: str, mac: str, after: int = 0, seconds: float = 120) -> dict[str, Any]:
+    async def wait_event(self, kind: str, mac: str, after: int = 0, seconds: float = 240) -> dict[str, Any]:
         """The first event of a kind about a MAC."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -31,7 +31,7 @@ NEEDED = ("discovery/vmlinuz", "discovery/initrd.img", "ipxe/snponly.efi", "shim
 
 pytestmark = [
     pytest.mark.rack,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(1800),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

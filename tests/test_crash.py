@@ -175,7 +175,7 @@ async def site(folder: Path, random: Random, mishaps: Mishaps) -> AsyncIterator[
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 async def test_killed_at_any_moment_the_server_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     seed = os.environ.get("PROVISIONER_TEST_SEED") or secrets.token_hex(4)
     print(f"PROVISIONER_TEST_SEED={seed}")

@@ -19,7 +19,7 @@ from tests.rack.machine import Machine
 FOLDER = REPOSITORY / "build" / "kexec"
 PACK = Path(__file__).parent / "packs" / "kexec"
 
-pytestmark = [pytest.mark.rack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.rack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass

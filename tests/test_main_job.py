@@ -29,7 +29,7 @@ PASSWORD = "only for this test"
 pytestmark = [
     pytest.mark.rack,
     pytest.mark.browser,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.asyncio(loop_scope="module"),
     # Playwright and QEMU are ended by their own managers; what they leave to the collector is not ours.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -74,6 +74,10 @@ class RackMachine:
         """The serial log as text; empty before the first boot."""
         return self.serial_log.read_text(errors="replace") if self.serial_log.exists() else ""
 
+    def serial_bytes(self) -> int:
+        """How much that is by now."""
+        return self.serial_log.stat().st_size if self.serial_log.exists() else 0
+
     def power_state(self) -> str:
         """ "on" or "off", from the supervisor and not from the BMC."""
         return str(self.state()["power"])

@@ -101,6 +101,7 @@ class Server:
         """Serve until stopped; one service that fails ends all. `announce` gets the lines meant for the operator."""
         parts = self.parts
         parts.database.start()
+        parts.database.make_room()
         for name in _URGENT:
             if name in self.sockets:
                 prefer(self.sockets[name])

@@ -81,7 +81,7 @@ ORDER = {
     "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options"
     " dhcp6 dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders file_cache spans schema rows batches pace writer database logs log_search assets tar_stream"
+    "store": "folders file_cache spans schema rows batches pace room writer database logs log_search assets tar_stream"
     " recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"

@@ -20,7 +20,7 @@ from sqlite_utils import Database as Tables
 from provisioner.errors import StoreError
 from provisioner.store.batches import Batch, Write
 from provisioner.store.schema import migrate
-from provisioner.store.writer import LAZY_SECONDS, LOOP_ROWS, Writer
+from provisioner.store.writer import LAZY_SECONDS, LOOP_ROWS, ROOM_BYTES, Writer
 from tests.test_services_dhcp import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,6 +250,21 @@ async def test_the_log_of_writes_is_merged_also_when_there_is_nothing_but_upkeep
     for _ in range(MERGE_PAGES // 10):
         await site.upkeep(lambda conn: conn.execute("UPDATE users SET doc = doc").rowcount)
     await until(lambda: merged(site) == 10)
+
+
+async def test_room_is_made_in_the_log_before_what_is_given_next_is_written(site: Site) -> None:
+    site.writer.make_room()
+    await site.give("u1")
+    assert site.path.with_name("a.db-wal").stat().st_size > ROOM_BYTES
+    assert site.path.stat().st_size < ROOM_BYTES
+
+
+async def test_where_no_room_can_be_made_all_is_written_as_before(site: Site) -> None:
+    pages = site.conn.execute("PRAGMA page_count").fetchone()[0]
+    site.conn.execute(f"PRAGMA max_page_count = {pages + 100}")
+    site.writer.make_room()
+    await site.give("u1")
+    assert site.path.with_name("a.db-wal").stat().st_size < ROOM_BYTES
 
 
 async def test_closing_writes_what_waits(tmp_path: Path) -> None:

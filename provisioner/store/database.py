@@ -80,6 +80,10 @@ class Database:
         """Begin to write; call it on the running event loop."""
         self._writer.start()
 
+    def make_room(self) -> None:
+        """Make the write-ahead log long enough for a power-on storm, in a moment of a few tenths of a second."""
+        self._writer.make_room()
+
     async def close(self) -> None:
         """Write what was handed over, then close."""
         await self._writer.close()
@@ -186,6 +190,7 @@ class Database:
             self._read_conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         await self._read(work)
+        self.make_room()
 
     async def _read(self, work: Callable[[], Any]) -> Any:
         try:

@@ -33,6 +33,7 @@ from msgspec import Struct
 from provisioner.errors import DiskFull, StoreError
 from provisioner.store.batches import Batch, pages_of, write_all
 from provisioner.store.pace import Pace
+from provisioner.store.room import make_room
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,8 @@ MERGE_PAGES = 4000
 # when nothing was written for so long, or the log has become so many times as large.
 QUIET_SECONDS = 0.2
 _LARGE = 3
+# As long the log is made ahead of time.
+ROOM_BYTES = 16 << 20
 # For so long the thread waits for another program that writes; the loop does not wait.
 BUSY_SECONDS = 30.0
 _BUSY_STEP_SECONDS = 0.01
@@ -151,6 +154,11 @@ class Writer:
 
         self._hand_over()
         self._put(Chore(lambda: self._whole(work, BUSY_SECONDS), told))
+
+    def make_room(self) -> None:
+        """Make the write-ahead log long enough for what comes, so that no commit has to; see `store.room`."""
+        self._hand_over()
+        self._put(Chore(self._make_room, _made))
 
     def _remind(self) -> None:
         """See to it that the lazy batch that is the first to wait is not forgotten."""
@@ -274,6 +282,11 @@ class Writer:
         # Those who read are not disturbed; what they still need stays for the next time.
         return int(self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
 
+    def _make_room(self) -> int:
+        self._begin(BUSY_SECONDS)
+        make_room(self._conn, self._path, ROOM_BYTES)
+        return 0
+
     # --- whoever has the connection ---------------------------------------------------------------------------
 
     def _write(self, group: list[Batch], patience: float) -> tuple[list[tuple[Batch, StoreError | None]], int]:
@@ -333,6 +346,11 @@ class _Busy(Exception):
 def _merged(pages: int, error: StoreError | None) -> None:
     if error is not None:
         log.error("store.not_merged", error=error.message)
+
+
+def _made(_: int, error: StoreError | None) -> None:
+    if error is not None:
+        log.warning("store.no_room", error=error.message)
 
 
 def translated(what: str, path: Path, error: Exception, outcome: str = "") -> StoreError:

@@ -56,7 +56,8 @@ MOST_DECLINED = 4
 BESIDE_ANOTHER = "another server gives the addresses here"
 # A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
 FOREVER = 0xFFFF_FFFF
-
+# A lease with more time left than this is such a one.
+_FAR = timedelta(seconds=FOREVER) / 2
 
 # An enum's member costs a call each time it is named.
 _OFFER, _ACK, _NAK = MessageType.OFFER, MessageType.ACK, MessageType.NAK
@@ -113,6 +114,11 @@ def renewal_times(subnet: Subnet, lease_seconds: int) -> tuple[int, int]:
         return 0, 0
     rebind = subnet.rebind_seconds or lease_seconds * 7 // 8
     return subnet.renew_seconds or min(lease_seconds // 2, rebind), rebind
+
+
+def is_endless(ends: datetime, now: datetime) -> bool:
+    """Whether a lease that ends then is one for ever, which is counted from when its client asked last."""
+    return ends - now > _FAR
 
 
 def _silence(case: Case, reason: str, detail: str = "", holds: tuple[Offer, ...] = ()) -> Decision:

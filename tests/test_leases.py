@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from provisioner.dhcp_case import Offer, runs
-from provisioner.leases import OFFER_HOLD, QUARANTINE, decide
+from provisioner.leases import FOREVER, OFFER_HOLD, QUARANTINE, decide, is_endless
 from provisioner.links import Arrival, Networks
 from provisioner.model.addresses import LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType
@@ -439,6 +439,12 @@ def test_a_disabled_subnet_is_someone_elses_network():
 def test_what_is_not_a_clients_request_is_ignored(asked, reason):
     decision = Site().hear(asked)
     assert (decision.reply, decision.reason, decision.network) == (None, reason, None)
+
+
+def test_a_lease_for_ever_is_told_from_one_that_ends_also_years_later():
+    ends = NOW + timedelta(seconds=FOREVER)
+    assert is_endless(ends, NOW) and is_endless(ends, NOW + timedelta(days=10_000))
+    assert not is_endless(NOW + timedelta(days=10_000), NOW)
 
 
 # --- every history --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,12 +13,9 @@ from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.naming import find_machine
 from provisioner.cli.output import as_yaml
 from provisioner.cli.subnets import option, switch
-from provisioner.leases import FOREVER
+from provisioner.leases import is_endless
 from provisioner.model.addresses import LeaseState
 from provisioner.services.ui_words import ago
-
-# BOOTP clients have a lease for ever, counted from when they asked last.
-_ENDLESS = timedelta(seconds=FOREVER) / 2
 
 
 def _list_leases(session: Session) -> None:
@@ -47,7 +44,7 @@ def _lease_line(lease: dict[str, Any], names: dict[str, str], session: Session) 
         lease["mac"],
         names.get(lease["mac"], ""),
         lease["state"],
-        "never" if ends - now > _ENDLESS else ago(ends, now),
+        "never" if is_endless(ends, now) else ago(ends, now),
         lease["subnet"],
         lease["hostname"],
         lease["via"],

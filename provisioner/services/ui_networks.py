@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
 
 from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
-from provisioner.leases import FOREVER
+from provisioner.leases import is_endless
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 
 LEASES_LIMIT = 500
-_ENDLESS = timedelta(seconds=FOREVER) / 2
 # Below this there is no half of a network that would make a pool.
 _SMALLEST_POOL = 8
 # What tells the networks that this host is on, each with its interface.
@@ -101,7 +100,7 @@ class NetworkViews:
             self._machine_with(lease.mac),
             state,
             quarantine_words(lease) if state == LeaseState.QUARANTINED.value else "",
-            lease.expires_at - now > _ENDLESS,
+            is_endless(lease.expires_at, now),
             self._ledger.read(Reservation, lease.address) is not None,
         )
 

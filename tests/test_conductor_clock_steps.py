@@ -6,9 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from provisioner.bus import Bus
-from provisioner.conductor.clock_steps import STEP, ClockSteps, boot_seconds
+from provisioner.conductor.clock_steps import RETRY_SECONDS, STEP, ClockSteps, boot_seconds
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
 from provisioner.model.addresses import Lease, LeaseState
@@ -16,6 +17,7 @@ from tests.dhcp_messages import mac
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 86400
+ADDRESS = "10.0.0.9"
 
 
 class Store:
@@ -25,6 +27,8 @@ class Store:
         self.broken = self.slow = False
         self.batches = []
         self.waiting = []
+        # Leases by address.
+        self.rows = {}
 
     def submit(self, batch, *, lazy=False):
         self.batches.append(batch)
@@ -33,7 +37,10 @@ class Store:
             self.tell_next()
 
     def tell_next(self):
-        self.waiting.pop(0).settled(StoreError("disk full") if self.broken else None)
+        batch = self.waiting.pop(0)
+        if not self.broken:
+            self.rows |= {each.key: each.value for each in batch.writes}
+        batch.settled(StoreError("disk full") if self.broken else None)
 
     def hurry(self):
         pass
@@ -60,12 +67,16 @@ class Clocks:
     def lease(self, left=1800, seconds=3600, state=LeaseState.ACKED):
         tx = self.ledger.transaction()
         ends = self.wall + timedelta(seconds=left)
-        tx.put(Lease(address="10.0.0.9", mac=mac(1), state=state, expires_at=ends, seconds=seconds))
+        tx.put(Lease(address=ADDRESS, mac=mac(1), state=state, expires_at=ends, seconds=seconds))
         tx.commit()
 
     @property
     def left(self):
-        return (self.ledger.get(Lease, "10.0.0.9").expires_at - self.wall).total_seconds()
+        return (self.ledger.get(Lease, ADDRESS).expires_at - self.wall).total_seconds()
+
+    @property
+    def left_on_disk(self):
+        return (self.store.rows[ADDRESS].expires_at - self.wall).total_seconds()
 
 
 async def test_while_time_only_passes_nothing_is_changed():
@@ -130,18 +141,18 @@ async def test_the_step_is_told():
     assert (event.kind, event.data) == ("server.clock", {"seconds": 60.0, "leases": 1})
 
 
-async def test_what_could_not_be_saved_is_done_anew():
+async def test_leases_are_right_also_while_nothing_can_be_saved():
     clocks = Clocks()
     clocks.lease()
     clocks.store.broken = True
     clocks.set(DAY)
     await asyncio.sleep(0)
-    clocks.store.broken = False
+    assert (clocks.left, clocks.left_on_disk) == (1800, 1800 - DAY)
     clocks.steps.follow()
     assert clocks.left == 1800
 
 
-async def test_of_several_steps_that_could_not_be_saved_each_is_done_anew():
+async def test_of_several_steps_that_could_not_be_saved_each_counts():
     clocks = Clocks()
     clocks.lease()
     clocks.store.slow = clocks.store.broken = True
@@ -150,41 +161,77 @@ async def test_of_several_steps_that_could_not_be_saved_each_is_done_anew():
     while clocks.store.waiting:
         clocks.store.tell_next()
         await asyncio.sleep(0)
-    assert clocks.left == 1800 - 3 * DAY
+        assert clocks.left == 1800
     clocks.store.slow = clocks.store.broken = False
+    clocks.pass_by(RETRY_SECONDS)
     clocks.steps.follow()
-    assert clocks.left == 1800
+    assert (clocks.left, clocks.left_on_disk) == (1800 - RETRY_SECONDS, 1800 - RETRY_SECONDS)
+    assert [each.data["seconds"] for each in clocks.store.batches[-1].events] == [DAY, 2 * DAY]
 
 
-async def test_a_step_is_done_anew_as_soon_as_the_ledger_has_gone_back():
+async def test_what_was_under_way_when_the_clock_was_set_is_right_when_it_fails_and_when_it_does_not():
+    for broken in (True, False):
+        clocks = Clocks()
+        clocks.lease()
+        clocks.store.slow = True
+        clocks.lease(left=900)
+        clocks.set(DAY)
+        clocks.store.tell_next()
+        clocks.store.broken = broken
+        clocks.store.tell_next()
+        await asyncio.sleep(0)
+        assert clocks.left == 900
+
+
+async def test_a_lease_that_comes_back_when_its_end_could_not_be_saved_is_right():
     clocks = Clocks()
     clocks.lease()
     clocks.store.slow = clocks.store.broken = True
-    clocks.lease()
+    tx = clocks.ledger.transaction()
+    tx.delete(Lease, ADDRESS)
+    tx.commit()
     clocks.set(DAY)
-    # What was before it has failed, and it has not been told itself.
-    clocks.store.tell_next()
-    clocks.steps.follow()
+    while clocks.store.waiting:
+        clocks.store.tell_next()
+        await asyncio.sleep(0)
     assert clocks.left == 1800
-    clocks.store.tell_next()
-    await asyncio.sleep(0)
-    clocks.steps.follow()
-    assert clocks.left == 1800
-
-
-async def test_a_step_that_was_saved_is_not_done_anew_when_the_next_could_not_be():
-    clocks = Clocks()
-    clocks.lease(left=600)
-    clocks.store.slow = True
-    clocks.set(DAY)
-    clocks.set(DAY)
-    clocks.store.tell_next()
-    await asyncio.sleep(0)
-    clocks.store.broken = True
-    clocks.store.tell_next()
     clocks.store.slow = clocks.store.broken = False
+    clocks.pass_by(RETRY_SECONDS)
     clocks.steps.follow()
-    assert clocks.left == 600
+    assert clocks.left_on_disk == 1800 - RETRY_SECONDS
+
+
+async def test_while_nothing_can_be_saved_a_step_is_said_once_and_tried_again_at_a_slow_pace():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.broken = True
+    with capture_logs() as logs:
+        clocks.set(DAY)
+        for _ in range(100):
+            await asyncio.sleep(0)
+            clocks.pass_by(RETRY_SECONDS / 10)
+            clocks.steps.follow()
+    assert [each["event"] for each in logs] == ["clock.set"]
+    assert len([each for each in clocks.store.batches if each.events]) == 11
+
+
+async def test_as_soon_as_anything_was_saved_the_leases_are_too():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.broken = True
+    clocks.set(DAY)
+    await asyncio.sleep(0)
+    clocks.store.broken = False
+    tx = clocks.ledger.transaction()
+    tx.event("server.clock")
+    tx.commit()
+    clocks.steps.follow()
+    assert clocks.left_on_disk == 1800
+    saved = len(clocks.store.batches)
+    await asyncio.sleep(0)
+    clocks.pass_by(RETRY_SECONDS)
+    clocks.steps.follow()
+    assert len(clocks.store.batches) == saved
 
 
 def test_the_hosts_clock_only_counts_on():

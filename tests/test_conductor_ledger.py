@@ -7,6 +7,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
@@ -54,6 +55,20 @@ def put(ledger, *values, kind=""):
     if kind:
         tx.event(kind, key=values[0].id if values else "")
     return tx.commit()
+
+
+async def test_what_is_put_right_counts_for_rules_and_readers_alike_and_no_failure_takes_it_back(ledger):
+    await put(ledger, machine("m1", description="odd"), machine("m2"), machine("m3", description="odd"))
+    failing = put(ledger, machine("m1", description="decided"), machine("bad", description="odd"))
+    righted = ledger.amend(
+        Machine, lambda each: replace(each, description="right") if each.description == "odd" else each
+    )
+    assert sorted(righted) == ["bad", "m1", "m3"]
+    with pytest.raises(StoreError):
+        await failing
+    for found in (ledger.all(Machine), ledger.read_all(Machine)):
+        assert {each.id: each.description for each in found} == {"m1": "right", "m2": "", "m3": "right"}
+    assert all(ledger.get(Machine, each) is ledger.read(Machine, each) for each in ("m1", "m2", "m3"))
 
 
 async def test_what_is_decided_is_current_at_once_and_durable_only_on_disk(ledger):

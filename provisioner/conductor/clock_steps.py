@@ -8,6 +8,10 @@ clock that only ever counts on, such a step is seen before the next message is a
 
 No lease is left longer than the one it was given for: its client cannot have it longer either. A step while the server
 was down cannot be seen; there the probe before an address is offered has to do.
+
+In memory the leases are right from then on, whatever the disk does (`Ledger.amend`): no later failure takes it back, so
+nothing is ever decided by leases that are wrong. When they could not be saved, that is tried again at a slow pace, and
+as soon as anything else was saved.
 """
 
 from __future__ import annotations
@@ -29,9 +33,11 @@ log = structlog.get_logger(__name__)
 
 # A clock that is put right little by little takes the steady one with it; what is left is how late we look.
 STEP = timedelta(seconds=1)
+# All leases that ran are written each time: on a full disk that is not to be done with every packet.
+RETRY_SECONDS = 5.0
 
-# By the clock on the wall, and by the steady one.
-_Moment = tuple[datetime, float]
+# How far the clock was set, in seconds, and the addresses whose leases that moved.
+_Step = tuple[float, list[str]]
 
 
 def boot_seconds() -> float:
@@ -45,16 +51,16 @@ class ClockSteps:
     def __init__(self, ledger: Ledger, steady: Callable[[], float] = boot_seconds) -> None:
         self._ledger = ledger
         self._steady = steady
-        self._then: _Moment | None = None
-        # From when on steps are to be seen anew should the ledger go back to what is on disk; None when all are on it.
-        self._before: _Moment | None = None
-        self._generation = 0
+        # By the clock on the wall, and by the steady one.
+        self._then: tuple[datetime, float] | None = None
+        # Steps that could not be saved, oldest first; when that was tried last, and what had been saved by then.
+        self._unsaved: list[_Step] = []
+        self._tried_at = 0.0
+        self._saved_then = 0
 
     def follow(self) -> None:
         """Put leases right if the clock was set since the last time; call it before anything is decided by it."""
         now, steady = self._ledger.clock(), self._steady()
-        if self._before is not None and self._generation != self._ledger.generation:
-            self._then, self._before = self._before, None
         then = self._then
         if then is None:
             self._then = now, steady
@@ -62,25 +68,43 @@ class ClockSteps:
         step = now - then[0] - timedelta(seconds=steady - then[1])
         if abs(step) >= STEP:
             self._then = now, steady
-            self._generation = self._ledger.generation
-            self._before = self._before or then
-            self._put_right(now, step, self._then)
+            self._put_right(now, step)
+            self._save(steady)
+        elif self._unsaved and self._may_work(steady):
+            self._save(steady)
 
-    def _put_right(self, now: datetime, step: timedelta, reached: _Moment) -> None:
+    def _put_right(self, now: datetime, step: timedelta) -> None:
         log.warning("clock.set", seconds=step.total_seconds())
-        tx = self._ledger.transaction(by="clock")
-        changed = 0
-        for lease in list(self._ledger.all(Lease)):
-            right = _ends(lease, now, step)
-            if right != lease.expires_at:
-                changed += 1
-                tx.put(replace(lease, expires_at=right))
-        tx.event("server.clock", seconds=step.total_seconds(), leases=changed)
-        tx.commit().add_done_callback(partial(self._saved, reached))
+        changed = self._ledger.amend(Lease, lambda lease: _right(lease, now, step))
+        self._unsaved.append((step.total_seconds(), changed))
 
-    def _saved(self, reached: _Moment, saved: Future[None]) -> None:
-        if not saved.cancelled() and saved.exception() is None:
-            self._before = None if self._then is reached else reached
+    def _may_work(self, steady: float) -> bool:
+        """Whether it is time to try again what has failed."""
+        return steady >= self._tried_at + RETRY_SECONDS or self._ledger.last_saved() != self._saved_then
+
+    def _save(self, steady: float) -> None:
+        """Write the leases as they are by now, and tell of the steps."""
+        self._tried_at, self._saved_then = steady, self._ledger.last_saved()
+        steps, self._unsaved = self._unsaved, []
+        tx = self._ledger.transaction(by="clock")
+        for address in dict.fromkeys(address for _, addresses in steps for address in addresses):
+            lease = self._ledger.get(Lease, address)
+            # One that was deleted since is deleted on disk as well, or comes back, and this with it.
+            if lease is not None:
+                tx.put(lease)
+        for seconds, addresses in steps:
+            tx.event("server.clock", seconds=seconds, leases=len(addresses))
+        tx.commit().add_done_callback(partial(self._tried, steps))
+
+    def _tried(self, steps: list[_Step], saved: Future[None]) -> None:
+        if not saved.cancelled() and saved.exception() is not None:
+            self._unsaved += steps
+
+
+def _right(lease: Lease, now: datetime, step: timedelta) -> Lease:
+    """The lease as it is by the clock as it is now."""
+    ends = _ends(lease, now, step)
+    return lease if ends == lease.expires_at else replace(lease, expires_at=ends)
 
 
 def _ends(lease: Lease, now: datetime, step: timedelta) -> datetime:

@@ -2,7 +2,8 @@
 
 `current` is what has been decided, `durable` is what is on disk. Rules read `current` and decide one after the other
 without waiting for the disk; readers (API, UI) see only `durable`, so nothing becomes visible that a power cut could
-take back. When the disk fails, `current` goes back to `durable` and all decisions in flight fail together.
+take back. When the disk fails, `current` goes back to `durable` and all decisions in flight fail together. What nobody
+decided but only has to be seen in another way (`amend`: the clock was set) counts in both at once.
 
 A transaction is begun, filled and committed without an `await` in between: that is what makes it serial.
 """
@@ -170,6 +171,10 @@ class Ledger:
         """All values on disk: for readers."""
         return self._durable[cls].values()
 
+    def last_saved(self) -> int:
+        """The number of the newest event on disk; it grows with nearly all that is saved."""
+        return self._durable_event
+
     def machine_by_name(self, name: str) -> Machine | None:
         """The machine with this name."""
         return self._first(Machine, self._machine_names.keys(name))
@@ -242,6 +247,36 @@ class Ledger:
             observer(None, value)
 
     # --- writing ----------------------------------------------------------------------------------------------
+
+    def amend(self, cls: type[T], right: Callable[[T], T]) -> list[str]:
+        """Put right what all objects say, those decided, under way and saved alike; returns the keys of what changed.
+
+        `right` returns the same object when there is nothing to change. No failure takes it back; on disk it is once
+        the caller has saved these objects.
+        """
+        changed: dict[str, None] = {}
+        # By identity: `current` and `durable` go on to share what is the same. With the old ones, so that no id is
+        # used again meanwhile.
+        made: dict[int, tuple[T, T]] = {}
+
+        def amended(key: str, old: T) -> T:
+            _, new = made.get(id(old)) or made.setdefault(id(old), (old, right(old)))
+            if new is not old:
+                changed[key] = None
+            return new
+
+        for changes in self._in_flight:
+            for (of, key), value in changes.items():
+                if of is cls and value is not None:
+                    changes[of, key] = amended(key, value)
+        durable = self._durable[cls]
+        for key, value in durable.items():
+            durable[key] = amended(key, value)
+        for key, value in list(self._current[cls].items()):
+            new = amended(key, value)
+            if new is not value:
+                self._apply(cls, key, new)
+        return list(changed)
 
     def transaction(self, by: str = "") -> Transaction:
         """Begin to collect changes; `by` says who causes them."""

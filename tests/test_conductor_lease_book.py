@@ -160,6 +160,26 @@ def test_configuration_has_a_generation():
     assert pair.book.generation > before
 
 
+def test_an_address_that_was_ours_is_given_out_when_it_is_not_any_more():
+    never, ended, deleted = (Pair() for _ in range(3))
+    for pair, seconds in ((never, None), (ended, -60), (deleted, 60)):
+        for last_octet in (10, 11, 14, 15):
+            pair.put(lease(last_octet))
+        if seconds is not None:
+            pair.put(lease(13, seconds=seconds))
+    assert deleted.free()[0] == ""
+    deleted.delete("10.77.0.13")
+    for pair in (never, ended, deleted):
+        network = pair.book.link(SUBNET.pool_start).here
+        assert free(pair.book, network, NOW) == ""
+        assert pair.book.upcoming("rack", NOW, (), 9) == ["10.77.0.13"]
+        assert free(pair.book, network, NOW) == ""
+        found = pair.book.next_free(network, NOW, ()) or pair.book.most_expired(network, NOW, ())
+        assert found == "10.77.0.13"
+        pair.put(lease(13))
+        assert (pair.book.next_free(network, NOW, ()), pair.book.most_expired(network, NOW, ())) == ("", "")
+
+
 class Counted(str):
     """An address that counts how often it is compared."""
 

@@ -289,7 +289,8 @@ class _Pool:
     `_next` is the first address never handed out: all below it have a lease or an offer, or are reserved or barred.
     Addresses whose lease or reservation an operator deleted, or whose offer nobody took, are in the heap `_returned`,
     each once. `_expiring` is a heap of (expiry, address) with one valid entry an address, the earliest known
-    (`_queued`); an entry found to be too early is put back later, so a renewal costs nothing.
+    (`_queued`); an entry found to be too early is put back later, so a renewal costs nothing. What was passed over only
+    because it was an address of ours is in `_ours` until it is not: nothing else would tell.
     """
 
     def __init__(self, network: Network) -> None:
@@ -297,6 +298,7 @@ class _Pool:
         self._next = network.pool_first
         self._returned: list[int] = []
         self._in_returned: set[int] = set()
+        self._ours: set[str] = set()
         self._expiring: list[tuple[datetime, str]] = []
         self._queued: dict[str, datetime] = {}
 
@@ -323,15 +325,22 @@ class _Pool:
     def next_free(self, book: LeaseBook, ours: tuple[str, ...]) -> str:
         """The next address that was never used. Looking does not take it: an offer or a lease does."""
         leases, offers, reserved = book.leases, book.offers, book.reserved
+        if self._ours:
+            self._ours_no_more(book, ours)
         while self._returned:
             address = address_text(self._returned[0])
             if address not in leases and book.unclaimed(address, ours):
                 return address
             self._in_returned.discard(heappop(self._returned))
+            if address in ours:
+                self._ours.add(address)
         barred = self.network.barred
         for value in range(self._next, self.network.pool_last + 1):
             address = address_text(value)
-            if address in leases or address in offers or address in reserved or address in ours or value in barred:
+            if address in leases or address in offers or address in reserved or value in barred:
+                continue
+            if address in ours:
+                self._ours.add(address)
                 continue
             self._next = value
             return address
@@ -340,6 +349,8 @@ class _Pool:
 
     def most_expired(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> str:
         """The address whose lease ended longest ago. Looking does not take it: an offer or a lease does."""
+        if self._ours:
+            self._ours_no_more(book, ours)
         while self._expiring:
             expiry, address = self._expiring[0]
             if self._queued.get(address) == expiry:
@@ -349,13 +360,24 @@ class _Pool:
                 if lease is not None and lease.expires_at <= now and book.unclaimed(address, ours):
                     return address
                 del self._queued[address]
+                if address in ours:
+                    self._ours.add(address)
                 if lease is not None and lease.expires_at > now:
                     self.used(lease)
             heappop(self._expiring)
         return ""
 
+    def _ours_no_more(self, book: LeaseBook, ours: tuple[str, ...]) -> None:
+        """Take up again what was one of our addresses."""
+        for address in self._ours.difference(ours):
+            self._ours.discard(address)
+            if book.unclaimed(address, ours):
+                self.give_back(address, book.lease(address))
+
     def upcoming(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> Iterator[str]:
         """What the pickers would find one after the other, without taking anything."""
+        if self._ours:
+            self._ours_no_more(book, ours)
         for picker in self.network.pickers:
             if picker is Picker.NEXT_FREE:
                 yield from self._unused(book, ours)

@@ -71,6 +71,14 @@ def runs(lease: Lease, now: datetime) -> bool:
     return lease.expires_at > now and lease.state in (_OFFERED, _ACKED)
 
 
+def was_declined(lease: Lease) -> bool:
+    """Whether it is in quarantine because its client declined it; else somebody answered there when it was probed.
+
+    Only what was declined had been given to anybody for a time.
+    """
+    return lease.state is _QUARANTINED and lease.seconds > 0
+
+
 class Case:
     """One message on one of our links, and the questions that the rules ask about it."""
 
@@ -162,7 +170,7 @@ class Case:
     def declined(self) -> Sequence[Lease]:
         """What is in quarantine because the client declined it."""
         leases = self.view.leases_of(self.mac)
-        return [each for each in leases if each.state is _QUARANTINED and each.expires_at > self.now]
+        return [each for each in leases if each.expires_at > self.now and was_declined(each)]
 
     def offered(self) -> Sequence[Offer]:
         """What is on offer to the client on its link."""

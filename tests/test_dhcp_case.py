@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from provisioner.dhcp_case import Case, Offer, runs
 from provisioner.links import Arrival, Networks
@@ -77,6 +78,13 @@ def test_only_a_reserved_address_that_is_free_can_be_had():
     assert case(reservations=[reserved]).reservation() == reserved
     held = case(lease(2), reservations=[reserved])
     assert (held.reservation(), held.settings("10.77.0.11")) == (None, reserved)
+
+
+def test_only_what_the_client_declined_counts_as_declined():
+    found_by_probe = lease(1, state=LeaseState.QUARANTINED)
+    its_own = replace(found_by_probe, address="10.77.0.11", seconds=600)
+    over = replace(its_own, address="10.77.0.12", expires_at=NOW)
+    assert case(found_by_probe, its_own, over).declined() == [its_own]
 
 
 @pytest.mark.parametrize(

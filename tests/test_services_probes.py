@@ -215,3 +215,14 @@ async def test_a_reply_to_a_relay_waits_for_the_echo(lab, tmp_path):
         assert offer.yiaddr == "10.9.0.11"
         [event] = [each for each in server.bus.events if each.kind == "dhcp.conflict"]
         assert (event.key, event.data["asked"], event.data["client"]) == ("10.9.0.10", "icmp", mac(1))
+
+
+async def test_while_the_route_table_cannot_be_read_questions_are_asked_by_echo_and_end(lab):
+    def unreadable():
+        raise OSError(24, "Too many open files")
+
+    asking = List(Question("10.9.0.10", ""), Question("10.9.0.11", ""), Question("10.77.0.11", "srv0"))
+    async with probing(lab, asking, connected=unreadable):
+        await until(lambda: len(asking.silent) == 2)
+    assert (asking.answered, sorted(asking.silent)) == ([("10.9.0.10", "")], ["10.77.0.11", "10.9.0.11"])
+    assert asking.networks == []

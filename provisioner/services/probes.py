@@ -95,6 +95,7 @@ class Prober:
         self._interfaces = interfaces
         self._open: dict[str, Question] = {}
         self._woken = self._ready = self._listening = self._pacing = self._ended = False
+        self._sees = True
 
     async def run(self) -> None:
         """Ask until cancelled. Whoever waits then gets no answer from us and asks again."""
@@ -103,7 +104,9 @@ class Prober:
         try:
             while True:
                 if self._ready or self._asking.needed():
-                    self._asking.rest(self._served())
+                    networks = self._networks()
+                    if networks is not None:
+                        self._asking.rest(self._served(networks))
                     self._wake()
                 await asyncio.sleep(ROUND_SECONDS)
         finally:
@@ -111,8 +114,20 @@ class Prober:
             self._open.clear()
             self._listen(False)
 
-    def _served(self) -> list[tuple[str, IPv4Network]]:
-        return [each for each in self._connected() if not self._interfaces or each[0] in self._interfaces]
+    def _networks(self) -> list[tuple[str, IPv4Network]] | None:
+        """The networks that this host is on; None when that cannot be told at the moment."""
+        try:
+            networks = self._connected()
+        except (OSError, ValueError) as error:
+            if self._sees:
+                log.warning("dhcp.probe-networks-unknown", error=str(error))
+            self._sees = False
+            return None
+        self._sees = True
+        return networks
+
+    def _served(self, networks: list[tuple[str, IPv4Network]]) -> list[tuple[str, IPv4Network]]:
+        return [each for each in networks if not self._interfaces or each[0] in self._interfaces]
 
     def _wake(self) -> None:
         if self._woken:
@@ -125,10 +140,17 @@ class Prober:
             self._loop.run_in_executor(None, _build_templates).add_done_callback(self._built)
 
     def _built(self, built: asyncio.Future[None]) -> None:
-        if not built.cancelled():
-            built.result()
+        if built.cancelled():
+            return
+        error = built.exception()
+        if error is None:
             self._ready = True
             self._ask()
+            return
+        # Out of memory or file descriptors: nothing can be asked for, and nobody shall wait for it.
+        log.error("dhcp.probe-impossible", error=str(error))
+        self._woken = False
+        self._go_on(self._asking.free([each.address for each in self._asking.wanted()]))
 
     def _ask(self) -> None:
         self._woken = False
@@ -151,10 +173,9 @@ class Prober:
     def _put(self, questions: list[Question]) -> None:
         if not questions:
             return
-        self._listen(True)
         questions = self._by_arp_where_possible(questions)
         self._open.update((each.address, each) for each in questions)
-        self._send(questions)
+        # First of all: whatever happens then, each question has an end.
         for seconds, asked in (
             (HERE_SECONDS, [each for each in questions if each.interface]),
             (FAR_SECONDS, [each for each in questions if not each.interface]),
@@ -162,11 +183,14 @@ class Prober:
             if asked:
                 self._loop.call_later(seconds[0], self._ask_again, asked)
                 self._loop.call_later(seconds[1], self._end, asked)
+        self._listen(True)
+        self._send(questions)
 
     def _by_arp_where_possible(self, questions: list[Question]) -> list[Question]:
         if all(each.interface for each in questions):
             return questions
-        networks = self._connected()
+        # When they are unknown, by echo: that finds most of them too, and whoever waits gets an answer.
+        networks = self._networks() or []
         return [
             each if each.interface else Question(each.address, interface_on(networks, each.address))
             for each in questions

@@ -193,7 +193,14 @@ class Server:
             services.append(service.run())
             if self._raw is not None:
                 identifier = int.from_bytes(os.urandom(2))
-                prober = Prober(parts.addresses.conflicts, self._raw, service.resume, identifier, interfaces=interfaces)
+                prober = Prober(
+                    parts.addresses.conflicts,
+                    self._raw,
+                    service.resume,
+                    identifier,
+                    interfaces=interfaces,
+                    follow_clock=parts.addresses.follow_clock,
+                )
                 services.append(prober.run())
         if "proxy" in self.sockets:
             interfaces = self.config["dhcp.interfaces"]

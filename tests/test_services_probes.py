@@ -226,3 +226,24 @@ async def test_while_the_route_table_cannot_be_read_questions_are_asked_by_echo_
         await until(lambda: len(asking.silent) == 2)
     assert (asking.answered, sorted(asking.silent)) == ([("10.9.0.10", "")], ["10.77.0.11", "10.9.0.11"])
     assert asking.networks == []
+
+
+async def test_leases_are_put_right_before_anything_is_decided_by_the_clock(lab):
+    asking = List(Question("10.77.0.10", "srv0"), advance=[Question("10.77.0.12", "srv0")])
+    looked_at = []
+    decide = asking.rest, asking.due, asking.in_use
+
+    def follow_clock():
+        looked_at.append("clock")
+
+    def after(what):
+        def decided(*words):
+            assert looked_at.pop() == "clock"
+            return what(*words)
+
+        return decided
+
+    asking.rest, asking.due, asking.in_use = map(after, decide)
+    async with probing(lab, asking, follow_clock=follow_clock):
+        await until(lambda: len(asking.answered) == 2)
+    assert looked_at == []

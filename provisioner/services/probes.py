@@ -75,7 +75,8 @@ class Asking(Protocol):
 class Prober:
     """Asks and listens. `resume` takes the messages that have waited; `identifier` marks our echo requests.
 
-    On `interfaces` clients are served; when there are none, on all.
+    On `interfaces` clients are served; when there are none, on all. `follow_clock` puts leases right when the clock was
+    set: whoever has an address would be asked for it, and put into quarantine when it answers.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Prober:
         identifier: int,
         connected: Callable[[], list[tuple[str, IPv4Network]]] = connected_networks,
         interfaces: Collection[str] = (),
+        follow_clock: Callable[[], None] = lambda: None,
     ) -> None:
         self._asking = asking
         self._sockets = sockets
@@ -93,6 +95,7 @@ class Prober:
         self._identifier = identifier
         self._connected = connected
         self._interfaces = interfaces
+        self._follow_clock = follow_clock
         self._open: dict[str, Question] = {}
         self._woken = self._ready = self._listening = self._pacing = self._ended = False
         self._sees = True
@@ -106,6 +109,7 @@ class Prober:
                 if self._ready or self._asking.needed():
                     networks = self._networks()
                     if networks is not None:
+                        self._follow_clock()
                         self._asking.rest(self._served(networks))
                     self._wake()
                 await asyncio.sleep(ROUND_SECONDS)
@@ -160,6 +164,7 @@ class Prober:
         self._put(questions if self._pacing else questions + self._portion())
 
     def _portion(self) -> list[Question]:
+        self._follow_clock()
         questions = self._asking.due(PORTION)
         self._pacing = bool(questions)
         if questions:
@@ -275,6 +280,7 @@ class Prober:
 
     def _answered(self, address: str, mac: str) -> None:
         del self._open[address]
+        self._follow_clock()
         self._go_on(self._asking.in_use(address, mac))
 
 

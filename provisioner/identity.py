@@ -23,7 +23,12 @@ _ALL_MACS = 100
 # Nobody switches a server off, changes its network cards and boots it again within this time.
 SWAP_TIME = timedelta(minutes=10)
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# With colons, hyphens or nothing between its bytes, or as Cisco's switches show it.
+_MAC = re.compile(
+    r"[0-9a-f]{2}([:-]?)([0-9a-f]{2}\1){4}[0-9a-f]{2}|[0-9a-f]{4}(\.[0-9a-f]{4}){2}", re.IGNORECASE | re.ASCII
+)
+_MAC_FORMS = "52:54:00:12:34:56, 52-54-00-12-34-56, 5254.0012.3456 or 525400123456"
+_NO_DIGITS = re.compile("[^0-9a-f]")
 _SEPARATORS = re.compile(r"[-. :_/]")
 _PLACEHOLDER_WORDS = re.compile(
     r"(to be )?filled by (o\.?e\.?m\.?|oem)|o\.?e\.?m\.?|not (specified|applicable|available|settable|present|provided)"
@@ -49,12 +54,19 @@ class Match(Struct, frozen=True):
 
 
 def normal_mac(text: str, path: str = "macs") -> str:
-    """A MAC as lower-case hex with colons; raises Invalid naming the field `path` for anything else."""
-    mac = text.strip().lower().replace("-", ":")
-    if not _MAC.fullmatch(mac):
-        message = f"{text!r} is not a MAC address such as 52:54:00:12:34:56"
+    """A MAC as lower-case hex with colons, however it is written; raises Invalid naming the field `path` for no MAC."""
+    if not _MAC.fullmatch(text.strip()):
+        message = f"{text!r} is not a MAC address such as {_MAC_FORMS}"
         raise Invalid(f"{path}: {message}", fields=(FieldError(path, message),))
-    return mac
+    return maybe_mac(text)
+
+
+def maybe_mac(text: str) -> str:
+    """The normal form of text that is a MAC; any other text as it is. For whoever looks for something by it."""
+    if not _MAC.fullmatch(text.strip()):
+        return text
+    digits = _NO_DIGITS.sub("", text.lower())
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 def says_something(mac: str) -> bool:

@@ -80,6 +80,18 @@ async def test_a_mac_is_asked_for_as_such(cli: CommandLine, api: Recording) -> N
     assert api.asked == {"mac": MAC, "since": "2030-05-01T12:00:00Z"}
 
 
+@pytest.mark.parametrize("written", ["5254.0000.0001", "525400000001", "52-54-00-00-00-01"])
+async def test_a_mac_may_be_written_as_switches_show_it(cli: CommandLine, api: Recording, written: str) -> None:
+    await cli("packets", written)
+    assert api.asked == {"mac": MAC}
+
+
+async def test_a_machine_whose_name_looks_like_a_mac_is_found_by_it(cli: CommandLine, api: Recording) -> None:
+    api.add(machine("525400000001", WEB.replace("a", "b")))
+    await cli("packets", "525400000001")
+    assert api.asked == {"machine": WEB.replace("a", "b")}
+
+
 async def test_a_machine_is_asked_for_by_its_id(cli: CommandLine, api: Recording) -> None:
     await cli("packets", "web-1")
     assert api.asked == {"machine": WEB}

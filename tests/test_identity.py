@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from provisioner.identity import MATCH, SWAP_TIME, best_match, clean, marks, says_something, score, twin_reason
+from provisioner.errors import Invalid
+from provisioner.identity import (
+    MATCH,
+    SWAP_TIME,
+    best_match,
+    clean,
+    marks,
+    maybe_mac,
+    normal_mac,
+    says_something,
+    score,
+    twin_reason,
+)
 from provisioner.model.machines import AgentInfo, Identity, Machine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -18,6 +30,29 @@ FULL = Identity(dmi_uuid="u-1", serial="S1", board_serial="B1", chassis_serial="
 
 def machine(id, identity=Identity(), macs=()):
     return Machine(id=id, name=id, created_at=NOW, updated_at=NOW, identity=identity, macs=macs)
+
+
+@pytest.mark.parametrize("written", ["52:54:00:aa:BB:01", " 52-54-00-AA-BB-01\n", "5254.00aa.bb01", "525400AABB01"])
+def test_a_mac_has_one_form_however_it_is_written(written):
+    assert normal_mac(written) == maybe_mac(written) == "52:54:00:aa:bb:01"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "52:54:00:aa:bb",
+        "52:54:00:aa:bb:zz",
+        "5254.00aa:bb01",
+        "52:54-00:aa:bb:01",
+        "525400.aabb01",
+        "5254-00aa-bb01",
+    ],
+)
+def test_what_is_no_mac_is_refused_with_the_forms_there_are(written):
+    with pytest.raises(Invalid, match="such as 52:54:00:12:34:56, 52-54-00-12-34-56, 5254.0012.3456 or 525400123456"):
+        normal_mac(written)
+    assert maybe_mac(written) == written
 
 
 @pytest.mark.parametrize("text", ["", "  ", "None", "To Be Filled By O.E.M.", "00000000", "xxxx", "0123456789"])

@@ -52,7 +52,7 @@ async def test_a_resolution_that_makes_no_sense_is_refused(parts, mac, machine, 
 
 async def test_a_clash_is_forgotten(parts):
     async with await operator(parts) as client:
-        gone = await client.delete(f"{CLASHES}/{OTHER_MAC}")
+        gone = await client.delete(f"{CLASHES}/{OTHER_MAC.replace(':', '').upper()}")
         assert gone.status == 200 and (await gone.json())["mac"] == OTHER_MAC
         assert (await (await client.get(CLASHES)).json())["total"] == 0
 

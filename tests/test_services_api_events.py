@@ -98,7 +98,8 @@ async def test_events_are_found_by_who_caused_them_and_when(parts):
         assert (late["kind"], late["by"]) == ("machine.update", "user:admin")
         assert late not in await listed(until="2026-01-01T12:00:30")
         assert {event["by"] for event in await listed(by="user:admin")} == {"user:admin"}
-        assert {event["mac"] for event in await listed(mac="52:54:00:00:00:01")} == {"52:54:00:00:00:01"}
+        for written in ("52:54:00:00:00:01", "5254.0000.0001"):
+            assert {event["mac"] for event in await listed(mac=written)} == {"52:54:00:00:00:01"}
 
 
 @pytest.mark.parametrize(

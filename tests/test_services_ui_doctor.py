@@ -71,7 +71,15 @@ async def test_packets_are_shown_in_words_and_can_be_downloaded(tmp_path):
 async def test_packets_of_a_mac_that_is_no_machine(tmp_path):
     async with opened(tmp_path) as (demo, browser):
         note(demo, "52:54:00:ff:ff:ff")
-        assert "DISCOVER" in await browser.get("/packets?client=52-54-00-FF-FF-FF")
+        for written in ("52-54-00-FF-FF-FF", "5254.00ff.ffff", "525400ffffff"):
+            assert "DISCOVER" in await browser.get(f"/packets?client={written}")
+
+
+async def test_a_machine_whose_name_looks_like_a_mac_is_found_by_it(tmp_path):
+    async with opened(tmp_path) as (demo, browser):
+        story = await discovered(demo, 1, "525400ffffff", 5)
+        note(demo, story.machine.macs[0])
+        assert "DISCOVER" in await browser.get("/packets?client=525400ffffff")
 
 
 async def test_nobody_s_packets_are_said_to_be_missing(tmp_path):

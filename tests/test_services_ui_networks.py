@@ -55,6 +55,8 @@ async def test_leases_are_narrowed_by_words(demo, views):
     assert [each.lease.address for each in views.leases({"q": "RACK1-n03"})["leases"]] == ["10.77.0.13"]
     assert views.leases({"q": "quarantined 00:72"})["total"] == 1
     assert views.leases({"q": "nobody"})["leases"] == []
+    held = next(each.lease for each in views.leases({})["leases"] if each.lease.mac)
+    assert held in [each.lease for each in views.leases({"q": held.mac.replace(":", "")})["leases"]]
 
 
 def test_a_quarantine_says_why():

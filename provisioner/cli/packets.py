@@ -8,10 +8,13 @@ from typing import Any
 
 from provisioner.cli.client import Client, at
 from provisioner.cli.command import Command, Session, argument
+from provisioner.cli.exits import Exit, Failure
 from provisioner.cli.fetching import to_file
 from provisioner.cli.naming import find_machine
+from provisioner.identity import maybe_mac
 
-_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
+# Twelve digits without anything between them may as well be the name or the id of a machine.
+_BARE_MAC = re.compile("[0-9A-Fa-f]{12}")
 
 
 def _run(session: Session) -> None:
@@ -54,7 +57,15 @@ def _run(session: Session) -> None:
 def _whose(client: Client, name: str) -> dict[str, object]:
     if not name:
         return {}
-    return {"mac": name} if _MAC.fullmatch(name) else {"machine": find_machine(client, name)["id"]}
+    mac = maybe_mac(name)
+    if ":" in mac and not _BARE_MAC.fullmatch(name):
+        return {"mac": mac}
+    try:
+        return {"machine": find_machine(client, name)["id"]}
+    except Failure as failure:
+        if ":" not in mac or failure.exit is not Exit.NOT_FOUND:
+            raise
+        return {"mac": mac}
 
 
 def _head(packet: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from provisioner.conductor.catalog import Catalog
 from provisioner.conductor.clashes import Clashes
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.registration import Registrations
+from provisioner.identity import maybe_mac
 from provisioner.model.machines import Clash
 from provisioner.services.api_machines import MachineView, machine_answer
 from provisioner.services.callers import require
@@ -48,8 +49,8 @@ class ClashRoutes:
             key="mac",
             tag="machines",
             all=lambda: self._ledger.read_all(Clash),
-            read=lambda mac: self._ledger.read(Clash, mac.lower()),
-            get=lambda mac: self._ledger.get(Clash, mac.lower()),
+            read=lambda mac: self._ledger.read(Clash, maybe_mac(mac)),
+            get=lambda mac: self._ledger.get(Clash, maybe_mac(mac)),
             delete=self._clashes.forget,
             order="first_seen_at",
         )

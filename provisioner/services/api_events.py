@@ -22,6 +22,7 @@ from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.machines import Machines
 from provisioner.errors import FieldError, Invalid, unknown
 from provisioner.events import KINDS, Event
+from provisioner.identity import maybe_mac
 from provisioner.model.machines import Machine
 from provisioner.services.http import json, number, principal, unless_closing
 from provisioner.services.listing import Page, moment
@@ -112,8 +113,8 @@ class EventRoutes:
         else:
             require_user(caller, "read events")
         machine = self._machines.find(name) if name else None
-        plain = {field: request.query.get(field, "") for field in ("key", "mac", "by")}
-        return Watch(machine, _kinds(request.query), **plain)
+        plain = {field: request.query.get(field, "") for field in ("key", "by")}
+        return Watch(machine, _kinds(request.query), mac=maybe_mac(request.query.get("mac", "")), **plain)
 
     async def list_events(self, request: web.Request) -> web.Response:
         """List events; of a machine also those of its MACs from before it was known."""

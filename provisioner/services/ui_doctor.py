@@ -87,13 +87,15 @@ class DoctorPages:
         """The machine and the MACs that are meant; an empty MAC stands for all."""
         if not client:
             return None, ("",)
+        # A machine first: a MAC without anything between its digits may as well be a name.
         try:
-            mac = normal_mac(client, "client")
-        except Invalid:
+            machine = self._machines.find(client)
+        except NotFound:
             try:
-                machine = self._machines.find(client)
-            except NotFound:
+                mac = normal_mac(client, "client")
+            except Invalid:
                 raise NotFound(f"{client!r} is neither a machine nor a MAC", object=client) from None
+        else:
             return machine, machine.macs
         return self._ledger.machine_by_mac(mac), (mac,)
 

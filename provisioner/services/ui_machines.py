@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from provisioner.identity import maybe_mac
 from provisioner.model.machines import LIVE_STATES, Hold, Job, JobState, Machine
 from provisioner.services.ui_work import LOST, Progress, progress
 
@@ -280,7 +281,7 @@ def fits(machine: Machine, words: Iterable[str]) -> bool:
             *machine.profiles,
         )
     ).lower()
-    return all(word in text for word in words)
+    return all(word in text or maybe_mac(word) in text for word in words)
 
 
 def tally(rows: Iterable[Row]) -> dict[State, int]:

@@ -10,6 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from provisioner.conductor.ledger import Ledger
+from provisioner.dhcp_case import was_declined
+from provisioner.identity import maybe_mac
 from provisioner.leases import is_endless
 from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 
@@ -124,7 +126,7 @@ def suggested(network: str, here: Iterable[tuple[str, IPv4Network]]) -> Subnet:
 
 def quarantine_words(lease: Lease) -> str:
     """Why nobody gets the address."""
-    if lease.seconds:
+    if was_declined(lease):
         return "declined: its client found the address in use"
     return "somebody answered there when it was asked for"
 
@@ -142,7 +144,7 @@ def _in_order(address: str) -> tuple[int, int]:
 def _fits(each: LeaseRow, words: Iterable[str]) -> bool:
     lease = each.lease
     text = f"{lease.address} {lease.mac} {lease.hostname} {lease.subnet} {each.machine} {each.state}".lower()
-    return all(word in text for word in words)
+    return all(word in text or maybe_mac(word) in text for word in words)
 
 
 def _state(lease: Lease, now: datetime) -> str:

@@ -142,7 +142,7 @@ async def test_peers_9_every_tftp_transfer_that_fails_is_told_of_its_machine(tmp
             parts.turns,
             neighbour={"10.0.0.50": MAC}.get,
         )
-        await boot.served("tftp", "ipxe/none.efi", "10.0.0.50", 0, 0.1, "there is no file 'ipxe/none.efi'")
+        boot.served("tftp", "ipxe/none.efi", "10.0.0.50", 0, 0.1, "there is no file 'ipxe/none.efi'")
         await parts.notes.settled()
         [event] = await parts.database.events(EventQuery(kinds=("tftp.error",)))
         assert (event.machine, event.mac, event.key) == (machine, MAC, "ipxe/none.efi")

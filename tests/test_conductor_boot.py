@@ -96,8 +96,8 @@ async def test_a_file_fetched_is_told_in_the_timeline_of_who_has_the_address(par
     tx = parts.ledger.transaction()
     tx.put(Lease(address="10.0.0.50", mac=MAC, state=LeaseState.ACKED, expires_at=START))
     await tx.commit()
-    await parts.boot.served("tftp", "ipxe.efi", "10.0.0.50", 7, 0.25)
-    await parts.boot.served("http", "none", "10.0.0.51", 0, 0.1, "there is no such file")
+    parts.boot.served("tftp", "ipxe.efi", "10.0.0.50", 7, 0.25)
+    parts.boot.served("http", "none", "10.0.0.51", 0, 0.1, "there is no such file")
     assert await parts.events("tftp") == [("ipxe.efi", {"bytes": 7, "seconds": 0.25, "client": "10.0.0.50"})]
     assert (await parts.events("http.error"))[0][1]["message"] == "there is no such file"
     assert parts.boot.mac_of("10.0.0.51") == "" and parts.ledger.get(Machine, machine).macs == (MAC,)
@@ -105,7 +105,7 @@ async def test_a_file_fetched_is_told_in_the_timeline_of_who_has_the_address(par
 
 async def test_the_timeline_keeps_only_so_much_of_a_path_that_anybody_asks_for(parts):
     path = "/files/" + "x" * 8000
-    await parts.boot.served("http", path, "10.0.0.51", 0, 0.1, f"there is no file {path!r}")
+    parts.boot.served("http", path, "10.0.0.51", 0, 0.1, f"there is no file {path!r}")
     ((key, data),) = await parts.events("http.error")
     assert len(key) == len(data["message"]) == LONGEST_TOLD
 
@@ -223,9 +223,9 @@ async def test_what_is_fetched_whole_is_told_to_those_who_count_loaders(parts):
     fetched = []
     fixed = parts.ledger, parts.catalog, parts.tokens, parts.clashes, parts.boot_context, parts.notes, parts.turns
     parts.boot = Boot(*fixed, fetched=lambda *what: fetched.append(what), neighbour=lambda address: MAC)
-    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, size_only=True)
-    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, "the client gave up")
-    await parts.boot.served("tftp", "a.efi", "10.0.0.7", 9000, 0.1)
+    parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, size_only=True)
+    parts.boot.served("tftp", "a.efi", "10.0.0.7", 0, 0.1, "the client gave up")
+    parts.boot.served("tftp", "a.efi", "10.0.0.7", 9000, 0.1)
     assert fetched == [(MAC, "a.efi")]
 
 
@@ -238,8 +238,8 @@ async def test_grubs_first_file_names_the_mac_of_the_address_it_came_from(parts)
 
 
 async def test_what_every_loader_asks_for_in_vain_is_not_told(parts):
-    await parts.boot.served("tftp", "shim/revocations_sku.efi", "10.0.0.50", 0, 0.1, "there is no such file")
-    await parts.boot.served("tftp", "shim/grubx64.efi", "10.0.0.50", 0, 0.1, "there is no such file")
+    parts.boot.served("tftp", "shim/revocations_sku.efi", "10.0.0.50", 0, 0.1, "there is no such file")
+    parts.boot.served("tftp", "shim/grubx64.efi", "10.0.0.50", 0, 0.1, "there is no such file")
     await parts.notes.settled()
     assert [key for key, _ in await parts.events("tftp.error")] == ["shim/grubx64.efi"]
 

@@ -306,7 +306,7 @@ class Forgetful(list[object]):
 class Silence:
     """A timeline that nobody reads."""
 
-    async def served(self, *words, **details):
+    def served(self, *words, **details):
         pass
 
 

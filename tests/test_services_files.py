@@ -41,10 +41,7 @@ class FakeBoot:
     def file(self, path: str, reached: Reached, client: str) -> bytes | None:
         return b"rendered" if path == "machines/seed" else None
 
-    async def served(self, *told: Any) -> None:
-        self.tell_served(*told)
-
-    def tell_served(self, *told: Any) -> None:
+    def served(self, *told: Any) -> None:
         self.told.append(told)
         self.has_told.set()
 

@@ -61,7 +61,7 @@ class Notebook:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    async def served(self, *told: Any) -> None:
+    def served(self, *told: Any) -> None:
         self.told.append(told)
 
 

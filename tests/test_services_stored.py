@@ -36,7 +36,7 @@ class Notebook:
     def progress(self, sent: int) -> None:
         self.sent.append(sent)
 
-    async def ended(self, sent: int, error: str, *, whole: bool) -> None:
+    def ended(self, sent: int, error: str, *, whole: bool) -> None:
         self.end.set_result((sent, error, whole))
 
 

@@ -15,31 +15,28 @@ class Notebook:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    async def served(self, *told: Any) -> None:
-        self.told.append(told)
-
-    def tell_served(self, *told: Any) -> None:
+    def served(self, *told: Any) -> None:
         self.told.append(told)
 
 
-async def test_a_large_transfer_is_followed_and_told() -> None:
+def test_a_large_transfer_is_followed_and_told() -> None:
     notebook, turns, moments = Notebook(), FakeTurns(heavy=100), iter([10.0, 12.5])
     followed = Transfers(notebook, cast(Turns, turns), lambda: next(moments)).of("/files/a", "10.0.0.9")
     followed.begin(100, 10)
     assert followed.may_go_on()
     followed.progress(50)
-    await followed.ended(90, "", whole=True)
+    followed.ended(90, "", whole=True)
     assert turns.told == [("begin", "10.0.0.9", "/files/a", 100, 10), 50, "whole"]
     assert notebook.told == [("http", "/files/a", "10.0.0.9", 90, 2.5, "")]
 
 
-async def test_a_small_one_never_waits_and_is_only_told() -> None:
+def test_a_small_one_never_waits_and_is_only_told() -> None:
     notebook, turns = Notebook(), FakeTurns(heavy=100, held=1000)
     followed = Transfers(notebook, cast(Turns, turns), lambda: 0.0).of("/files/a", "10.0.0.9")
     followed.begin(99, 0)
     assert followed.may_go_on()
     followed.progress(50)
-    await followed.ended(50, "cut off", whole=False)
+    followed.ended(50, "cut off", whole=False)
     assert turns.told == [] and notebook.told == [("http", "/files/a", "10.0.0.9", 0, 0.0, "cut off")]
 
 

@@ -206,16 +206,10 @@ class Boot:
         self._notes.tell("boot.render", by=by, machine=machine.id, mac=mac, key=bootenv.name, protocol="kexec")
         return kernel
 
-    async def served(
+    def served(
         self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
     ) -> None:
         """Tell the timeline of whoever has this address that a file was fetched, or why not; `details` as they are."""
-        self.tell_served(protocol, path, client, size, seconds, error, **details)
-
-    def tell_served(
-        self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
-    ) -> None:
-        """The same for those who wait for nothing."""
         if error and may_be_missing(path):
             return
         mac = self.mac_of(client)

@@ -87,7 +87,7 @@ class Tree:
 
     async def get_agent(self, request: web.Request) -> web.Response:
         """The agent as one runnable file."""
-        return await self._made(request, self._agent, "application/octet-stream")
+        return self._made(request, self._agent, "application/octet-stream")
 
     async def get_rendered(self, request: web.Request) -> web.Response:
         """A boot script or another file rendered for who asks."""
@@ -107,11 +107,11 @@ class Tree:
         made = self._boot.file(path.removeprefix("boot/"), reached, client)
         if made is None:
             raise NotFound(_NOT_FOUND.format(path), object=path)
-        return await self._made(request, made, content_type(path))
+        return self._made(request, made, content_type(path))
 
-    async def _made(self, request: web.Request, made: bytes, kind: str) -> web.Response:
+    def _made(self, request: web.Request, made: bytes, kind: str) -> web.Response:
         if request.method == "GET":
-            await self._transfers.recorder.served("http", request.path, _client(request), len(made), 0)
+            self._transfers.recorder.served("http", request.path, _client(request), len(made), 0)
         return web.Response(body=made, headers={"Content-Type": kind, **_NOT_KEPT})
 
     async def get_file(self, request: web.Request) -> web.StreamResponse:
@@ -120,7 +120,7 @@ class Tree:
         try:
             file = self._opened(request.match_info["path"])
         except ProvisionerError as error:
-            await self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
+            self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
             raise
         found = os.fstat(file.fileno())
         stored = Stored(found.st_size, _etag(found), int(found.st_mtime))

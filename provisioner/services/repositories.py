@@ -122,7 +122,7 @@ class Repositories:
             repository = self._find(request.match_info["name"])
             note, body = await self._answer(request, repository, clean(request.match_info["path"]))
         except ProvisionerError as error:
-            await self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
+            self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
             raise
         follower = self._transfers.of(request.path, client)
         file = stored(note, self._clock())

@@ -113,7 +113,7 @@ class Follower(Protocol):
     def progress(self, sent: int) -> None:
         """So many bytes are on their way."""
 
-    async def ended(self, sent: int, error: str, *, whole: bool) -> None:
+    def ended(self, sent: int, error: str, *, whole: bool) -> None:
         """It has ended."""
 
 
@@ -188,7 +188,7 @@ class StoredFile(web.StreamResponse):
                 raise
             raise _gone(request) from problem
         finally:
-            await self._follower.ended(sent, error, whole=not error and end == self._stored.size)
+            self._follower.ended(sent, error, whole=not error and end == self._stored.size)
 
     async def _slice(self, request: web.BaseRequest, place: int, end: int) -> int:
         """Send a little and wait when it is not our turn, else as much as is there at most a slice; how much it was."""

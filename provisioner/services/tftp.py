@@ -88,7 +88,7 @@ class FileTree(Protocol):
 class Recorder(Protocol):
     """Who tells the timeline."""
 
-    async def served(
+    def served(
         self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
     ) -> None:
         """A transfer has ended: how many bytes arrived in what time, or why it failed; and what else is known."""
@@ -236,7 +236,7 @@ class TftpService:
         size, details = session.outcome()
         client = plain(session.client[0])
         try:
-            await self._recorder.served("tftp", session.path, client, size, loop.time() - began, error, **details)
+            self._recorder.served("tftp", session.path, client, size, loop.time() - began, error, **details)
         except StoreError as problem:
             log.error("tftp.not-recorded", client=client, path=session.path, error=problem.message)
 

@@ -12,11 +12,8 @@ from provisioner.conductor.turns import Turns
 class Recorder(Protocol):
     """Who tells the timeline."""
 
-    async def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
+    def served(self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "") -> None:
         """A transfer has ended: how many bytes were sent in what time, or why it failed."""
-
-    def tell_served(self, protocol: str, path: str, client: str, size: int, seconds: float) -> None:
-        """So many bytes were sent, all there were."""
 
 
 class Transfers:
@@ -37,7 +34,7 @@ class Transfers:
             number = self.turns.begin(client, path, size, 0)
             self.turns.progress(number, size)
             self.turns.end(number, whole=True)
-        self.recorder.tell_served("http", path, client, size, 0.0)
+        self.recorder.served("http", path, client, size, 0.0)
 
 
 class Followed:
@@ -67,10 +64,10 @@ class Followed:
         if self._number:
             self._transfers.turns.progress(self._number, sent)
 
-    async def ended(self, sent: int, error: str, *, whole: bool) -> None:
+    def ended(self, sent: int, error: str, *, whole: bool) -> None:
         """It has ended."""
         if self._number:
             self._transfers.turns.end(self._number, whole=whole)
         seconds = self._transfers.seconds() - self._begun
         # What is told of a failure is that nothing usable arrived.
-        await self._transfers.recorder.served("http", self._path, self._client, 0 if error else sent, seconds, error)
+        self._transfers.recorder.served("http", self._path, self._client, 0 if error else sent, seconds, error)

@@ -35,7 +35,7 @@ class Notebook:
         self.failure: Exception | None = None
         self._written = asyncio.Event()
 
-    async def served(
+    def served(
         self, protocol: str, path: str, client: str, size: int, seconds: float, error: str = "", **details: object
     ) -> None:
         self.lines.append((protocol, path, client, size, error))

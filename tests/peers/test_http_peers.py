@@ -42,7 +42,7 @@ class Scripts:
     def file(self, path: str, reached: Reached, client: str) -> bytes | None:
         """There is none."""
 
-    async def served(self, *told: Any) -> None:
+    def served(self, *told: Any) -> None:
         """Nobody listens."""
 
 

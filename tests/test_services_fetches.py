@@ -22,25 +22,28 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.cache = FileCache(folder, 0, lambda: 0.0)
         self.may_answer = asyncio.Event()
+        self.are_asked = asyncio.Event()
         self.is_full = asyncio.Event()
         self.asked: list[str] = []
         self.repository = Repository(name="debian", url="", path="/repos/debian/")
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        if len(self.asked) == FETCHES_PER_UPSTREAM // 2 + 2:
+            self.are_asked.set()
         if len(self.asked) == FETCHES_PER_UPSTREAM:
             self.is_full.set()
         await self.may_answer.wait()
         return web.Response(body=b"content")
 
-    async def begun(self, *paths: str) -> list[asyncio.Task[Any]]:
-        """Somebody waits for each of these."""
-        made = [asyncio.create_task(self.wait(path)) for path in paths]
+    async def begun(self, *paths: str, client: str = "") -> list[asyncio.Task[Any]]:
+        """Somebody waits for each of these: one client, or several."""
+        made = [asyncio.create_task(self.wait(path, client or f"of {path}")) for path in paths]
         await asyncio.sleep(0)
         return made
 
-    async def wait(self, path: str) -> Note | None:
-        return await self.fetches.begin(self.repository, path, None).note()
+    async def wait(self, path: str, client: str) -> Note | None:
+        return await self.fetches.begin(self.repository, path, None, client).note()
 
 
 @pytest.fixture
@@ -71,20 +74,36 @@ async def test_who_hangs_up_before_a_fetch_begins_costs_the_upstream_nothing(sce
 
 async def test_a_file_that_is_being_fetched_is_found(scene: Scene) -> None:
     await scene.begun("a.deb")
-    assert scene.fetches.find(scene.repository, "a.deb") is not None
-    assert scene.fetches.find(scene.repository, "b.deb") is None
+    assert scene.fetches.find(scene.repository, "a.deb", "me") is not None
+    assert scene.fetches.find(scene.repository, "b.deb", "me") is None
     scene.may_answer.set()
     await scene.fetches.settled()
-    assert scene.fetches.find(scene.repository, "a.deb") is None
+    assert scene.fetches.find(scene.repository, "a.deb", "me") is None
 
 
 async def test_so_many_fetches_may_be_under_way_and_no_more(scene: Scene) -> None:
     waiting = await scene.begun(*(f"{number}.deb" for number in range(20)))
     with pytest.raises(Busy, match="ask again") as caught:
-        scene.fetches.begin(scene.repository, "21.deb", None)
+        scene.fetches.begin(scene.repository, "21.deb", None, "me")
     assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5"})
     scene.may_answer.set()
     await asyncio.gather(*waiting)
+
+
+async def test_no_client_has_all_fetches(scene: Scene) -> None:
+    greedy = await scene.begun(*(f"{number}.deb" for number in range(20)), client="greedy")
+    modest = await scene.begun("modest.deb", client="modest")
+    scene.may_answer.set()
+    results = await asyncio.gather(*greedy, *modest, return_exceptions=True)
+    assert [isinstance(each, Busy) for each in results] == [False] * 10 + [True] * 10 + [False]
+
+
+async def test_fetches_of_one_client_do_not_hold_up_those_of_another(scene: Scene) -> None:
+    await scene.begun(*(f"{number}.deb" for number in range(9)), client="greedy")
+    await scene.begun("modest.deb", client="modest")
+    scene.fetches.find(scene.repository, "8.deb", "other")
+    await scene.are_asked.wait()
+    assert set(scene.asked) == {"/0.deb", "/1.deb", "/2.deb", "/3.deb", "/8.deb", "/modest.deb"}
 
 
 async def test_who_waits_hears_that_the_server_stops(scene: Scene) -> None:

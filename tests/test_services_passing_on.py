@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientPayloadError, ClientResponse, web
 
 from provisioner.services.passing_on import PassedBody, Passing
-from provisioner.services.upstreams import PASSED_PER_UPSTREAM, Busy, Repository, UpstreamFailed, Upstreams
+from provisioner.services.upstreams import PASSED_PER_UPSTREAM, Busy, Repository, UpstreamFailed, Upstreams, Wish
 
 
 class Answer:
@@ -104,6 +104,9 @@ async def test_its_place_is_given_back_once() -> None:
     assert answer.is_closed and closed == [True]
 
 
+DEBIAN = Repository(name="debian", url="http://h/", path="")
+
+
 class FakeUpstreams:
     """Answers every question in the same way."""
 
@@ -113,10 +116,18 @@ class FakeUpstreams:
 
 async def test_who_finds_no_place_is_told_to_ask_again_and_one_that_is_given_back_is_taken() -> None:
     passing = Passing(cast(Upstreams, FakeUpstreams()), lambda: 0.0, patience=0.01)
-    repository = Repository(name="debian", url="http://h/", path="")
-    bodies = [(await passing.open(repository, "x", "GET", {}))[1] for _ in range(PASSED_PER_UPSTREAM)]
+    wishes = [Wish(DEBIAN, "x", f"10.0.0.{number}", "GET", {}) for number in range(PASSED_PER_UPSTREAM + 1)]
+    bodies = [(await passing.open(wish))[1] for wish in wishes[:-1]]
     with pytest.raises(Busy, match="debian/x"):
-        await passing.open(repository, "x", "GET", {})
+        await passing.open(wishes[-1])
     bodies.pop().close()
-    note, _ = await passing.open(repository, "x", "GET", {})
-    assert note.size == 10 and repository.passed == PASSED_PER_UPSTREAM + 1
+    note, _ = await passing.open(wishes[-1])
+    assert note.size == 10
+
+
+async def test_no_client_has_all_places() -> None:
+    passing = Passing(cast(Upstreams, FakeUpstreams()), lambda: 0.0, patience=0.01)
+    with pytest.raises(Busy):
+        for _ in range(PASSED_PER_UPSTREAM):
+            await passing.open(Wish(DEBIAN, "x", "10.0.0.1", "GET", {}))
+    assert (await passing.open(Wish(DEBIAN, "x", "10.0.0.2", "GET", {})))[0].size == 10

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from aiohttp import ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, web
+from aiohttp import ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
@@ -92,17 +92,30 @@ class Site:
             lambda: self.now,
         )
         self.client: TestClient[Any, Any] | None = None
+        self.hosts: dict[int, ClientSession] = {}
+        self.answers: list[ClientResponse] = []
 
-    async def get(self, path: str, method: str = "GET", **headers: str) -> ClientResponse:
-        """An answer, whose body is not read yet."""
+    async def get(self, path: str, method: str = "GET", at: int = 1, **headers: str) -> ClientResponse:
+        """An answer, whose body is not read yet, to the host with this number."""
         assert self.client is not None
         named = {name.replace("_", "-"): text for name, text in headers.items()}
-        return await self.client.request(method, f"/repos/debian/{path}", headers=named)
+        url = self.client.make_url(f"/repos/debian/{path}")
+        if at not in self.hosts:
+            self.hosts[at] = ClientSession(connector=TCPConnector(limit=0, local_addr=(f"127.0.0.{at}", 0)))
+        self.answers.append(await self.hosts[at].request(method, url, headers=named))
+        return self.answers[-1]
 
-    async def read(self, path: str, **headers: str) -> tuple[int, bytes]:
+    async def read(self, path: str, at: int = 1, **headers: str) -> tuple[int, bytes]:
         """Status and body."""
-        got = await self.get(path, **headers)
+        got = await self.get(path, at=at, **headers)
         return got.status, await got.read()
+
+    async def close(self) -> None:
+        """The hosts go."""
+        for answered in self.answers:
+            answered.close()
+        for session in self.hosts.values():
+            await session.close()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -140,7 +153,10 @@ async def opened(
         try:
             async with TestClient(TestServer(served)) as site.client:
                 await site.repositories.started.wait()
-                yield site
+                try:
+                    yield site
+                finally:
+                    await site.close()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -548,9 +564,8 @@ async def test_few_readers_at_a_time_are_passed_what_is_too_large(small: Site) -
     go_on = asyncio.Event()
     await small.read(DEB)
     small.upstream.handler = slowly(go_on)
-    readers = [await small.get(DEB) for _ in range(PASSED_PER_UPSTREAM)]
-    assert small.client is not None
-    one_more = asyncio.ensure_future(small.get(DEB))
+    readers = [await small.get(DEB, at=number + 1) for number in range(PASSED_PER_UPSTREAM)]
+    one_more = asyncio.ensure_future(small.get(DEB, at=PASSED_PER_UPSTREAM + 1))
     readers.pop().close()
     late = await one_more
     go_on.set()
@@ -688,12 +703,44 @@ async def test_few_files_of_an_upstream_are_fetched_at_once_and_the_others_wait(
     go_on = asyncio.Event()
     count = FETCHES_PER_UPSTREAM + 5
     site.upstream.handler = slowly(go_on)
-    reading = [asyncio.ensure_future(site.read(f"pool/{number}.deb")) for number in range(count)]
+    reading = [asyncio.ensure_future(site.read(f"pool/{number}.deb", at=number + 1)) for number in range(count)]
     while len(site.upstream.asked) < FETCHES_PER_UPSTREAM:
         await asyncio.wait(reading, timeout=0.01)
     assert len(site.upstream.asked) == FETCHES_PER_UPSTREAM
     go_on.set()
     assert await asyncio.gather(*reading) == [(200, BIG)] * count
+
+
+async def test_a_host_that_asks_for_made_up_names_does_not_hold_up_others(site: Site) -> None:
+    go_on = asyncio.Event()
+
+    async def sometimes(request: web.Request) -> web.StreamResponse:
+        if "made-up" in request.path:
+            await go_on.wait()
+            raise web.HTTPNotFound
+        return web.Response(body=b"index")
+
+    site.upstream.handler = sometimes
+    methods = ("GET", "HEAD") * FETCHES_PER_UPSTREAM
+    asking = [asyncio.ensure_future(site.get(f"made-up-{n}", method)) for n, method in enumerate(methods)]
+    while len(site.upstream.asked) < FETCHES_PER_UPSTREAM // 2:
+        await asyncio.wait(asking, timeout=0.01)
+    assert await asyncio.wait_for(site.read("InRelease", at=2), 5) == (200, b"index")
+    assert len(site.upstream.asked) == FETCHES_PER_UPSTREAM // 2 + 1
+    go_on.set()
+    assert {answered.status for answered in await asyncio.gather(*asking)} == {404}
+
+
+async def test_a_host_that_reads_slowly_leaves_places_to_others(small: Site) -> None:
+    go_on = asyncio.Event()
+    await small.read(DEB)
+    small.upstream.handler = slowly(go_on)
+    slow = [asyncio.ensure_future(small.read(DEB)) for _ in range(PASSED_PER_UPSTREAM)]
+    while small.counts["passed"] < 1 + PASSED_PER_UPSTREAM // 2:
+        await asyncio.wait(slow, timeout=0.01)
+    other = await asyncio.wait_for(small.get(DEB, at=2), 5)
+    go_on.set()
+    assert await other.read() == BIG and await asyncio.gather(*slow) == [(200, BIG)] * PASSED_PER_UPSTREAM
 
 
 async def test_copies_of_a_repository_can_be_removed(site: Site) -> None:

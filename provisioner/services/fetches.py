@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from provisioner.errors import DiskFull, ProvisionerError
 from provisioner.repositories import sha256_in, url_of
+from provisioner.services.places import Places, Shares, Turn
 from provisioner.services.stored import WholeBody
 from provisioner.services.upstreams import (
     FETCHES_PER_UPSTREAM,
@@ -45,7 +46,9 @@ UNKEPT_SECONDS = 60.0
 class Fetch:
     """One fetch."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn | None = None) -> None:
+        # Its place at the upstream.
+        self.turn = turn
         # None when a copy can be taken from the cache now, or nothing is kept; raises why there is nothing.
         self.begun: asyncio.Future[Note | None] = asyncio.get_running_loop().create_future()
         # Nobody may be left to hear of it.
@@ -109,7 +112,7 @@ class GrowingBody(WholeBody):
 
 
 class Fetches:
-    """All fetches under way, a few of each upstream at a time."""
+    """All fetches under way, a few of each upstream at a time, of which no client has more than half."""
 
     def __init__(
         self,
@@ -123,34 +126,39 @@ class Fetches:
         self._upstreams = upstreams
         self._group = group
         self._clock = clock
-        self._most = most
+        self._shares = Shares(most)
         self._all: dict[tuple[str, str], Fetch] = {}
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._places: dict[str, Places] = {}
         self._unkept: dict[tuple[str, str], float] = {}
 
-    def find(self, repository: Repository, path: str) -> Fetch | None:
-        """The fetch of a file that is under way."""
-        return self._all.get((repository.name, path))
+    def find(self, repository: Repository, path: str, client: str) -> Fetch | None:
+        """The fetch of a file that is under way, from now on for this client too."""
+        fetch = self._all.get((repository.name, path))
+        if fetch is not None and fetch.turn is not None:
+            fetch.turn.join(client)
+        return fetch
 
     def is_unkept(self, repository: Repository, path: str) -> bool:
         """Whether a file could not be kept a moment ago."""
         return self._clock() < self._unkept.get((repository.name, path), float("-inf"))
 
-    def place(self, repository: Repository) -> asyncio.Semaphore:
+    def turn(self, repository: Repository, client: str) -> Turn:
         """Who asks an upstream needs one of its places."""
-        return self._places.setdefault(repository.name, asyncio.Semaphore(FETCHES_PER_UPSTREAM))
+        return self._places.setdefault(repository.name, Places(FETCHES_PER_UPSTREAM)).turn(client)
 
-    def begin(self, repository: Repository, path: str, kept: Copy | None) -> Fetch:
+    def begin(self, repository: Repository, path: str, kept: Copy | None, client: str) -> Fetch:
         """Fetch a file, of which `kept` is an old copy, closed in the end; raises Busy.
 
         Whoever begins it waits for its note at once: a fetch for which nobody waits is not begun.
         """
-        if len(self._all) >= self._most:
+        if not self._shares.take(client):
             if kept is not None:
                 kept.file.close()
-            raise Busy(f"{self._most} files are being fetched or wait for that; ask again")
-        fetch = self._all[repository.name, path] = Fetch()
-        fetch.task = self._group.create_task(self._run(fetch, repository, path, kept))
+            raise Busy(f"{len(self._all)} files are being fetched or wait for that; ask again")
+        turn = self.turn(repository, client)
+        fetch = self._all[repository.name, path] = Fetch(turn)
+        fetch.task = self._group.create_task(self._run(fetch, turn, repository, path, kept))
+        fetch.task.add_done_callback(lambda task: self._shares.give_back(client))
         return fetch
 
     async def settled(self) -> None:
@@ -162,11 +170,11 @@ class Fetches:
         for fetch in self._all.values():
             fetch.fail(UpstreamFailed("the server stops"))
 
-    async def _run(self, fetch: Fetch, repository: Repository, path: str, kept: Copy | None) -> None:
+    async def _run(self, fetch: Fetch, turn: Turn, repository: Repository, path: str, kept: Copy | None) -> None:
         """One fetch from beginning to end; what goes wrong is for those who wait, and never ends the service."""
         url = url_of(repository.url, path)
         try:
-            async with self.place(repository):
+            async with turn:
                 if not fetch.waiting:
                     fetch.fail(UpstreamFailed(f"{url} is waited for by nobody any more; ask again"))
                     return

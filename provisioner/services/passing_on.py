@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from aiohttp import ClientError, ClientResponse, web
 
 from provisioner.repositories import url_of
+from provisioner.services.places import Places
 from provisioner.services.upstreams import (
     MOST_RESUMES,
     PASSED_PER_UPSTREAM,
@@ -16,6 +17,7 @@ from provisioner.services.upstreams import (
     Repository,
     UpstreamFailed,
     Upstreams,
+    Wish,
     can_resume,
     note_of,
     refuse,
@@ -86,40 +88,35 @@ class PassedBody:
 
 
 class Passing:
-    """Passes files on, a few of each upstream at a time: a slow reader holds a connection for as long as it reads."""
+    """Passes files on, a few of each upstream at a time: a slow reader holds a connection for as long as it reads.
+
+    One client reads half as many at most, so that others can read as well.
+    """
 
     def __init__(self, upstreams: Upstreams, clock: Callable[[], float], patience: float = PATIENCE_SECONDS) -> None:
         self._upstreams = upstreams
         self._clock = clock
         self._patience = patience
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._places: dict[str, Places] = {}
 
-    async def open(
-        self, repository: Repository, path: str, method: str, headers: Mapping[str, str]
-    ) -> tuple[Note, PassedBody]:
+    async def open(self, wish: Wish) -> tuple[Note, PassedBody]:
         """What is known of a file, and the part of it that is asked for; raises Busy, NotFound, UpstreamFailed."""
-        place = self._places.setdefault(repository.name, asyncio.Semaphore(PASSED_PER_UPSTREAM))
+        name = wish.repository.name
+        turn = self._places.setdefault(name, Places(PASSED_PER_UPSTREAM)).turn(wish.client)
         try:
             async with asyncio.timeout(self._patience):
-                await place.acquire()
+                await turn.wait()
         except TimeoutError:
-            raise Busy(f"{repository.name}/{path} is too large to be kept, and all who may are fetching such") from None
+            raise Busy(f"{name}/{wish.path} is too large to be kept, and all who may are fetching such") from None
         try:
-            return await self._open(repository, path, method, headers, place.release)
+            return await self._open(wish, turn.end)
         except BaseException:
-            place.release()
+            turn.end()
             raise
 
-    async def _open(
-        self,
-        repository: Repository,
-        path: str,
-        method: str,
-        headers: Mapping[str, str],
-        closed: Callable[[], None],
-    ) -> tuple[Note, PassedBody]:
-        url = url_of(repository.url, path)
-        wanted = headers.get("Range", "")
+    async def _open(self, wish: Wish, closed: Callable[[], None]) -> tuple[Note, PassedBody]:
+        repository, url = wish.repository, url_of(wish.repository.url, wish.path)
+        wanted = wish.headers.get("Range", "")
         asked = {"Range": wanted} if _ONE_RANGE.fullmatch(wanted) else {}
         repository.fetches += 1
         repository.passed += 1
@@ -130,9 +127,9 @@ class Passing:
                     refuse(response, url, part=bool(asked))
                 found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
                 if response.status != 416 and (response.status == 200 or found):
-                    note, start = self._note(response, url, path, int(found[3]) if found else None), 0
+                    note = self._note(response, url, wish.path, int(found[3]) if found else None)
                     start = int(found[1]) if found else 0
-                    meant = answer(method, headers, stored(note, self._clock()))
+                    meant = answer(wish.method, wish.headers, stored(note, self._clock()))
                     # The reader's conditions are about our tags, which the upstream does not know.
                     if not found or (meant.status, meant.start) == (206, start) or meant.status not in (200, 206):
                         return note, self._body(repository, url, note, response, start, closed)

@@ -26,6 +26,7 @@ from provisioner.services.upstreams import (
     Repository,
     UpstreamFailed,
     Upstreams,
+    Wish,
     conditions,
     note_of,
     open_session,
@@ -120,7 +121,8 @@ class Repositories:
         client = client_of(peer)
         try:
             repository = self._find(request.match_info["name"])
-            note, body = await self._answer(request, repository, clean(request.match_info["path"]))
+            path = clean(request.match_info["path"])
+            note, body = await self._answer(Wish(repository, path, client, request.method, request.headers))
         except ProvisionerError as error:
             self._transfers.recorder.served("http", request.path, client, 0, 0, error.message)
             raise
@@ -134,23 +136,24 @@ class Repositories:
             raise NotFound(unknown("repository", name, self._all), object=f"repositories/{name}")
         return found
 
-    async def _answer(self, request: web.Request, repository: Repository, path: str) -> tuple[Note, Body]:
+    async def _answer(self, wish: Wish) -> tuple[Note, Body]:
         """What is known of the file, and its bytes as they come in."""
+        repository, path = wish.repository, wish.path
         if self._fetches is None or self._passing is None or self._upstreams is None:
             raise UpstreamFailed("the server is only just starting; ask again", status=503)
-        fetch = self._fetches.find(repository, path)
+        fetch = self._fetches.find(repository, path, wish.client)
         if fetch is None:
             kept = self.cache.find(repository.name, path)
             if kept is not None and self._is_good(repository, path, kept, self._upstreams):
                 return kept.note, WholeBody(kept.file, kept.note.size)
-            if request.method == "HEAD":
-                found = await self._look(repository, path, kept, self._upstreams, self._fetches)
+            if wish.method == "HEAD":
+                found = await self._look(wish, kept, self._upstreams, self._fetches)
                 if found is not None:
                     return found, NoBody()
                 kept = self.cache.find(repository.name, path)
             if kept is None and self._fetches.is_unkept(repository, path):
-                return await self._passing.open(repository, path, request.method, request.headers)
-            fetch = self._fetches.begin(repository, path, kept)
+                return await self._passing.open(wish)
+            fetch = self._fetches.begin(repository, path, kept, wish.client)
         note = await fetch.note()
         if note is not None and fetch.part is not None:
             try:
@@ -162,7 +165,7 @@ class Repositories:
         if kept is not None:
             return kept.note, WholeBody(kept.file, kept.note.size)
         if self._fetches.is_unkept(repository, path):
-            return await self._passing.open(repository, path, request.method, request.headers)
+            return await self._passing.open(wish)
         raise UpstreamFailed(f"{repository.name}/{path} is not kept, and its fetch has just ended; ask again")
 
     def _is_good(self, repository: Repository, path: str, kept: Copy, upstreams: Upstreams) -> bool:
@@ -175,13 +178,12 @@ class Repositories:
             return True
         return False
 
-    async def _look(
-        self, repository: Repository, path: str, kept: Copy | None, upstreams: Upstreams, fetches: Fetches
-    ) -> Note | None:
+    async def _look(self, wish: Wish, kept: Copy | None, upstreams: Upstreams, fetches: Fetches) -> Note | None:
         """What is known of a file without fetching it, None when its upstream tells nobody; `kept` is closed."""
+        repository, path = wish.repository, wish.path
         url = url_of(repository.url, path)
         try:
-            async with fetches.place(repository):
+            async with fetches.turn(repository, wish.client):
                 repository.fetches += 1
                 asked = conditions(kept.note) if kept is not None else {}
                 response = await upstreams.ask(repository, url, asked, "HEAD")

@@ -83,6 +83,16 @@ class Repository(Struct, kw_only=True):
     error: str = ""
 
 
+class Wish(Struct, frozen=True):
+    """What a client asks for: a clean path, with the method and the headers of its request."""
+
+    repository: Repository
+    path: str
+    client: str
+    method: str
+    headers: Mapping[str, str]
+
+
 def open_session() -> ClientSession:
     """A client for upstreams: bytes as they are, and the proxy of the environment if there is one."""
     return ClientSession(

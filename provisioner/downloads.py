@@ -28,6 +28,8 @@ _EXPIRE_SECONDS = 1.0
 DOUBTED_PART = 4
 # More doubted ones than this have no place at all; they are told to ask again.
 MOST_DOUBTED = 10_000
+# Without a limit anybody may download at once, in whatever name, and more names than these are not remembered.
+MOST_REMEMBERED = 10_000
 # A rate is told over the last so many seconds.
 _RATE_SECONDS = 5.0
 
@@ -113,6 +115,8 @@ class Downloads:
             place = self._turn(who, now, doubted_at)
             if place:
                 return place
+            if not self.limit and len(self._slots) >= MOST_REMEMBERED:
+                self._forget_one()
             slot = self._slots[who] = _Slot(now, now, transfers=self._transfers_of(who))
             self._doubt(slot, doubted_at)
             self._leave_queue(who)
@@ -124,6 +128,12 @@ class Downloads:
         slot.wanted |= set(wanted)
         self._move(who, slot, address)
         return 0
+
+    def _forget_one(self) -> None:
+        """Take the slot that was given first of those that nothing is sent by: it shows what is going on, no more."""
+        idle = next((who for who, slot in self._slots.items() if not slot.transfers), None)
+        if idle is not None:
+            self.free(idle)
 
     def _doubt(self, held: _Slot | _Place, address: str) -> None:
         """Count a slot or place for the address at which its holder is doubted, '' for none."""

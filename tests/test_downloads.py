@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from provisioner.downloads import DOUBTED_PART, FORGOTTEN_SECONDS, IDLE_SECONDS, MOST_DOUBTED, Downloads
+from provisioner.downloads import (
+    DOUBTED_PART,
+    FORGOTTEN_SECONDS,
+    IDLE_SECONDS,
+    MOST_DOUBTED,
+    MOST_REMEMBERED,
+    Downloads,
+)
 
 FILES = ("/files/k", "/files/i")
 
@@ -34,6 +41,16 @@ def test_the_first_may_go_and_the_others_have_places_in_order(downloads: Downloa
 def test_without_a_limit_everybody_may_go() -> None:
     downloads = Downloads(0)
     assert fill(downloads, *map(str, range(100))) == [0] * 100 and downloads.waiting_count == 0
+
+
+def test_without_a_limit_names_are_forgotten_when_there_are_too_many_but_not_of_those_who_fetch() -> None:
+    downloads = Downloads(0)
+    fill(downloads, "busy", "idle")
+    downloads.begin("busy", FILES[0], 10, 0.0)
+    for number in range(MOST_REMEMBERED + 5):
+        assert downloads.ask(f"made-up-{number}", FILES, 0.0, f"10.0.{number >> 8}.{number & 255}") == 0
+    assert downloads.running_count == MOST_REMEMBERED
+    assert downloads.knows("busy") and not downloads.knows("idle") and downloads.who_is_at("10.0.0.0") == ""
 
 
 def test_who_has_a_slot_may_ask_again_and_keeps_it(downloads: Downloads) -> None:

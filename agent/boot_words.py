@@ -58,6 +58,15 @@ def for_ipxe(text: str) -> str:
     return line + _NOTHING if line.endswith("\\") else line
 
 
+def shown_by_ipxe(text: str) -> str:
+    """A text for people as words that iPXE prints on one line; blanks stand for what it would take for something else.
+
+    Unlike `for_ipxe` it takes any text: to read nearly the same is better than to have no script.
+    """
+    plain = " ".join(_CONTROLS.sub(" ", text).split())
+    return for_ipxe(plain.replace("${", "$ {"))
+
+
 def for_grub(line: str) -> list[str]:
     """The words of a kernel command line as GRUB must have them, not quoted yet: it puts quotes of its own."""
     return [_grub_word(word) for word in _WORD.findall(kernel_line(line))]

@@ -11,6 +11,7 @@ A template sees the keys of its context, also inside macros that it imports, and
     x | b64encode            base64 of text (as UTF-8) or bytes; `b64decode` gives the text back
     x | sha256               hexadecimal digest of text (as UTF-8) or bytes
     x | ipxe                 words of an iPXE command, none of which means anything else to iPXE
+    x | ipxe_text            a text for people on one line of an iPXE script, nearly as it is, whatever it holds
     x | kernel_words         list of the words of a kernel command line, as GRUB must have them before `quote`
 """
 
@@ -32,7 +33,7 @@ from jinja2.nodes import Const, Expr, Extends, FromImport, Import, Include, List
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .boot_words import for_grub, for_ipxe
+from .boot_words import for_grub, for_ipxe, shown_by_ipxe
 from .errors import RenderError
 
 # A compiled template takes about ten times its source; a thousand cover every template of a large installation.
@@ -68,6 +69,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "b64decode": lambda value: b64decode(str(value)).decode(),
     "sha256": lambda value: sha256(_as_bytes(value)).hexdigest(),
     "ipxe": lambda value: for_ipxe(str(value)),
+    "ipxe_text": lambda value: shown_by_ipxe(str(value)),
     "kernel_words": lambda value: for_grub(str(value)),
 }
 

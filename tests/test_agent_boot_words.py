@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.boot_words import Inexpressible, for_grub, for_ipxe, kernel_line
+from agent.boot_words import Inexpressible, for_grub, for_ipxe, kernel_line, shown_by_ipxe
 
 NASTY = ["a=$b", "||", "&&", ";", "#x", "|| goto failed", "a=${", "x}", "$", "a;b", "`id`", "$(id)", "c:\\", "--x", "é"]
 
@@ -109,6 +109,21 @@ def test_what_grub_would_change_is_refused(line: str) -> None:
 @pytest.mark.parametrize(("line", "words"), [('a="b c" "d=e f" g="h"', ["a=b c", "d=e f", "g=h"]), ("", [])])
 def test_grub_gets_words_without_quotes_for_it_puts_its_own(line: str, words: list[str]) -> None:
     assert for_grub(line) == words
+
+
+@given(st.text() | st.text("ab=$|&;#{} \t\n\0\\\"é"))
+def test_any_text_can_be_shown_by_ipxe_and_is_nothing_but_text(text: str) -> None:
+    (command,) = ipxe_reads(f"echo {shown_by_ipxe(text)}")
+    letters = re.sub(r"[\x00-\x1f\x7f\s]", "", text)
+    assert re.sub(r"\s", "", "".join(command)) == "echo" + letters
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("cards of ${net0/mac}", "cards of $ {net0/mac}"), ('a "b   c"\nd', 'a "b c" d'), ("as it is", "as it is")],
+)
+def test_what_would_mean_something_to_ipxe_is_shown_with_blanks(text: str, shown: str) -> None:
+    assert shown_by_ipxe(text) == shown
 
 
 def test_a_backslash_at_the_end_does_not_join_the_next_line() -> None:

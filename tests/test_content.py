@@ -126,6 +126,12 @@ def test_a_held_newcomer_is_told_why_and_tries_again_in_a_minute() -> None:
     assert "kernel" not in text and "sanboot" not in text
 
 
+def test_a_held_newcomer_is_told_why_whatever_there_is_to_tell() -> None:
+    text = rendered("boot/held", machines=["${x}"], reason="the serial number\n${net0/mac} || shell is that of node-1")
+    assert "clashes with $ {x}\n" in text
+    assert "echo the serial number $ {net0/mac} ${nothing}|| shell is that of node-1\n" in text
+
+
 WAIT = {"place": 7, "waiting": 12, "limit": 100, "pause_seconds": 3}
 
 

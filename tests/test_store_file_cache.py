@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -205,6 +206,42 @@ def test_a_copy_that_is_dropped_while_it_is_opened_can_still_be_read(tmp_path: P
     os.utime(kept, (0, 0))
     dropping.append(kept)
     assert read(cache, "a") == b"content"
+
+
+def measured(tmp_path: Path) -> int:
+    return sum(path.stat().st_size for path in files(tmp_path))
+
+
+def test_a_copy_that_is_removed_while_another_takes_its_place_is_counted_once(tmp_path: Path) -> None:
+    meanwhile: list[Callable[[], None]] = []
+
+    def clock() -> float:
+        while meanwhile:
+            meanwhile.pop()()
+        return 1_000_000.0
+
+    cache = FileCache(tmp_path / "repos", 10_000, clock)
+    cache.open()
+    keep(cache, "a", b"old content")
+    meanwhile.append(lambda: cache.forget("debian", "a"))
+    keep(cache, "a", b"new")
+    assert cache.size == cache.size_of("debian") == measured(tmp_path)
+
+
+def test_threads_that_keep_and_remove_the_same_copies_count_them_right(cache: FileCache, tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        for turn in range(12):
+            keep(cache, str(turn % 3), b"x" * (1500 + 100 * number))
+            if turn % 4 == number:
+                cache.forget("debian", str(turn % 3))
+            read(cache, str(turn % 2))
+        cache.clear("debian" if number else "other")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert cache.size == measured(tmp_path) <= 10_000
+    cache.drop(cache.begin(10_000))
+    assert cache.size == measured(tmp_path) == 0
 
 
 class TakesLittle(FileIO):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from struct import Struct as Layout
 from struct import error as TooShort
@@ -100,7 +101,8 @@ class Part:
 class FileCache:
     """Copies below a folder, by the name of where they are from and their path there; all functions block.
 
-    They may be called from several threads.
+    They may be called from several threads. What is counted changes together with the files, under `_lock`, so that
+    none is counted twice or not at all.
     """
 
     def __init__(self, folder: Path, limit_bytes: int, clock: Callable[[], float]) -> None:
@@ -110,11 +112,9 @@ class FileCache:
         self._sizes: dict[str, int] = {}
         self._promised = 0
         self._lock = Lock()
-
-    @property
-    def size(self) -> int:
-        """How many bytes all copies take."""
-        return sum(list(self._sizes.values()))
+        # Who waits for room finds what the one before it has made.
+        self._making_room = Lock()
+        self.size = 0
 
     def size_of(self, source: str) -> int:
         """How many bytes the copies from there take."""
@@ -123,12 +123,14 @@ class FileCache:
     def open(self) -> None:
         """Remove what a crash has left, and measure the rest; raises OSError."""
         make_folder(self._folder)
-        self._sizes.clear()
-        for path, found in self._all():
-            if path.name.endswith(".part"):
-                path.unlink(missing_ok=True)
-            else:
-                self._count(path, found.st_size)
+        with self._lock:
+            self._sizes.clear()
+            self.size = 0
+            for path, found in self._all():
+                if path.name.endswith(".part"):
+                    path.unlink(missing_ok=True)
+                else:
+                    self._count(path, found.st_size)
 
     def find(self, source: str, path: str) -> Copy | None:
         """The copy of a path, None when there is none or it is damaged (it is removed then)."""
@@ -141,7 +143,7 @@ class FileCache:
         found = os.fstat(file.fileno())
         if note is None or note.path != path:
             file.close()
-            self._remove(place, found.st_size)
+            self._remove(place, found)
             return None
         now = self._clock()
         if abs(now - found.st_atime) > _USE_SECONDS:
@@ -186,15 +188,16 @@ class FileCache:
         place = self._place(source, note.path)
         part.seal(note)
         make_folder(place.parent)
-        before = _size_of(place)
         now = self._clock()
         os.utime(part.path, (now, now))
         taken = part.path.stat().st_size
-        part.path.replace(place)
+        with self._lock:
+            before = _size_of(place)
+            part.path.replace(place)
+            self._count(place, taken - before)
+            self._promised -= part.promised
+            part.promised = 0
         sync_folder(place.parent)
-        self._count(place, taken - before)
-        self._promise(-part.promised)
-        part.promised = 0
 
     def validated(self, source: str, path: str) -> None:
         """The copy of this path is as it is where it came from, now."""
@@ -206,27 +209,30 @@ class FileCache:
 
     def forget(self, source: str, path: str) -> None:
         """Remove the copy of a path, if there is one."""
-        place = self._place(source, path)
-        self._remove(place, _size_of(place))
+        self._remove(self._place(source, path))
 
     def clear(self, source: str) -> int:
         """Remove all copies from there; how many bytes that freed."""
-        before = self.size_of(source)
-        for path, found in self._all(source):
-            self._remove(path, found.st_size)
-        return before - self.size_of(source)
+        return sum(self._remove(path) for path, _ in self._all(source))
 
-    def _remove(self, place: Path, size: int) -> None:
-        try:
-            place.unlink()
-        except FileNotFoundError:
-            return
-        self._count(place, -size)
+    def _remove(self, place: Path, seen: os.stat_result | None = None) -> int:
+        """Remove a copy, with `seen` only if it is still that one; how many bytes it took."""
+        with self._lock:
+            try:
+                found = place.stat()
+                if seen is not None and (seen.st_ino, seen.st_size) != (found.st_ino, found.st_size):
+                    return 0
+                place.unlink()
+            except FileNotFoundError:
+                return 0
+            self._count(place, -found.st_size)
+            return found.st_size
 
     def _count(self, place: Path, change: int) -> None:
+        """There is more or less; the lock is held."""
         source = place.relative_to(self._folder).parts[0]
-        with self._lock:
-            self._sizes[source] = self._sizes.get(source, 0) + change
+        self._sizes[source] = self._sizes.get(source, 0) + change
+        self.size += change
 
     def _promise(self, size: int) -> None:
         """Set room aside for a part, or give it back; raises NoRoom."""
@@ -234,22 +240,25 @@ class FileCache:
             if self.limit_bytes and size > 0 and self._promised + size > self.limit_bytes:
                 raise NoRoom
             self._promised += size
-        if self.limit_bytes and size > 0 and self.size + self._promised > self.limit_bytes:
-            self._evict(max(0, int(self.limit_bytes * _EVICT_TO) - self._promised))
+        if self.limit_bytes and size > 0:
+            with self._making_room:
+                if self.size + self._promised > self.limit_bytes:
+                    self._evict(self.size + self._promised - int(self.limit_bytes * _EVICT_TO))
 
     def _free(self, size: int) -> bool:
         """Remove copies of so many bytes; whether there were any."""
-        before = self.size
-        self._evict(max(0, before - size))
-        return self.size < before
+        with self._making_room:
+            return self._evict(size) > 0
 
-    def _evict(self, wanted: int) -> None:
-        """Remove those used least recently until the rest takes no more than `wanted` bytes."""
-        copies = [(found.st_atime, found.st_size, path) for path, found in self._all() if path.suffix != ".part"]
-        for _, taken, path in sorted(copies):
-            if self.size <= wanted:
-                return
-            self._remove(path, taken)
+    def _evict(self, size: int) -> int:
+        """Remove those used least recently until so many bytes are free, or all; how many are."""
+        copies = [(found.st_atime, str(path), found) for path, found in self._all() if path.suffix != ".part"]
+        freed = 0
+        for _, path, found in sorted(copies, key=itemgetter(0, 1)):
+            if freed >= size:
+                break
+            freed += self._remove(Path(path), found)
+        return freed
 
     def _all(self, source: str = "") -> Iterator[tuple[Path, os.stat_result]]:
         for folder, _, names in os.walk(self._folder / source):

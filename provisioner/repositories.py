@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from provisioner.errors import Denied, NotFound
 
@@ -20,6 +20,8 @@ _IMMUTABLE = re.compile(
     r"(?:.*/)?(?:by-hash/\w+/[0-9a-f]{32,128}|[^/]+\.(?:u?deb|d?rpm|apk|dsc|pkg\.tar\.(?:zst|xz)))", re.I
 )
 _BY_SHA256 = re.compile(r"(?:.*/)?by-hash/SHA256/([0-9a-f]{64})")
+# Of a URL that names none.
+_PORTS = {"http": 80, "https": 443}
 _MAX_AGE = re.compile(r"(?:^|,)\s*(?:s-maxage|max-age)\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
@@ -78,17 +80,21 @@ def followed(base: str, url: str, location: str) -> str:
     try:
         target = urljoin(url, location)
         other = urlsplit(target)
-        port = other.port
+        ports = _port(mine), _port(other)
     except ValueError as error:
         raise Denied(f"{url} sends us to {location[:100]!r}, which is no URL: {error}", code="redirected") from error
-    same_port = (mine.scheme, mine.port) == (other.scheme, port)
-    upgraded = (mine.scheme, other.scheme) == ("http", "https") and mine.port in (None, 80) and port in (None, 443)
-    if mine.hostname != other.hostname or not (same_port or upgraded):
+    same = mine.scheme == other.scheme and ports[0] == ports[1]
+    upgraded = (mine.scheme, other.scheme, *ports) == ("http", "https", 80, 443)
+    if mine.hostname != other.hostname or not (same or upgraded):
         shown = f"{other.scheme}://{other.netloc.rpartition('@')[2]}/"
         raise Denied(
             f"the repository sends us to another server, {shown}: name that one in the setting", code="redirected"
         )
     return target
+
+
+def _port(url: SplitResult) -> int | None:
+    return _PORTS.get(url.scheme) if url.port is None else url.port
 
 
 def is_immutable(path: str) -> bool:

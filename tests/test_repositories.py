@@ -87,6 +87,37 @@ def test_a_redirect_on_the_same_server_is_followed(location: str, target: str) -
 
 
 @pytest.mark.parametrize(
+    ("base", "location"),
+    [
+        ("http://mirror.example/debian/", "http://mirror.example:80/y"),
+        ("http://mirror.example:80/debian/", "http://MIRROR.example/y"),
+        ("http://mirror.example:80/debian/", "https://mirror.example:443/y"),
+        ("https://mirror.example/debian/", "https://mirror.example:443/y"),
+        ("https://mirror.example:443/debian/", "//mirror.example/y"),
+        ("http://mirror.example:8080/debian/", "http://mirror.example:8080/y"),
+    ],
+)
+def test_the_port_that_a_url_has_anyway_need_not_be_named(base: str, location: str) -> None:
+    assert followed(base, base + "dists/stable", location).lower().endswith("/y")
+
+
+@pytest.mark.parametrize(
+    ("base", "location"),
+    [
+        ("https://mirror.example/", "http://mirror.example/y"),
+        ("https://mirror.example/", "http://mirror.example:443/y"),
+        ("http://mirror.example/", "https://mirror.example:80/y"),
+        ("http://mirror.example:8080/", "https://mirror.example/y"),
+        ("http://mirror.example/", "ftp://mirror.example:80/y"),
+        ("http://mirror.example:80/", "http://mirror.example:0/y"),
+    ],
+)
+def test_a_port_that_is_another_scheme_s_is_another_server(base: str, location: str) -> None:
+    with pytest.raises(Denied, match="another server"):
+        followed(base, base + "x", location)
+
+
+@pytest.mark.parametrize(
     "location",
     ["http://evil.example/x", "//evil.example/x", "http://mirror.example:8080/x", "file:///etc/passwd",
      "http://mirror.example@evil.example/", "https://mirror.example:444/"],

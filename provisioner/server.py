@@ -32,6 +32,7 @@ from provisioner.services import dhcp, dhcp6, tftp
 from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
+from provisioner.services.http import RequestLog
 from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements
@@ -299,6 +300,7 @@ def web_runner(app: web.Application, idle_seconds: float = _IDLE_SECONDS) -> web
     return web.AppRunner(
         app,
         access_log=None,
+        logger=RequestLog(),
         shutdown_timeout=_SHUTDOWN_SECONDS,
         keepalive_timeout=idle_seconds,
         handler_cancellation=True,

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError
 from aiohttp.test_utils import make_mocked_request
+from structlog.testing import capture_logs
 
 from provisioner.model.access import TokenPurpose
 from provisioner.server import web_runner
-from provisioner.services.http import SESSION_COOKIE, App, body_bytes, unless_closing, unless_left
+from provisioner.services.http import SESSION_COOKIE, App, RequestLog, body_bytes, unless_closing, unless_left
 from provisioner.services.ui_answers import posted
 from tests.parts import PASSWORD, serving
 
@@ -244,3 +246,48 @@ async def test_half_a_second_head_is_not_waited_for_either():
         writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nxPOST /x HTT")
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 ") and answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET /x HTTP/7.1\r\nHost: x\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: x\r\nX-Odd: \x01\r\n\r\n",
+        b"GET /x\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\nContent-Encoding: gzip\r\n\r\n" + b"x" * 20,
+    ],
+)
+async def test_what_is_no_request_is_refused_and_one_line_in_the_log(sent, caplog):
+    with capture_logs() as logs:
+        async with slow_server(idle_seconds=1.0) as (reader, writer):
+            writer.write(sent)
+            answer = await reader.read()
+    assert answer.split()[1] == b"400" and answer.count(b" 400 Bad Request") == 1
+    assert [(line["event"], line["count"]) for line in logs] == [("http.malformed", 1)]
+    # Whose body it was is not told.
+    assert logs[0]["client"] == ("" if b"gzip" in sent else "127.0.0.1")
+    assert len(logs[0]["problem"]) <= 200 and "exc_info" not in logs[0] and caplog.records == []
+
+
+def test_of_many_that_are_no_requests_only_some_are_lines_and_all_are_counted():
+    heard = RequestLog()
+    with capture_logs() as logs:
+        for _ in range(150):
+            heard.exception("Error from %s", "10.0.0.9", exc_info=HttpProcessingError(message="no\n  way"))
+    lines = [(line["count"], line["client"], line["problem"]) for line in logs if line["log_level"] == "info"]
+    assert lines == [(1, "10.0.0.9", "no way"), (10, "10.0.0.9", "no way"), (100, "10.0.0.9", "no way")]
+    assert heard.malformed == 150
+
+
+def test_a_fault_of_ours_is_told_whole():
+    error = RuntimeError("ours")
+    with capture_logs() as logs:
+        RequestLog().exception("Error from %s", "10.0.0.9", exc_info=error)
+    assert logs == [{"event": "http.failed", "log_level": "error", "problem": "Error from 10.0.0.9", "exc_info": error}]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from provisioner.access import NOBODY, Principal
@@ -29,6 +30,8 @@ BODY_LIMIT = 16 << 20
 # A body of which less than this comes in this time has been left by its sender. Agents send logs over poor links, and
 # what TCP repeats may take half a minute.
 BODY_SECONDS, BODY_LEAST_BYTES = 60.0, 1024
+# Of why a request cannot be read, which quotes it.
+_LONGEST_PROBLEM = 200
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BODY_PATIENCE: web.AppKey[float] = web.AppKey("body_patience", float)
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
@@ -69,6 +72,36 @@ class NotAllowed(ProvisionerError):
     def __init__(self, message: str, allowed: Collection[str]) -> None:
         super().__init__(message)
         self.headers = {"Allow": ", ".join(sorted(allowed))}
+
+
+class RequestLog:
+    """What aiohttp tells its logger: requests that nobody can read are counted, and only a fault of ours is told whole.
+
+    Anybody can send nonsense, so not every one is a line: the first is, the tenth, the hundredth and so on.
+    """
+
+    def __init__(self) -> None:
+        self.malformed = 0
+
+    def exception(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Something went wrong with a request, of which the first argument is the client."""
+        if isinstance(exc_info, (HttpProcessingError, web.RequestPayloadError)):
+            self._count(exc_info, str(args[0]) if args else "")
+        else:
+            log.error("http.failed", problem=message % args, exc_info=exc_info)
+
+    # What was never HTTP; we tell of it no less and no more.
+    debug = exception
+
+    def warning(self, message: str, *args: object) -> None:
+        """Something is odd."""
+        log.warning("http.odd", problem=message % args)
+
+    def _count(self, error: Exception, client: str) -> None:
+        self.malformed += 1
+        level = log.info if str(self.malformed).strip("0") == "1" else log.debug
+        problem = " ".join(str(getattr(error, "message", error)).split())[:_LONGEST_PROBLEM]
+        level("http.malformed", client=client, problem=problem, count=self.malformed)
 
 
 def json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -121,3 +121,10 @@ async def test_a_reservation_is_shown_and_changed(api: FakeApi, cli: CommandLine
         "43": None,
     }
     assert (await cli("reservations", "set", "10.0.0.9")).code == 2
+
+
+async def test_a_reservation_passes_to_another_mac(api: FakeApi, cli: CommandLine) -> None:
+    api.objects["reservations"] = {"10.0.0.9": {"address": "10.0.0.9", "mac": "52:54:00:00:00:01"}}
+    result = await cli("reservations", "set", "10.0.0.9", "--mac", "5254.00aa.bb01", "--hostname", "b")
+    assert result.out == "the reservation of 10.0.0.9 is changed: mac, hostname\n"
+    assert api.asked("PATCH")[0][1] == {"mac": "5254.00aa.bb01", "hostname": "b"}

@@ -120,10 +120,32 @@ async def test_an_address_is_reserved_for_one_mac(parts):
     await parts.networks.put_reservation(RESERVATION, OPERATOR, new=True)
     await parts.networks.put_reservation(replace(RESERVATION, hostname="other"), OPERATOR)
     assert parts.ledger.read(Reservation, "10.0.0.5").hostname == "other"
-    for again, new in ((replace(RESERVATION, mac=OTHER_MAC), False), (RESERVATION, True)):
+    for again in (replace(RESERVATION, mac=OTHER_MAC), RESERVATION):
         with pytest.raises(Conflict, match=f"10.0.0.5 is reserved for {MAC} already") as caught:
-            await parts.networks.put_reservation(again, OPERATOR, new=new)
+            await parts.networks.put_reservation(again, OPERATOR, new=True)
         assert caught.value.code == "address-taken"
+
+
+async def test_a_reservation_passes_to_another_mac_and_that_is_told(parts):
+    await parts.networks.put_subnet(Subnet(name="n", cidr="10.0.0.0/24"), OPERATOR)
+    for each in (RESERVATION, replace(RESERVATION, address="10.0.0.6", mac="52:54:00:00:00:77")):
+        await parts.networks.put_reservation(each, OPERATOR)
+    passed = await parts.networks.put_reservation(replace(RESERVATION, mac=OTHER_MAC), OPERATOR)
+    assert parts.ledger.read(Reservation, "10.0.0.5") == passed
+    assert [each.address for each in parts.ledger.reservations_by_mac(MAC)] == []
+    assert (await parts.events("object.put"))[-1] == ("reservations/10.0.0.5", {"before": MAC})
+    with pytest.raises(Conflict, match="has a reservation in subnet 'n' already: 10.0.0.6"):
+        await parts.networks.put_reservation(replace(RESERVATION, mac="52:54:00:00:00:77"), OPERATOR)
+
+
+async def test_a_lease_without_an_end_ends_when_its_reservation_passes_to_another(parts):
+    await parts.networks.put_reservation(RESERVATION, OPERATOR)
+    ends = parts.clock() + timedelta(seconds=FOREVER)
+    tx = parts.ledger.transaction()
+    tx.put(Lease(address="10.0.0.5", mac=MAC, state=LeaseState.ACKED, expires_at=ends, seconds=FOREVER))
+    await tx.commit()
+    await parts.networks.put_reservation(replace(RESERVATION, mac=OTHER_MAC), OPERATOR)
+    assert parts.ledger.read(Lease, "10.0.0.5") is None
 
 
 async def test_a_mac_has_one_scoped_reservation_in_a_subnet_and_one_that_is_not_scoped(parts):

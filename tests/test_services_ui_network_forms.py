@@ -132,6 +132,9 @@ async def test_a_reservation_is_made_changed_and_removed(tmp_path):
         assert (await browser.post("/reservations/10.5.0.30", {**EMPTY, **everywhere})).status == 303
         assert not demo.ledger.read(Reservation, "10.5.0.30").scoped
         assert "everywhere" in await browser.get("/leases")
+        passed = {**EMPTY, **RESERVATION, "mac": "5254.00aa.bb01"}
+        assert (await browser.post("/reservations/10.5.0.30", passed)).status == 303
+        assert demo.ledger.read(Reservation, "10.5.0.30").mac == "52:54:00:aa:bb:01"
         odd = await browser.post("/reservations/10.5.0.30", {**EMPTY, **RESERVATION, "hostname": "bad name!"})
         assert odd.status == 422 and 'id="wrong-hostname"' in await odd.text()
         wrong = await browser.post("/reservations/10.5.0.30", {**EMPTY, **RESERVATION, "mac": "52:54"})

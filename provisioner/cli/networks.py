@@ -110,6 +110,8 @@ def _reserve(session: Session, address: str, mac: str, said: dict[str, Any]) -> 
 
 def _set_reservation(session: Session) -> None:
     address, said = session.options.address, _said(session)
+    if session.options.mac:
+        said = {"mac": session.options.mac} | said
     if not said:
         raise Failure("nothing is said that shall change", "see `provisioner reservations set --help`", Exit.USAGE)
     client = session.client()
@@ -163,7 +165,10 @@ RESERVATIONS = (
     ),
     Command("from-lease", "keep an address for who has it now", _reserve_lease, (_LEASED, *_FIELDS)),
     Command(
-        "set", "change what is said, and leave the rest; '' clears a field", _set_reservation, (_RESERVED, *_FIELDS)
+        "set",
+        "change what is said, and leave the rest; '' clears a field",
+        _set_reservation,
+        (_RESERVED, argument("--mac", metavar="MAC", help="keep it for this one from now on"), *_FIELDS),
     ),
     Command("delete", "keep it no more", _delete_reservation, (_RESERVED, _YES)),
 )

@@ -100,14 +100,13 @@ class Networks:
             )
 
     async def put_reservation(self, reservation: Reservation, by: Principal, *, new: bool = False) -> Reservation:
-        """Keep an address for one MAC."""
+        """Keep an address for one MAC; one that is kept already may pass to another MAC, by whoever names it."""
         address = _address(reservation.address, "address")
         reservation = replace(reservation, address=str(address), mac=normal_mac(reservation.mac, "mac"))
         old = self._ledger.get(Reservation, reservation.address)
-        if old is not None and (new or old.mac != reservation.mac):
+        if old is not None and new:
             message = f"{old.address} is reserved for {old.mac} already"
-            fields = (FieldError("address" if new else "mac", message),)
-            raise Conflict(message, object=old.address, fields=fields, code="address-taken")
+            raise Conflict(message, object=old.address, fields=(FieldError("address", message),), code="address-taken")
         self._refuse_no_host(address)
         if reservation.address in self._addresses():
             raise _invalid("address", f"{address} is an address of this server: it is given to nobody else")
@@ -118,7 +117,11 @@ class Networks:
         _check_options(reservation.options, address.version)
         tx = self._ledger.transaction(by=str(by))
         tx.put(reservation)
-        tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}")
+        moved: dict[str, str] = {}
+        if old is not None and old.mac != reservation.mac:
+            moved["before"] = old.mac
+            self._free_endless(tx, old)
+        tx.event("object.put", mac=reservation.mac, key=f"reservations/{reservation.address}", **moved)
         await tx.commit()
         return reservation
 
@@ -177,11 +180,15 @@ class Networks:
         tx = self._ledger.transaction(by=str(by))
         tx.delete(Reservation, address)
         tx.event("object.delete", mac=reservation.mac, key=f"reservations/{address}")
-        lease = self._ledger.get(Lease, address)
-        if lease is not None and lease.mac == reservation.mac and lease.seconds == FOREVER and runs(lease, tx.now):
-            _free(tx, lease)
+        self._free_endless(tx, reservation)
         await tx.commit()
         return reservation
+
+    def _free_endless(self, tx: Transaction, reservation: Reservation) -> None:
+        """End the lease that was for ever by this reservation, which is no more."""
+        lease = self._ledger.get(Lease, reservation.address)
+        if lease is not None and lease.mac == reservation.mac and lease.seconds == FOREVER and runs(lease, tx.now):
+            _free(tx, lease)
 
 
 def _free(tx: Transaction, lease: Lease) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Examining(FakeApi):
         self.items: list[dict[str, Any]] = [FINDING]
         self.probes = 0
         self.asked: dict[str, str] = {}
+        self.subnets = [{"name": "rack", "enabled": True}]
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard()])
@@ -40,6 +42,7 @@ class Examining(FakeApi):
             [
                 web.get("/api/v1/doctor", self._examine),
                 web.post("/api/v1/doctor/probe", self._probe),
+                web.get("/api/v1/subnets", self._list_subnets),
                 web.get("/api/v1/machines", self._list_machines),
                 web.get("/api/v1/machines/{machine}", self._get_machine),
             ]
@@ -49,6 +52,9 @@ class Examining(FakeApi):
     async def _examine(self, request: web.Request) -> web.Response:
         self.asked = dict(request.query)
         return web.json_response({"items": self.items, "since": "2030-05-01T00:00:00Z", "events": 12})
+
+    async def _list_subnets(self, request: web.Request) -> web.Response:
+        return web.json_response({"items": self.subnets, "total": len(self.subnets), "next": None})
 
     async def _probe(self, request: web.Request) -> web.Response:
         self.probes += 1
@@ -95,3 +101,15 @@ async def test_a_healthy_network_is_said_so(cli: CommandLine, api: Examining) ->
 async def test_one_machine_is_asked_for_by_its_id(cli: CommandLine, api: Examining) -> None:
     await cli("doctor", "web-1", "--quick")
     assert api.asked == {"machine": WEB}
+
+
+@pytest.mark.parametrize("subnets", [[], [{"name": "rack", "enabled": False}]])
+async def test_when_no_subnet_is_switched_on_it_is_said_that_dhcp_is_silent(
+    cli: CommandLine, api: Examining, subnets: list[dict[str, Any]]
+) -> None:
+    api.items, api.subnets = [], subnets
+    said = await cli("doctor", "--quick")
+    assert "DHCP answers nobody: no subnet is switched on" in said.out and "subnets add" in said.out
+    assert (said.code, "nothing is wrong" in said.err) == (0, False)
+    assert "DHCP answers nobody" not in (await cli("doctor", "web-1", "--quick")).out
+    assert json.loads((await cli("doctor", "--quick", "--json")).out)["items"] == []

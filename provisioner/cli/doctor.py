@@ -23,11 +23,17 @@ def _run(session: Session) -> Exit | None:
     if session.output.as_json:
         session.output.json(found)
     else:
-        _show(session, found)
+        silent = not options.machine and not any(each["enabled"] for each in client.pages(at("subnets")))
+        _show(session, found, silent)
     return Exit.FAILED if any(each["severity"] == "error" for each in found["items"]) else None
 
 
-def _show(session: Session, found: dict[str, Any]) -> None:
+def _show(session: Session, found: dict[str, Any], silent: bool) -> None:
+    """The findings; `silent` when DHCP answers nobody, which may be meant so and is no finding."""
+    if silent:
+        session.output.line("NOTICE  DHCP answers nobody: no subnet is switched on")
+        session.output.line("    Make one for the network that machines boot from: `provisioner subnets add`")
+        session.output.line("")
     for each in found["items"]:
         session.output.line(f"{_MARKS[each['severity']]}  {each['title']}")
         session.output.line(f"    {each['advice']}")
@@ -38,7 +44,8 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         session.output.line("")
     about = f"{found['events']} events since {_time(found['since'])}"
     number = len(found["items"])
-    findings = f"{number} finding{'' if number == 1 else 's'}" if number else "nothing is wrong"
+    healthy = "no other findings" if silent else "nothing is wrong"
+    findings = f"{number} finding{'' if number == 1 else 's'}" if number else healthy
     session.output.remark(f"{about}: {findings}")
 
 

@@ -33,10 +33,10 @@ from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
 from provisioner.services.http import RequestLog
+from provisioner.services.plain_port import PlainSite
 from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements
-from provisioner.services.script_port import ScriptSite
 from provisioner.services.server_search import ServerSearch, served_interfaces
 from provisioner.sockets import beside, bind, inherited, local_addresses, notify, tcp, tcp6, udp6
 from provisioner.store.database import Database
@@ -282,8 +282,8 @@ class Server:
                 await site.start()
         return runner
 
-    def _machine_site(self, runner: web.AppRunner, sock: socket.socket) -> ScriptSite:
-        return ScriptSite(runner, sock, self._give_script, small=self._tree().small)
+    def _machine_site(self, runner: web.AppRunner, sock: socket.socket) -> PlainSite:
+        return PlainSite(runner, sock, self._give_script, small=self._tree().small)
 
     def _give_script(self, mac: str, reached: Reached, client: str) -> bytes:
         return self.parts.boot.script(mac, reached, "http", client)

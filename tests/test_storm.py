@@ -15,7 +15,7 @@ from provisioner.conductor.boot_context import Reached
 from provisioner.conductor.turns import HEAVY_BYTES, Turns
 from provisioner.services.files import Tree
 from provisioner.services.http import App
-from provisioner.services.script_port import ScriptSite
+from provisioner.services.plain_port import PlainSite
 from provisioner.services.transfers import Transfers
 from provisioner.sockets import tcp
 from tests.parts import Parts, opened
@@ -44,7 +44,7 @@ class Site:
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         sock = tcp("127.0.0.1", 0)
-        await ScriptSite(runner, sock, self.give).start()
+        await PlainSite(runner, sock, self.give).start()
         self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         try:
             yield

@@ -19,7 +19,7 @@ from provisioner.conductor.turns import Turns
 from provisioner.script_names import read_script_name
 from provisioner.services.files import Tree
 from provisioner.services.http import App
-from provisioner.services.script_port import ScriptSite
+from provisioner.services.plain_port import PlainSite
 from provisioner.services.stored import SLICE_BYTES
 from provisioner.services.transfers import Transfers
 from provisioner.sockets import tcp
@@ -53,7 +53,7 @@ async def serving(root: Path, address: str = "127.0.0.1") -> AsyncIterator[str]:
     runner = web.AppRunner(App(cast(Tokens, None), cookies=False).build([tree.routes()]), shutdown_timeout=0.1)
     await runner.setup()
     sock = tcp(address, 0)
-    await ScriptSite(runner, sock, lambda mac, reached, client: f"{mac} {reached.url}".encode()).start()
+    await PlainSite(runner, sock, lambda mac, reached, client: f"{mac} {reached.url}".encode()).start()
     host = f"[{address}]" if ":" in address else address
     try:
         yield f"http://{host}:{sock.getsockname()[1]}"

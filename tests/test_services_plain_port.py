@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Invalid
-from provisioner.services.script_port import LARGEST_REQUEST, ScriptPort, ScriptSite
+from provisioner.services.plain_port import LARGEST_REQUEST, PlainPort, PlainSite
 from provisioner.sockets import tcp
 
 PATH = "/boot/52-54-00-00-00-01.ipxe"
@@ -42,7 +42,7 @@ async def serving() -> AsyncIterator[int]:
     await runner.setup()
     sock = tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    await ScriptSite(runner, sock, give, small=small).start()
+    await PlainSite(runner, sock, give, small=small).start()
     try:
         yield port
     finally:
@@ -195,7 +195,7 @@ async def test_a_real_client_gets_script_and_file_over_one_connection() -> None:
 
 
 async def test_a_connection_on_which_nothing_is_said_is_ended() -> None:
-    port = ScriptPort(asyncio.Protocol, give, sweep_seconds=0)
+    port = PlainPort(asyncio.Protocol, give, sweep_seconds=0)
     server = await asyncio.get_running_loop().create_server(port, sock=tcp("127.0.0.1", 0))
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     assert await asyncio.wait_for(reader.read(), 5) == b"" or reader.at_eof()
@@ -233,7 +233,7 @@ class Taker(asyncio.Protocol):
 @given(st.lists(st.sampled_from([request(), b"GET ", b"\r\n", b"\0", b"Host: a\r\n", b"\xff" * 9, PATH.encode()])))
 def test_whatever_is_sent_is_answered_here_or_goes_over_whole(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
-    port = ScriptPort(Taker, give)
+    port = PlainPort(Taker, give)
     transport = Transport()
     port.buffer[: len(data)] = data
     loop = asyncio.new_event_loop()
@@ -248,7 +248,7 @@ def test_whatever_is_sent_is_answered_here_or_goes_over_whole(pieces: list[bytes
     assert request() * answered + rest == data
 
 
-def _feed(port: ScriptPort, transport: Transport, size: int) -> None:
+def _feed(port: PlainPort, transport: Transport, size: int) -> None:
     connection = port()
     connection.connection_made(transport)
     if size:
@@ -281,7 +281,7 @@ async def test_what_waits_in_the_kernel_for_a_slow_client_is_bounded() -> None:
     await runner.setup()
     sock = tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    await ScriptSite(runner, sock, give, small=small).start()
+    await PlainSite(runner, sock, give, small=small).start()
     try:
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/look") as reply:
             assert reply.status == 200

@@ -1,4 +1,4 @@
-"""The way of boot scripts past the HTTP library: a storm asks for thousands, each of which costs a third this way.
+"""The way of plain requests past the HTTP library: a storm asks for thousands, each of which costs a third this way.
 
 A connection begins here. For as long as all that comes in are plain requests for boot scripts and small files they are
 answered from here; at the first byte of anything else the connection goes over to aiohttp, with that byte, and stays
@@ -58,7 +58,7 @@ _NOT_PLAIN = re.compile(
 )
 
 
-class ScriptPort:
+class PlainPort:
     """Makes the protocol of each new connection; `web` makes the one that it goes over to."""
 
     def __init__(
@@ -130,7 +130,7 @@ def _read(headers: bytes, local: Any) -> Reached | None:
 class _Connection(asyncio.BufferedProtocol):
     """One connection, for as long as it asks for boot scripts and small files only."""
 
-    def __init__(self, port: ScriptPort) -> None:
+    def __init__(self, port: PlainPort) -> None:
         self._port = port
         self._rest = b""
         self._paused = False
@@ -222,8 +222,8 @@ class _Connection(asyncio.BufferedProtocol):
         protocol.data_received(data)
 
 
-class ScriptSite(web.BaseSite):
-    """Serves an application on a bound socket; connections begin at a script port."""
+class PlainSite(web.BaseSite):
+    """Serves an application on a bound socket; connections begin at a plain port."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class ScriptSite(web.BaseSite):
         self._sock = sock
         self._give = give
         self._small = small
-        self._port: ScriptPort | None = None
+        self._port: PlainPort | None = None
 
     @property
     def name(self) -> str:
@@ -249,7 +249,7 @@ class ScriptSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        self._port = ScriptPort(server, self._give, small=self._small)
+        self._port = PlainPort(server, self._give, small=self._small)
         self._server = await asyncio.get_running_loop().create_server(
             self._port, sock=self._sock, backlog=self._backlog
         )

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from provisioner.errors import NotFound, ProvisionerError, unknown
 from provisioner.repositories import clean, is_fresh, url_of
-from provisioner.services.fetches import Fetches, GrowingBody
+from provisioner.services.fetches import Fetch, Fetches, GrowingBody
 from provisioner.services.passing_on import Passing
 from provisioner.services.reach import client_of
 from provisioner.services.stored import Body, NoBody, StoredFile, WholeBody
@@ -55,6 +55,14 @@ class Cleared(Struct, frozen=True):
     bytes: int
 
 
+class _Serving(Struct, frozen=True):
+    """What there is from the start of the service on."""
+
+    upstreams: Upstreams
+    fetches: Fetches
+    passing: Passing
+
+
 class Repositories:
     """The repositories; `run` has to go on for as long as they are served."""
 
@@ -73,9 +81,7 @@ class Repositories:
         self._transfers = transfers
         self._open_session = session
         self._clock = clock
-        self._upstreams: Upstreams | None = None
-        self._fetches: Fetches | None = None
-        self._passing: Passing | None = None
+        self._serving: _Serving | None = None
         self.started = asyncio.Event()
 
     def now(self) -> RepositoriesNow:
@@ -97,14 +103,14 @@ class Repositories:
             await asyncio.Event().wait()
         await asyncio.to_thread(self.cache.open)
         async with self._open_session() as session, asyncio.TaskGroup() as group:
-            self._upstreams = Upstreams(session, self._clock)
-            self._passing = Passing(self._upstreams, self._clock)
-            self._fetches = Fetches(self.cache, self._upstreams, group, self._clock)
+            upstreams = Upstreams(session, self._clock)
+            fetches = Fetches(self.cache, upstreams, group, self._clock)
+            self._serving = _Serving(upstreams, fetches, Passing(upstreams, self._clock))
             self.started.set()
             try:
                 await asyncio.Event().wait()
             finally:
-                self._fetches.end()
+                fetches.end()
 
     def routes(self) -> list[web.RouteDef]:
         """The route of this service, for everybody on the provisioning network."""
@@ -112,8 +118,8 @@ class Repositories:
 
     async def settled(self) -> None:
         """Wait until the fetches that are under way have ended."""
-        if self._fetches is not None:
-            await self._fetches.settled()
+        if self._serving is not None:
+            await self._serving.fetches.settled()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """A file of a repository, from a copy or from its upstream."""
@@ -138,55 +144,77 @@ class Repositories:
 
     async def _answer(self, wish: Wish) -> tuple[Note, Body]:
         """What is known of the file, and its bytes as they come in."""
-        repository, path = wish.repository, wish.path
-        if self._fetches is None or self._passing is None or self._upstreams is None:
+        serving = self._serving
+        if serving is None:
             raise UpstreamFailed("the server is only just starting; ask again", status=503)
-        fetch = self._fetches.find(repository, path, wish.client)
+        fetches, repository, path = serving.fetches, wish.repository, wish.path
+        fetch = fetches.find(repository, path, wish.client)
+        if fetch is None:
+            known = await self._known(wish, serving)
+            if known is not None:
+                return known
+            # Another may have begun to fetch it meanwhile.
+            fetch = fetches.find(repository, path, wish.client)
         if fetch is None:
             kept = self.cache.find(repository.name, path)
-            if kept is not None and self._is_good(repository, path, kept, self._upstreams):
-                return kept.note, WholeBody(kept.file, kept.note.size)
-            if wish.method == "HEAD":
-                found = await self._look(wish, kept, self._upstreams, self._fetches)
-                if found is not None:
-                    return found, NoBody()
-                kept = self.cache.find(repository.name, path)
-            if kept is None and self._fetches.is_unkept(repository, path):
-                return await self._passing.open(wish)
-            fetch = self._fetches.begin(repository, path, kept, wish.client)
+            if kept is None and fetches.is_unkept(repository, path):
+                return await serving.passing.open(wish)
+            fetch = fetches.begin(repository, path, kept, wish.client)
+        return await self._growing(fetch) or await self._left(wish, serving)
+
+    async def _known(self, wish: Wish, serving: _Serving) -> tuple[Note, Body] | None:
+        """What can be said without fetching the file: all of it from a good copy, or what HEAD asks for."""
+        kept = self.cache.find(wish.repository.name, wish.path)
+        if kept is not None and self._is_good(wish, kept, serving.upstreams):
+            return kept.note, WholeBody(kept.file, kept.note.size)
+        if wish.method == "HEAD":
+            note = await self._look(wish, kept, serving)
+            return (note, NoBody()) if note is not None else None
+        if kept is not None:
+            kept.file.close()
+        return None
+
+    async def _growing(self, fetch: Fetch) -> tuple[Note, Body] | None:
+        """A file while it is being fetched; None when it is not any more."""
         note = await fetch.note()
-        if note is not None and fetch.part is not None:
-            try:
-                return note, GrowingBody(fetch, fetch.part, note.size)
-            except FileNotFoundError:  # it has just become a copy, or failed
-                if fetch.error is not None:
-                    raise fetch.error from None
+        if note is None or fetch.part is None:
+            return None
+        try:
+            return note, GrowingBody(fetch, fetch.part, note.size)
+        except FileNotFoundError:  # it has just become a copy, or failed
+            if fetch.error is not None:
+                raise fetch.error from None
+            return None
+
+    async def _left(self, wish: Wish, serving: _Serving) -> tuple[Note, Body]:
+        """What a fetch has left that has ended: a copy, or the knowledge that there will be none."""
+        repository, path = wish.repository, wish.path
         kept = self.cache.find(repository.name, path)
         if kept is not None:
             return kept.note, WholeBody(kept.file, kept.note.size)
-        if self._fetches.is_unkept(repository, path):
-            return await self._passing.open(wish)
+        if serving.fetches.is_unkept(repository, path):
+            return await serving.passing.open(wish)
         raise UpstreamFailed(f"{repository.name}/{path} is not kept, and its fetch has just ended; ask again")
 
-    def _is_good(self, repository: Repository, path: str, kept: Copy, upstreams: Upstreams) -> bool:
+    def _is_good(self, wish: Wish, kept: Copy, upstreams: Upstreams) -> bool:
         """Whether a copy is given out without asking."""
-        if is_fresh(path, kept.validated_at, kept.note.fresh_seconds, self._clock()):
-            repository.hits += 1
+        if is_fresh(wish.path, kept.validated_at, kept.note.fresh_seconds, self._clock()):
+            wish.repository.hits += 1
             return True
-        if upstreams.is_away(repository):
-            repository.stale += 1
+        if upstreams.is_away(wish.repository):
+            wish.repository.stale += 1
             return True
         return False
 
-    async def _look(self, wish: Wish, kept: Copy | None, upstreams: Upstreams, fetches: Fetches) -> Note | None:
+    async def _look(self, wish: Wish, kept: Copy | None, serving: _Serving) -> Note | None:
         """What is known of a file without fetching it, None when its upstream tells nobody; `kept` is closed."""
         repository, path = wish.repository, wish.path
         url = url_of(repository.url, path)
         try:
-            async with fetches.turn(repository, wish.client):
+            async with serving.fetches.turn(repository, wish.client):
                 repository.fetches += 1
                 asked = conditions(kept.note) if kept is not None else {}
-                response = await upstreams.ask(repository, url, asked, "HEAD")
+                response = await serving.upstreams.ask(repository, url, asked, "HEAD")
             response.release()
             if response.status == 304 and kept is not None:
                 repository.unchanged += 1

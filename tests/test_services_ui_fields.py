@@ -3,7 +3,7 @@
 import pytest
 
 from provisioner.errors import FieldError, Invalid
-from provisioner.services.ui_fields import Field, read_all, said_of, sections
+from provisioner.services.ui_fields import Field, read_all, sections, wrong_by_field
 
 START, LEASE = Field("pool_start", "Pool from"), Field("lease", "Lease", "seconds", section="Times")
 OPTIONS = Field("options", "Further options", "options")
@@ -73,10 +73,10 @@ def test_a_section_is_open_when_it_holds_something_unusual_or_wrong():
 )
 def test_a_fault_is_said_at_its_field_in_the_words_of_the_form(path, message, said):
     error = Invalid(f"{path}: {message}", fields=(FieldError(path, message),))
-    assert said_of(error, (START, LEASE, OPTIONS)) == (said, "")
+    assert wrong_by_field(error, (START, LEASE, OPTIONS)) == (said, "")
 
 
 def test_what_belongs_to_no_field_of_the_form_is_a_sentence():
-    assert said_of(Invalid("it is in use"), (START,)) == ({}, "It is in use.")
+    assert wrong_by_field(Invalid("it is in use"), (START,)) == ({}, "It is in use.")
     elsewhere = Invalid("other: is odd", fields=(FieldError("other", "is odd"),))
-    assert said_of(elsewhere, (START,)) == ({}, "other: is odd.")
+    assert wrong_by_field(elsewhere, (START,)) == ({}, "other: is odd.")

@@ -125,7 +125,7 @@ def _telling(filled: Iterable[Filled], usual: Mapping[str, str]) -> bool:
     return any(each.wrong or each.value != usual.get(each.field.name, "") for each in filled)
 
 
-def said_of(error: ProvisionerError, fields: Iterable[Field]) -> tuple[dict[str, str], str]:
+def wrong_by_field(error: ProvisionerError, fields: Iterable[Field]) -> tuple[dict[str, str], str]:
     """What is wrong by field, in the form's own words; and as a sentence what belongs to none of its fields."""
     labels = {each.name: each.label for each in fields}
     by_field: dict[str, list[str]] = {}

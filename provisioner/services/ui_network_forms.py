@@ -18,7 +18,7 @@ from provisioner.errors import Conflict, NotFound, ProvisionerError, unknown
 from provisioner.model.addresses import Lease, Picker, Probe, Reservation, Subnet
 from provisioner.services.http import principal
 from provisioner.services.ui_answers import Answers, posted, redirect
-from provisioner.services.ui_fields import Field, read_all, said_of, sections
+from provisioner.services.ui_fields import Field, read_all, sections, wrong_by_field
 from provisioner.services.ui_networks import Here, NetworkViews, nowhere, suggested
 from provisioner.services.ui_pages import Page
 from provisioner.services.ui_views import Views
@@ -304,7 +304,7 @@ class NetworkPages:
         error: ProvisionerError | None = None,
         action: str = "",
     ) -> web.Response:
-        wrong, message = said_of(error, form.fields) if error else ({}, "")
+        wrong, message = wrong_by_field(error, form.fields) if error else ({}, "")
         action = action or request.rel_url.raw_path
         values = {
             "title": form.title,

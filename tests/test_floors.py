@@ -51,6 +51,7 @@ FLOORS = (
         "masking",
         "content",
         "option_templates",
+        "network_fields",
         "recording",
         "findings",
         "client_findings",
@@ -85,7 +86,8 @@ ORDER = {
     " recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
-    " claiming jobs clashes recognition machine_changes registration machines actions operations bulk networks notes"
+    " claiming jobs clashes recognition machine_changes registration machines actions operations bulk network_checks"
+    " networks notes"
     " neighbours turns boot_context boot_scripts boot boot_choices proxy_answers configured_options dhcp_replies"
     " lease_book clock_steps conflicts addresses lease_book6 dhcp6_replies addresses6 doctor",
     "services": "http reach plain_port filters listing stored transfers"

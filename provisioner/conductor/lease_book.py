@@ -7,14 +7,15 @@ takes with it costs its client a second DISCOVER at worst.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import chain, islice
-from typing import Generic, TypeVar, overload
+from typing import TypeVar
 
 import structlog
 
+from provisioner.conductor.by_mac import ByMac
 from provisioner.conductor.ledger import Ledger
 from provisioner.dhcp_case import Offer
 from provisioner.leases import OFFER_HOLD
@@ -25,11 +26,8 @@ log = structlog.get_logger(__name__)
 
 # Of offers at one time: a hall that powers on has some thousands; more are a flood of invented addresses.
 MOST_OFFERS = 100_000
-# Of one MAC: up to so many are looked through one by one.
-_FEW = 8
 
 _Item = TypeVar("_Item", int, tuple[datetime, str])
-_Entry = TypeVar("_Entry", bound=Lease | Offer | Reservation)
 
 
 class LeaseBook:
@@ -41,9 +39,9 @@ class LeaseBook:
         self.leases: dict[str, Lease] = {}
         self.offers: dict[str, Offer] = {}
         self.reserved: dict[str, Reservation] = {}
-        self._by_mac: _ByMac[Lease] = _ByMac()
-        self._offers_by_mac: _ByMac[Offer] = _ByMac()
-        self._reserved_by_mac: _ByMac[Reservation] = _ByMac()
+        self._by_mac: ByMac[Lease] = ByMac()
+        self._offers_by_mac: ByMac[Offer] = ByMac()
+        self._reserved_by_mac: ByMac[Reservation] = ByMac()
         # What the rules ask a dozen times for each message: these save a call each.
         self.lease: Callable[[str], Lease | None] = self.leases.get
         self.offer: Callable[[str], Offer | None] = self.offers.get
@@ -204,71 +202,6 @@ class LeaseBook:
     def unclaimed(self, address: str, ours: tuple[str, ...]) -> bool:
         """Whether nobody has this address on offer or reserved, and it is none of ours."""
         return address not in self.offers and address not in ours and address not in self.reserved
-
-
-class _Many(Sequence[_Entry]):
-    """What one MAC has that has more than a few: a router that answers for a whole pool has it all in quarantine."""
-
-    def __init__(self, entries: Iterable[_Entry]) -> None:
-        self._by_address = {each.address: each for each in entries}
-
-    def put(self, entry: _Entry) -> None:
-        self._by_address[entry.address] = entry
-
-    def remove(self, address: str) -> None:
-        self._by_address.pop(address, None)
-
-    def __len__(self) -> int:
-        return len(self._by_address)
-
-    def __iter__(self) -> Iterator[_Entry]:
-        return iter(self._by_address.values())
-
-    @overload
-    def __getitem__(self, index: int) -> _Entry: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_Entry]: ...
-
-    def __getitem__(self, index: int | slice) -> _Entry | Sequence[_Entry]:
-        return tuple(self)[index]
-
-
-class _ByMac(Generic[_Entry]):
-    """What each MAC has, one for each address, in the order that they came."""
-
-    def __init__(self) -> None:
-        # Nearly all have one, and a tuple of that takes a fifth of what a dict would.
-        self._entries: dict[str, Sequence[_Entry]] = {}
-
-    def of(self, mac: str) -> Sequence[_Entry]:
-        """What this MAC has; only to be looked at, and at once."""
-        return self._entries.get(mac, ())
-
-    def put(self, entry: _Entry) -> None:
-        """Its MAC has this, in the place of what it had for the address."""
-        held = self._entries.get(entry.mac, ())
-        if not held or (len(held) == 1 and held[0].address == entry.address):
-            self._entries[entry.mac] = (entry,)
-        elif type(held) is _Many:
-            held.put(entry)
-        elif entry.address in [each.address for each in held]:
-            self._entries[entry.mac] = tuple([entry if each.address == entry.address else each for each in held])
-        else:
-            self._entries[entry.mac] = (*held, entry) if len(held) < _FEW else _Many((*held, entry))
-
-    def remove(self, entry: _Entry) -> None:
-        """Its MAC has nothing for the address any more."""
-        held = self._entries.pop(entry.mac, ())
-        if len(held) > 1:
-            self._entries[entry.mac] = _without(held, entry.address)
-
-
-def _without(held: Sequence[_Entry], address: str) -> Sequence[_Entry]:
-    if type(held) is _Many and len(held) > _FEW:
-        held.remove(address)
-        return held
-    return tuple([each for each in held if each.address != address])
 
 
 def _counts(reservation: Reservation) -> bool:

@@ -228,6 +228,25 @@ async def test_while_the_route_table_cannot_be_read_questions_are_asked_by_echo_
     assert asking.networks == []
 
 
+async def test_when_nothing_can_be_asked_nobody_waits_for_it_and_it_is_tried_again(lab):
+    waking, built = [], []
+
+    def build():
+        built.append(1)
+        if len(built) == 1:
+            raise OSError(24, "Too many open files")
+
+    asking = List(Question("10.77.0.10", "srv0"))
+    asking.begin = waking.append
+    async with probing(lab, asking, build=build):
+        await until(lambda: asking.silent)
+        assert (asking.answered, asking.silent) == ([], ["10.77.0.10"])
+        asking._questions = [Question("10.77.0.12", "srv0")]
+        waking[0]()
+        await until(lambda: asking.answered)
+    assert (asking.answered, len(built)) == ([("10.77.0.12", SQUATTER)], 2)
+
+
 async def test_leases_are_put_right_before_anything_is_decided_by_the_clock(lab):
     asking = List(Question("10.77.0.10", "srv0"), advance=[Question("10.77.0.12", "srv0")])
     looked_at = []

@@ -1,6 +1,7 @@
 """What all routes share: who calls, how bodies are read, how errors look."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -284,6 +285,36 @@ def test_of_many_that_are_no_requests_only_some_are_lines_and_all_are_counted():
     lines = [(line["count"], line["client"], line["problem"]) for line in logs if line["log_level"] == "info"]
     assert lines == [(1, "10.0.0.9", "no way"), (10, "10.0.0.9", "no way"), (100, "10.0.0.9", "no way")]
     assert heard.malformed == 150
+
+
+@pytest.mark.parametrize("head", [b"Expect: 100-\xf1ontinue", b"Expect: 100-continue\r\nContent-Length: 9"])
+async def test_what_is_expected_of_us_leaves_no_traceback(head, caplog):
+    with capture_logs() as logs:
+        async with slow_server(idle_seconds=1.0) as (reader, writer):
+            writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+            writer.write_eof()
+            await reader.read()
+    assert {line["event"] for line in logs} <= {"http.malformed", "http.gone"} and caplog.records == []
+
+
+async def test_a_body_that_fails_as_its_reader_goes_is_no_task_that_nobody_looks_at():
+    connection = BaseProtocol(asyncio.get_running_loop())
+    connection.connection_made(asyncio.Transport())
+    content = StreamReader(connection, 2**16, loop=asyncio.get_running_loop())
+    app = App(None, cookies=False).build([])
+    request = make_mocked_request("POST", "/x", payload=content, app=app)
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    reading = asyncio.ensure_future(unless_left(request, request.read()))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    content.set_exception(ConnectionResetError("gone"))
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    del reading, content, request
+    await asyncio.sleep(0)
+    gc.collect()
+    assert told == []
 
 
 def test_a_fault_of_ours_is_told_whole():

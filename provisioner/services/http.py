@@ -85,8 +85,11 @@ class RequestLog:
 
     def exception(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
         """Something went wrong with a request, of which the first argument is the client."""
-        if isinstance(exc_info, (HttpProcessingError, web.RequestPayloadError)):
-            self._count(exc_info, str(args[0]) if args else "")
+        client = str(args[0]) if args else ""
+        if exc_info is not None and _is_nonsense(exc_info):
+            self._count(exc_info, client)
+        elif isinstance(exc_info, ConnectionError):
+            log.debug("http.gone", client=client)
         else:
             log.error("http.failed", problem=message % args, exc_info=exc_info)
 
@@ -97,11 +100,18 @@ class RequestLog:
         """Something is odd."""
         log.warning("http.odd", problem=message % args)
 
-    def _count(self, error: Exception, client: str) -> None:
+    def _count(self, error: BaseException, client: str) -> None:
         self.malformed += 1
         level = log.info if str(self.malformed).strip("0") == "1" else log.debug
         problem = " ".join(str(getattr(error, "message", error)).split())[:_LONGEST_PROBLEM]
         level("http.malformed", client=client, problem=problem, count=self.malformed)
+
+
+def _is_nonsense(error: BaseException) -> bool:
+    """Whether a request cannot be read; aiohttp stumbles over an `Expect` that is no text."""
+    if isinstance(error, UnicodeEncodeError):
+        return error.object.startswith("Unknown Expect:")
+    return isinstance(error, (HttpProcessingError, web.RequestPayloadError))
 
 
 def json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -166,9 +176,9 @@ async def unless_left(request: web.Request, reading: Coroutine[Any, Any, T]) -> 
                     " send it again"
                 )
     finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        task.cancel()
+        # Also of one that has failed at this moment: nobody else hears why.
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def body(request: web.Request, cls: type[T]) -> T:

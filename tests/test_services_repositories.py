@@ -468,6 +468,27 @@ async def test_an_upstream_that_does_not_know_head_is_asked_for_the_file(site: S
     assert (await site.get("InRelease", "HEAD")).headers["Content-Length"] == "7"
 
 
+async def test_a_fetch_that_begins_while_the_head_is_asked_for_is_shared(site: Site) -> None:
+    head_asked, head_goes_on, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    whole = slowly(go_on)
+
+    async def no_head(request: web.Request) -> web.StreamResponse:
+        if request.method != "HEAD":
+            return await whole(request)
+        head_asked.set()
+        await head_goes_on.wait()
+        return web.Response(status=405)
+
+    site.upstream.handler = no_head
+    head = asyncio.ensure_future(site.get(DEB, "HEAD"))
+    await head_asked.wait()
+    reader = await site.get(DEB)
+    head_goes_on.set()
+    assert (await head).headers["Content-Length"] == str(len(BIG))
+    go_on.set()
+    assert await reader.read() == BIG and [method for method, _, _ in site.upstream.asked] == ["HEAD", "GET"]
+
+
 # --- what is too large to be kept
 
 

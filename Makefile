@@ -4,17 +4,18 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 FILES := build/files
 READY := $(VENV)/.ready
-IMAGES := $(MAKE) --no-print-directory -j3 images
+# The tests wait for them first of all; without the rights for it, nice goes on without.
+IMAGES := nice -n -5 $(MAKE) --no-print-directory -j3 quick-images
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format run interface bench system peers boot-files discovery-image image images arm64 wheel clean diagrams
+.PHONY: help demo test check format run interface bench system peers boot-files discovery-image image images arm64 wheel clean diagrams quick-images
 
 help: ## show this
 	@echo "make VERB, where VERB is one of:"
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20 | sed 's/^/  /'
 
-demo: system $(READY) images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
+demo: system $(READY) quick-images ## bring up a virtual rack and walk two machines through the whole main job (root; Ctrl-C ends all)
 	@$(PYTHON) -m tests.demo
 
 # The images are built beside the tests; those that boot them wait for them (tests/test_built_images.py).
@@ -42,7 +43,7 @@ interface:
 diagrams: $(READY) ## draw the tables of the lifecycle into docs/lifecycle.md
 	@$(PYTHON) -m tests.diagrams
 
-bench: peers $(READY) images ## measure; one figure a line, and build/bench.json
+bench: peers $(READY) quick-images ## measure; one figure a line, and build/bench.json
 	@$(PYTHON) -m tests.bench
 
 system: ## install the Debian packages that are missing
@@ -61,6 +62,9 @@ image: system ## build the Debian 12 disk image
 	@images/debian-12.sh $(FILES)
 
 images: boot-files discovery-image image ## build everything that machines boot
+
+quick-images: export PACK := light
+quick-images: boot-files discovery-image image ## the same in half the time, packed a fifth larger
 
 arm64: system $(READY) boot-files ## boot an emulated arm64 machine up to the agent (root; takes minutes)
 	@tools/install-packages.sh arm64

@@ -123,7 +123,7 @@ pack() {
     local file
     say "packing $(du -m --apparent-size "$WORK_DIR/debian-12.img" | cut -f 1) MB; zstd takes a while"
     # Level 19 would take ten times as long for a tenth less.
-    zstd -q -12 -T0 "$WORK_DIR/debian-12.img" -o "$WORK_DIR/debian-12.img.zst"
+    zstd -q -"$(level 12)" -T0 "$WORK_DIR/debian-12.img" -o "$WORK_DIR/debian-12.img.zst"
     describe
     for file in debian-12.img.zst debian-12.img.zst.sha256 debian-12.json; do publish "$WORK_DIR/$file" "images/$file"; done
     say "images/debian-12.img.zst $(du -m "$WORK_DIR/debian-12.img.zst" | cut -f 1) MB"

@@ -93,10 +93,10 @@ compile_python() {
 }
 
 pack() {
-    say "packing $(du -sm "$ROOT" | cut -f 1) MB; zstd takes a minute or two"
+    say "packing $(du -sm "$ROOT" | cut -f 1) MB; zstd takes up to some minutes"
     (cd "$ROOT" && find . -mindepth 1 -print0 | LC_ALL=C sort -z \
         | cpio --quiet --null --create --format=newc --reproducible) \
-        | zstd -q -19 -T0 -o "$WORK_DIR/initrd.img"
+        | zstd -q -"$(level 19)" -T0 -o "$WORK_DIR/initrd.img"
     publish "$WORK_DIR/hardware/boot/vmlinuz-$KERNEL_VERSION" discovery/vmlinuz
     publish "$WORK_DIR/initrd.img" discovery/initrd.img
     say "discovery/initrd.img $(du -m "$WORK_DIR/initrd.img" | cut -f 1) MB"

@@ -102,12 +102,12 @@ def make_builder(folder: Path, body: str) -> Path:
 BUILD = 'cp "$IMAGES_DIR/parts/a" "$WORK_DIR/file"; publish "$WORK_DIR/file" out/file; finish'
 
 
-def run_builder(script: Path, work: Path) -> subprocess.CompletedProcess[str]:
+def run_builder(script: Path, work: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run it into WORK/files, with WORK/tmp for its work folder."""
     (work / "tmp").mkdir(exist_ok=True)
     return subprocess.run(
         ["bash", script, work / "files"],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(work / "tmp")},
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(work / "tmp"), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -118,6 +118,20 @@ def test_a_second_run_with_the_same_inputs_builds_nothing(tmp_path: Path) -> Non
     script = make_builder(tmp_path, BUILD)
     assert "done in" in run_builder(script, tmp_path).stdout
     assert "up to date" in run_builder(script, tmp_path).stdout
+
+
+def test_what_was_packed_small_will_do_for_who_wants_it_light(tmp_path: Path) -> None:
+    script = make_builder(tmp_path, BUILD)
+    run_builder(script, tmp_path)
+    assert "up to date" in run_builder(script, tmp_path, PACK="light").stdout
+    assert "up to date" in run_builder(script, tmp_path).stdout
+
+
+def test_what_was_packed_lightly_is_packed_again_for_who_wants_it_small(tmp_path: Path) -> None:
+    script = make_builder(tmp_path, 'echo "level $(level 19)"\n' + BUILD)
+    assert "level 5" in run_builder(script, tmp_path, PACK="light").stdout
+    assert "up to date" in run_builder(script, tmp_path, PACK="light").stdout
+    assert "level 19" in run_builder(script, tmp_path).stdout
 
 
 def test_a_changed_input_is_built_again(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def _acknowledge(case: Case, address: str, selecting: bool, promised: bool = Fal
         reservation=settings,
         lease_seconds=seconds,
         selecting=selecting or not case.message.ciaddr,
-        holds=case.withdrawn(),
+        holds=case.withdrawn() if promised else _let_go(case, address),
         changes=(case.lease(address, seconds, network), *ended),
     )
 
@@ -238,8 +238,16 @@ def _refuse(case: Case, address: str, reason: str, detail: str) -> Decision:
         detail=detail,
         address=address,
         network=case.link.here,
-        holds=case.withdrawn(),
+        holds=_let_go(case, address),
     )
+
+
+def _let_go(case: Case, address: str) -> tuple[Offer, ...]:
+    """Its offer of this address taken back. Another stays: the request may be an old one that comes late, and the
+    client is just taking up what it was offered since.
+    """
+    withdrawn = case.withdrawn()
+    return tuple([each for each in withdrawn if each.address == address]) if withdrawn else ()
 
 
 def _decline(case: Case) -> Decision:

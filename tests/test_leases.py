@@ -354,6 +354,15 @@ def test_when_the_pool_has_shrunk_its_former_addresses_are_refused():
 # --- DECLINE, RELEASE, INFORM ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("old", "kind"), [("10.77.0.13", ACK), ("10.9.0.1", NAK)])
+def test_an_old_request_that_comes_late_takes_nothing_back_that_was_offered_since(old, kind):
+    site = Site()
+    address = site.hear(discover(1)).address
+    assert site.hear(select(1, old)).reply is kind
+    assert site.view.offers[address].mac == mac(1)
+    assert site.hear(discover(2)).address != address
+
+
 def test_a_declined_address_is_quarantined_for_ten_minutes():
     site = Site()
     address = site.lease(1)

@@ -39,7 +39,7 @@ from provisioner.conductor.tokens import Tokens
 from provisioner.conductor.turns import Turns
 from provisioner.conductor.values import sealed_packs
 from provisioner.content.stack import Item, Pack
-from provisioner.content.whole import build
+from provisioner.content.whole import Layers
 from provisioner.identity import normal_mac
 from provisioner.lifecycle import Outcome
 from provisioner.model.access import TokenPurpose, User
@@ -145,6 +145,9 @@ _OBJECTS: tuple[Content, ...] = (
     Workflow(name="greet", stages=("greet",)),
 )
 PACK = Pack("base", "base/pack.yaml", items=tuple(Item(replace(each, pack="base"), "base/x.yaml") for each in _OBJECTS))
+VAULT = Vault([bytes(32)])
+# Checked once for all tests, as a server checks its packs once for all edits.
+_LAYERS = Layers(sealed_packs([PACK], VAULT), VAULT.opened)
 
 
 class SetClock:
@@ -180,14 +183,8 @@ class Parts:
         self.ledger = Ledger(self.database, Bus(), self.clock)
         self.logs = JobLogs(folder / "logs")
         self.assets = Assets(folder / "assets", 1_000_000)
-        self.vault = Vault([bytes(32)])
-        packs = sealed_packs([PACK], self.vault)
-        self.catalog = Catalog(
-            self.ledger,
-            lambda edits: build(packs, edits, self.vault.opened),
-            vault=self.vault,
-            renderer=Renderer(),
-        )
+        self.vault = VAULT
+        self.catalog = Catalog(self.ledger, _LAYERS.build, vault=self.vault, renderer=Renderer())
         self.tickets = Tickets(self.vault.derived("tickets"))
         self.tokens = Tokens(self.ledger, self.tickets)
         self.clashes = Clashes(self.ledger)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from argon2 import PasswordHasher, extract_parameters
 
 from provisioner.access import NOBODY, Principal, Who
 from provisioner.bus import Bus
 from provisioner.conductor.ledger import Ledger
-from provisioner.conductor.tokens import ADMIN, Tokens
+from provisioner.conductor.tokens import ADMIN, Tokens, unmatched
 from provisioner.errors import Denied, NotFound
 from provisioner.model.access import Token, TokenPurpose, User
 from provisioner.model.machines import Machine
@@ -64,6 +65,12 @@ async def test_the_first_administrator_gets_a_random_password_once(site):
     assert password not in site.ledger.read(User, ADMIN).password_hash
     site.later(hours=12)
     assert site.tokens.recognise(secret) == NOBODY
+
+
+def test_a_name_that_nobody_has_takes_as_much_work_to_refuse_as_a_wrong_password():
+    hasher = PasswordHasher()
+    assert extract_parameters(unmatched(hasher)) == extract_parameters(hasher.hash("right"))
+    assert unmatched(hasher) != unmatched(hasher)
 
 
 @pytest.mark.parametrize(("name", "password"), [(ADMIN, "wrong"), ("nobody", "right")])

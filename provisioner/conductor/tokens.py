@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
+from argon2.low_level import ARGON2_VERSION
 from argon2.exceptions import InvalidHashError, VerificationError
 from msgspec.structs import replace
 
@@ -31,6 +33,19 @@ _LIFETIME = {
 _USED_TICKET_LIFETIME = timedelta(minutes=2)
 
 
+def unmatched(hasher: PasswordHasher) -> str:
+    """A hash of no password: to try one against it takes as long as against any other.
+
+    Random bytes in the form that a real hash has (the PHC string format), since to work one out takes as long as to
+    try a password.
+    """
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, hashed = (
+        b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len)
+    )
+    return f"$argon2{hasher.type.name.lower()}$v={ARGON2_VERSION}${costs}${salt}${hashed}"
+
+
 class Tokens:
     """Gives out secrets and recognises them."""
 
@@ -41,8 +56,7 @@ class Tokens:
         self._hasher = PasswordHasher()
         # Verifying a password takes 30 ms of a core on purpose: never on the event loop, never many at once.
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        # For names that nobody has; made beside the start, which it would hold up.
-        self._no_such_user = self._hashing.submit(self._hasher.hash, secrets.token_hex())
+        self._no_such_user = unmatched(self._hasher)
 
     def close(self) -> None:
         """End the hashing thread."""
@@ -72,7 +86,7 @@ class Tokens:
     async def log_in(self, name: str, password: str, purpose: TokenPurpose, address: str) -> str:
         """A token for a user who knows the password; raises Denied without telling which of the two was wrong."""
         user = self._ledger.get(User, name)
-        hashed = user.password_hash if user else await asyncio.wrap_future(self._no_such_user)
+        hashed = user.password_hash if user else self._no_such_user
         verified = await self._verify(hashed, password)
         tx = self._ledger.transaction(by=f"user:{name}")
         if user is None or not verified:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import files
 from io import BytesIO
@@ -59,6 +60,12 @@ def archive(contents: dict[str, bytes]) -> bytes:
             info.external_attr = _MODE
             target.writestr(info, contents[name], compresslevel=9)
     return out.getvalue()
+
+
+@lru_cache(maxsize=None)
+def zipapp() -> bytes:
+    """The agent with all that it needs, made once: its sources do not change while a program runs."""
+    return archive(sources())
 
 
 def build(path: Path) -> str:

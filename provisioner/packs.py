@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,19 @@ def load(path: Path) -> Pack:
     return parse_bundle(text, str(path)) if text is not None else Pack("", str(path), problems=tuple(found))
 
 
-def load_shipped() -> list[Pack]:
-    """The packs that ship with the product; the shipped bootenvs and templates belong to pack `base`."""
+@cache
+def load_shipped() -> tuple[Pack, ...]:
+    """The packs that ship with the product; the shipped bootenvs and templates belong to pack `base`. Read once."""
     packs = [_load_folder(folder) for folder in _folders(tree("content"))]
     found = _Items(BASE_PACK)
     found.read_kind("bootenvs", tree("bootenvs"))
     found.read_templates(tree("templates"), skip=_NOT_CONTENT)
-    return [
+    return tuple(
         replace(pack, items=(*pack.items, *found.items), problems=(*pack.problems, *found.problems))
         if pack.name == BASE_PACK
         else pack
         for pack in packs
-    ]
+    )
 
 
 def check(paths: Sequence[Path]) -> list[Problem]:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from agent.build import archive, sources
+from agent.build import zipapp
 from provisioner.access import SERVER
 from provisioner.assembly import Applications, Parts, put_together
 from provisioner.conductor.boot_context import Reached
@@ -88,7 +88,7 @@ class Server:
         self._version = version
         self._stop = asyncio.Event()
         self._ready = False
-        self._agent = archive(sources())
+        self._agent = zipapp()
 
     def port(self, name: str) -> int:
         """The port that a service listens on, 0 when it is off."""

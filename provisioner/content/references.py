@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from provisioner.content.templating import TemplateReader
+from provisioner.content.templating import read_template
 from provisioner.model.content import Bootenv, BootFile, Content, Profile, Stage, Task, TaskFile, Workflow
 
 # What an entry of a stage's tasks may begin with, and the kind of object it names then.
@@ -81,7 +81,6 @@ def inline_sources(value: Content) -> Iterator[tuple[str, str]]:
 
 def users_of(kind: str, name: str, content: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The objects that refer to this one, as `stages/deploy`; templates that include it among them."""
-    reader = TemplateReader()
     users = [
         f"{kind_of(value)}/{value.name}"
         for objects in content.values()
@@ -92,6 +91,6 @@ def users_of(kind: str, name: str, content: Mapping[str, Mapping[str, Any]]) -> 
         users += [
             f"templates/{template.name}"
             for template in content["templates"].values()
-            if any(use.name == name for use in reader.read(template.name, template.contents).templates)
+            if any(use.name == name for use in read_template(template.name, template.contents).templates)
         ]
     return sorted(users)

@@ -13,14 +13,12 @@ from msgspec import UNSET, Struct, field
 from provisioner.content.faults import own_faults
 from provisioner.content.located import Located, Problem
 from provisioner.content.references import Reference, inline_sources, kind_of, references
-from provisioner.content.templating import BOOT_NAMES, PARAM_NAMES, TASK_NAMES, Reading, TemplateReader, Use
+from provisioner.content.templating import BOOT_NAMES, PARAM_NAMES, TASK_NAMES, Use, read_template
 from provisioner.errors import unknown
 from provisioner.model.content import CONTENT_KINDS, Bootenv, Content, Param, Profile, Stage, Task, Template
 from provisioner.params import check_schema, template_texts, validate
 
 _VERSION = re.compile(r"v?\d+(\.\d+)*")
-# Several times what ships with the product; a source that was edited away is forgotten some time.
-_MOST_READINGS = 10_000
 _RANGE = re.compile(r"(>=|<=|!=|>|<|=)?(v?\d+(?:\.\d+)*)")
 
 
@@ -56,31 +54,13 @@ class Pack(Struct, frozen=True):
     requires_line: int = 0
 
 
-class Readings:
-    """What templates refer to, by name and source; read once, since reading is most of the work of a check."""
-
-    def __init__(self) -> None:
-        self._reader = TemplateReader()
-        self._known: dict[tuple[str, str], Reading] = {}
-
-    def read(self, name: str, source: str) -> Reading:
-        """What this source refers to."""
-        found = self._known.get((name, source))
-        if found is None:
-            if len(self._known) >= _MOST_READINGS:
-                self._known.clear()
-            found = self._known[name, source] = self._reader.read(name, source)
-        return found
-
-
 class Stack:
     """All items of some layers, and the checks that need more than one of them."""
 
-    def __init__(self, items: Iterable[Item], readings: Readings | None = None) -> None:
+    def __init__(self, items: Iterable[Item]) -> None:
         self.items: dict[str, dict[str, Item]] = {kind: {} for kind in CONTENT_KINDS}
         for item in items:
             self.items[kind_of(item.object)].setdefault(item.object.name, item)
-        self._read = (readings or Readings()).read
 
     def problems(self, items: Iterable[Item]) -> Iterator[Problem]:
         """All that is wrong with these items, seen within the whole stack."""
@@ -132,7 +112,7 @@ class Stack:
             name = f"{item.name} {place}"
             if not param.secure:
                 yield from self._source_problems(item, name, text, place, PARAM_NAMES)
-            elif self._read(name, text).fault:
+            elif read_template(name, text).fault:
                 yield item.problem(place, "is not a template")
 
     def _loop_problems(self, item: Item, field: str, message: str) -> Iterator[Problem]:
@@ -170,7 +150,7 @@ class Stack:
             line = first + use.line - 1 if use.line else first
             return item.problem(path, message, line=line, warning=warning, missing=missing)
 
-        reading = self._read(name, source)
+        reading = read_template(name, source)
         if reading.fault:
             yield at(reading.fault, f"is not a template: {reading.fault.name}")
         for use in reading.templates:
@@ -204,7 +184,7 @@ class Stack:
     def _included(self) -> frozenset[str]:
         items = self.items["templates"].values()
         sources = ((item.object.name, item.object.contents) for item in items if isinstance(item.object, Template))
-        return frozenset(use.name for name, source in sources for use in self._read(name, source).templates)
+        return frozenset(use.name for name, source in sources for use in read_template(name, source).templates)
 
     def _contents(self, template: str) -> str:
         found = self.items["templates"].get(template)
@@ -218,7 +198,7 @@ class Stack:
                 continue
             path = f"files[{place}].{'template' if file.template else 'contents'}"
             name = file.template or f"{item.name} {path}"
-            reading = self._read(name, file.contents or self._contents(file.template))
+            reading = read_template(name, file.contents or self._contents(file.template))
             for use in reading.params:
                 param = self.items["params"].get(use.name)
                 secure = param is not None and isinstance(param.object, Param) and param.object.secure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment
@@ -46,6 +47,8 @@ BOOT_NAMES = frozenset(
         ),
     }
 )
+# Several times what ships with the product; a source that was edited away is forgotten some time.
+_MOST_READINGS = 10_000
 
 
 class Use(NamedTuple):
@@ -82,6 +85,15 @@ class TemplateReader:
             return Reading(Use(error.message, error.line))
         tree = self._environment.parse(source, name, name)
         return Reading(None, tuple(_templates(tree)), tuple(_names(tree)), tuple(_params(tree)))
+
+
+_READER = TemplateReader()
+
+
+@lru_cache(_MOST_READINGS)
+def read_template(name: str, source: str) -> Reading:
+    """What a template refers to; worked out once, since that is most of the work of checking content."""
+    return _READER.read(name, source)
 
 
 def _templates(tree: Template) -> Iterator[Use]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from provisioner.content.located import Problem
 from provisioner.content.references import kind_of, references
-from provisioner.content.stack import Item, Pack, Readings, Stack, duplicate_problems, pack_problems
+from provisioner.content.stack import Item, Pack, Stack, duplicate_problems, pack_problems
 from provisioner.errors import ContentError, FieldError
 from provisioner.model.content import CONTENT_KINDS, Content
 
@@ -73,7 +73,6 @@ class Layers:
     def __init__(self, packs: Sequence[Pack], opened: Opened = _as_kept) -> None:
         self.packs = tuple(packs)
         self._opened = opened
-        self._readings = Readings()
 
     @cached_property
     def _written(self) -> tuple[Item, ...]:
@@ -85,7 +84,7 @@ class Layers:
         found = [problem for pack in self.packs for problem in pack.problems]
         found += pack_problems(self.packs)
         found += duplicate_problems(self._written)
-        found += Stack(self._written, self._readings).problems(self._written)
+        found += Stack(self._written).problems(self._written)
         return tuple(found)
 
     def problems(self, edits: Iterable[Content] = ()) -> list[Problem]:
@@ -93,7 +92,7 @@ class Layers:
         edited = [Item(self._opened(edit)) for edit in edits]
         found = [*self._pack_problems]
         found += (each for each in duplicate_problems([*self._written, *edited]) if not each.file)
-        found += Stack([*self._written, *edited], self._readings).problems(edited)
+        found += Stack([*self._written, *edited]).problems(edited)
         order = {pack.file: place for place, pack in enumerate(self.packs)}
         place_of = {item.file: order[pack.file] for pack in self.packs for item in pack.items} | order
         return sorted(found, key=lambda each: (place_of.get(each.file, len(order)), each.file, each.line))

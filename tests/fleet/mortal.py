@@ -72,7 +72,7 @@ class MortalServer:
             listener.close()
 
     async def start(self) -> None:
-        """A new life; returns at once."""
+        """A new life; returns at once. The first should come to be ready: it makes the administrator."""
         assert self._starter is not None and self._starter.stdin and self._starter.stdout
         self._read_from = self.log.stat().st_size if self.log.exists() else 0
         self._starter.stdin.write(json.dumps([str(self.log), *self._arguments]) + "\n")

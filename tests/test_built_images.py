@@ -26,7 +26,11 @@ NEEDED = (
 def test_everything_that_machines_boot_is_built() -> None:
     # Each script waits for another run of itself, and does nothing when what it makes is there.
     made = subprocess.run(
-        ["make", "--no-print-directory", "-j3", "quick-images"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        ["make", "--no-print-directory", "-j3", "quick-images"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
     assert [name for name in NEEDED if not (FILES / name).exists()] == []

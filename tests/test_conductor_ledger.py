@@ -118,6 +118,17 @@ async def test_a_failed_disk_takes_back_every_decision_in_flight(ledger):
     assert ledger.jobs_of("m1") == []
 
 
+async def test_a_failed_disk_takes_back_every_decision_though_one_who_watches_has_a_fault(ledger):
+    def watch(old, new):
+        if new is None and old.id == "bad":
+            raise ValueError("a fault of ours")
+
+    ledger.observe(Machine, watch)
+    with pytest.raises(StoreError):
+        await asyncio.wait_for(put(ledger, machine("bad"), machine("m2")), 30)
+    assert list(ledger.all(Machine)) == []
+
+
 async def test_a_failed_transaction_is_never_published_and_the_next_one_is(ledger):
     with ledger.bus.subscribe() as heard:
         with pytest.raises(StoreError):

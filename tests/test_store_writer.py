@@ -252,6 +252,16 @@ async def test_the_log_of_writes_is_merged_also_when_there_is_nothing_but_upkeep
     await until(lambda: merged(site) == 10)
 
 
+async def test_a_batch_that_cannot_be_told_keeps_nothing_from_the_others(site: Site) -> None:
+    def fails(error: StoreError | None) -> None:
+        raise ValueError("ours")
+
+    site.writer.submit(Batch(0, [Write("users", "first", {})], [], fails))
+    after = site.give("second")
+    assert await asyncio.wait_for(after, 30) is None
+    assert site.told == ["second"]
+
+
 async def test_room_is_made_in_the_log_before_what_is_given_next_is_written(site: Site) -> None:
     site.writer.make_room()
     await site.give("u1")

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from provisioner.bus import Bus
@@ -29,6 +30,8 @@ from provisioner.model.machines import LIVE_STATES, Clash, Job, Machine, Rendere
 from provisioner.model.operations import Operation, Reply
 from provisioner.store.batches import Batch, Write
 from provisioner.store.database import Database
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Key = Callable[[Any], Iterable[Hashable]]
@@ -305,19 +308,22 @@ class Ledger:
         generation = self.generation
 
         def settled(error: StoreError | None) -> None:
-            if error is None:
-                self._settle(changes, numbered)
-            else:
-                self._roll_back(generation)
-            if self._followers is followers:
-                self._followers = None
-            for each in (future, *followers):
-                if each.done():
-                    continue
+            try:
                 if error is None:
-                    each.set_result(None)
+                    self._settle(changes, numbered)
                 else:
-                    each.set_exception(error)
+                    self._roll_back(generation)
+            finally:
+                # Whatever becomes of those who watch: it is on disk, or it is not.
+                if self._followers is followers:
+                    self._followers = None
+                for each in (future, *followers):
+                    if each.done():
+                        continue
+                    if error is None:
+                        each.set_result(None)
+                    else:
+                        each.set_exception(error)
 
         writes = [Write(cls.kind, key, value) for (cls, key), value in changes.items()]  # type: ignore[attr-defined]
         writes += [Write("job_actions", job, files) for job, files in actions.items()]
@@ -371,7 +377,11 @@ class Ledger:
         undone = dict.fromkeys(changed for changes in self._in_flight for changed in changes)
         self._in_flight.clear()
         for cls, key in undone:
-            self._apply(cls, key, self._durable[cls].get(key))
+            try:
+                self._apply(cls, key, self._durable[cls].get(key))
+            except Exception:
+                # One who watches has a fault; what else was decided must be taken back nevertheless.
+                log.exception("ledger.not_undone", table=cls.__name__, key=key)
 
 
 class Transaction:

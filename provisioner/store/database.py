@@ -190,7 +190,6 @@ class Database:
             self._read_conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         await self._read(work)
-        self.make_room()
 
     async def _read(self, work: Callable[[], Any]) -> Any:
         try:

@@ -215,7 +215,11 @@ class Writer:
     def _tell(self, results: list[tuple[Batch, StoreError | None]], pages: int) -> None:
         self._wrote(pages)
         for batch, error in results:
-            batch.settled(error)
+            try:
+                batch.settled(error)
+            except Exception:
+                # A fault of ours with one batch: whoever waits for another would wait for ever.
+                log.exception("store.not_settled", generation=batch.generation)
 
     def _wrote(self, pages: int) -> None:
         """There is so much more in the log."""

@@ -39,8 +39,9 @@ log = structlog.get_logger(__name__)
 
 # A group larger than this makes its first writer wait noticeably for its last.
 GROUP_LIMIT = 512
-# A larger group keeps the loop for half a millisecond even when the disk takes no time.
-LOOP_ROWS = 128
+# A larger group keeps the loop for two milliseconds even when the disk takes no time; the thread would take longer and
+# fight for the interpreter with a loop that has its hands full.
+LOOP_ROWS = 512
 # A batch that nobody waits for may wait so long for others: each commit costs as much as writing ten rows.
 LAZY_SECONDS = 0.02
 # The write-ahead log is merged into the database when about so many pages are in it: 16 MB.

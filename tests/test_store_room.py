@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 
@@ -94,3 +96,12 @@ def test_when_there_is_no_room_nothing_is_begun(conn: sqlite3.Connection, path: 
     assert not conn.in_transaction
     conn.execute("INSERT INTO words VALUES ('after')")
     assert words(path) == ["before", "after"]
+
+
+def test_the_last_of_a_disk_is_left_to_others(conn: sqlite3.Connection, path: Path) -> None:
+    before = log_of(path).stat().st_size
+    conn.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OSError) as refused:
+        make_room(conn, path, disk_usage(path.parent).free // 2)
+    assert refused.value.errno == errno.ENOSPC
+    assert (log_of(path).stat().st_size, conn.in_transaction) == (before, False)

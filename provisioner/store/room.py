@@ -7,10 +7,14 @@ the log anew without making it shorter, so this happens once: in the first power
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
+from shutil import disk_usage
 
+# Of what is free on the disk it may take so much. Others need the rest more: where it is that full, a commit can wait.
+_SHARE = 1 / 4
 # What is more than this of a transaction goes into the log before anybody knows whether it will be committed.
 _KEPT_BYTES = 2 << 20
 
@@ -19,9 +23,11 @@ def make_room(conn: sqlite3.Connection, path: Path, size: int) -> None:
     """Make the log of the database at `path` about `size` bytes long; what it holds stays as it is.
 
     It is SQLite itself that writes there, in a transaction that is taken back: so nobody else can be writing. The
-    transaction must have begun. Raises sqlite3.Error and OSError.
+    transaction must have begun. Raises sqlite3.Error and OSError, also before the disk is full.
     """
     try:
+        if size > disk_usage(path.parent).free * _SHARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         conn.execute("CREATE TABLE room (bytes)")
         conn.execute("INSERT INTO room VALUES (zeroblob(?))", (size + _KEPT_BYTES,))
     finally:

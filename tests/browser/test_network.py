@@ -57,6 +57,19 @@ async def test_a_lease_becomes_a_reservation_and_is_freed(demo, visit, url):
     await visit.find("save").click()
     await expect(page.get_by_role("link", name="Reservation", exact=True)).to_be_visible()
     assert demo.ledger.read(Reservation, "10.77.0.13") is not None
+    # The board was changed: its address passes to the new card.
+    await page.get_by_role("link", name="Reservation", exact=True).click()
+    await visit.find("field-mac").fill("5254.00aa.bb")
+    await visit.find("save").click()
+    await expect(visit.find("field-error")).to_contain_text("5254.00aa.bb")
+    visit.complaints.clear()
+    await visit.screenshot("reservation-wrong-mac")
+    await visit.find("field-mac").fill("5254.00AA.BB01")
+    await visit.find("save").click()
+    await visit.notice()
+    await visit.screenshot("reservation-new-mac")
+    changed = demo.ledger.read(Reservation, "10.77.0.13")
+    assert changed is not None and changed.mac == "52:54:00:aa:bb:01"
     await page.goto(f"{url}/leases?q=10.77.0.72")
     await expect(page.get_by_text("somebody answered there")).to_be_visible()
     await visit.find("free").click()

@@ -21,10 +21,11 @@ ADDRESS = "10.0.0.9"
 
 
 class Store:
-    """Accepts everything at once, or refuses it; `slow`: once it is told what is next."""
+    """Accepts everything at once, or refuses it, or what is larger; `slow`: once it is told what is next."""
 
     def __init__(self):
         self.broken = self.slow = False
+        self.most_writes = 1000
         self.batches = []
         self.waiting = []
         # Leases by address.
@@ -38,9 +39,10 @@ class Store:
 
     def tell_next(self):
         batch = self.waiting.pop(0)
-        if not self.broken:
+        refused = self.broken or len(batch.writes) > self.most_writes
+        if not refused:
             self.rows |= {each.key: each.value for each in batch.writes}
-        batch.settled(StoreError("disk full") if self.broken else None)
+        batch.settled(StoreError("disk full") if refused else None)
 
     def hurry(self):
         pass
@@ -232,6 +234,21 @@ async def test_as_soon_as_anything_was_saved_the_leases_are_too():
     clocks.pass_by(RETRY_SECONDS)
     clocks.steps.follow()
     assert len(clocks.store.batches) == saved
+
+
+async def test_while_the_disk_has_room_for_little_they_fail_others_no_more_often_than_at_that_pace():
+    clocks = Clocks()
+    clocks.lease()
+    clocks.store.most_writes = 0
+    clocks.set(DAY)
+    for _ in range(100):
+        await asyncio.sleep(0)
+        tx = clocks.ledger.transaction()
+        tx.event("server.clock")
+        tx.commit()
+        clocks.pass_by(RETRY_SECONDS / 100)
+        clocks.steps.follow()
+    assert len([each for each in clocks.store.batches if each.writes]) <= 1 + 3
 
 
 def test_the_hosts_clock_only_counts_on():

@@ -11,7 +11,7 @@ was down cannot be seen; there the probe before an address is offered has to do.
 
 In memory the leases are right from then on, whatever the disk does (`Ledger.amend`): no later failure takes it back, so
 nothing is ever decided by leases that are wrong. When they could not be saved, that is tried again at a slow pace, and
-as soon as anything else was saved.
+once in between as soon as anything else was saved: a disk that has room for a little takes that, and not all leases.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class ClockSteps:
         self._unsaved: list[_Step] = []
         self._tried_at = 0.0
         self._saved_then = 0
+        # Whether it was tried before its time because something else was saved.
+        self._hurried = False
 
     def follow(self) -> None:
         """Put leases right if the clock was set since the last time; call it before anything is decided by it."""
@@ -77,10 +79,15 @@ class ClockSteps:
         log.warning("clock.set", seconds=step.total_seconds())
         changed = self._ledger.amend(Lease, lambda lease: _right(lease, now, step))
         self._unsaved.append((step.total_seconds(), changed))
+        self._hurried = False
 
     def _may_work(self, steady: float) -> bool:
-        """Whether it is time to try again what has failed."""
-        return steady >= self._tried_at + RETRY_SECONDS or self._ledger.last_saved() != self._saved_then
+        """Whether it is time to try again what has failed: what is saved together with it fails too."""
+        is_time = steady >= self._tried_at + RETRY_SECONDS
+        if not is_time and (self._hurried or self._ledger.last_saved() == self._saved_then):
+            return False
+        self._hurried = not is_time
+        return True
 
     def _save(self, steady: float) -> None:
         """Write the leases as they are by now, and tell of the steps."""

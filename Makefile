@@ -33,6 +33,7 @@ format: $(READY) ## format the code
 	@$(VENV)/bin/ruff format provisioner agent tests
 	@$(VENV)/bin/ruff check --fix provisioner agent tests
 
+run: export PACK := light
 run: interface $(READY) boot-files discovery-image ## serve a real network: make run IFACE=eth1 [POOL=10.0.0.100-10.0.0.200] [DATA=run] (root)
 	@tools/run.sh "$(IFACE)" "$(POOL)" "$(or $(DATA),run)"
 

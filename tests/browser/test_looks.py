@@ -33,6 +33,7 @@ PAGES = {
     "log-search": "/logs?q=SHA-256",
     "health": "/health",
 }
+SCHEMES = ("light", "dark")
 
 
 def jobs_of(told):
@@ -44,55 +45,56 @@ def jobs_of(told):
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def look(visit, name, *, whole=False):
+    """A picture in each colour scheme, in none of which anything may reach out of the window."""
+    size = "phone" if visit.page.viewport_size == PHONE else "desktop"
+    for scheme in SCHEMES:
+        await visit.page.emulate_media(color_scheme=scheme)
+        await visit.screenshot(f"{name}-{size}-{scheme}", whole=whole)
+        assert await visit.overflow() <= 0, f"{name} {scheme}"
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-async def test_no_page_is_wider_than_the_window(browser, demo, url, size, scheme):
+async def test_no_page_is_wider_than_the_window(browser, demo, url, size):
     told = await fill_more(demo, await fill(demo))
     phone = size is PHONE
-    visit = await Visit.open(
-        browser, url, viewport=size, color_scheme=scheme, device_scale_factor=2 if phone else 1, has_touch=phone
-    )
-    name = f"{'phone' if phone else 'desktop'}-{scheme}"
+    visit = await Visit.open(browser, url, viewport=size, device_scale_factor=2 if phone else 1, has_touch=phone)
     await visit.page.goto(f"{url}/login")
-    await visit.screenshot(f"login-{name}")
+    await look(visit, "login")
     await visit.log_in("admin", PASSWORD)
     for page, path in {**PAGES, **jobs_of(told)}.items():
         await visit.go(path)
-        await visit.screenshot(f"{page}-{name}", whole=True)
-        assert await visit.overflow() <= 0, page
+        await look(visit, page, whole=True)
     await visit.open_machine("rack1-n05")
     await visit.find("power-menu").locator("summary").click()
-    await visit.screenshot(f"power-menu-{name}")
+    await look(visit, "power-menu")
     await visit.find("action-power-cycle").click()
-    await visit.screenshot(f"confirm-{name}")
+    await look(visit, "confirm")
     await visit.find("confirm-no").click()
     await visit.find("assign").click()
     await visit.find("workflow-select").select_option("deploy")
-    await visit.screenshot(f"assign-{name}")
-    assert await visit.overflow() <= 0
+    await look(visit, "assign")
     await visit.go("/machines/rack1-n08")
     await visit.find("more-menu").locator("summary").click()
-    await visit.screenshot(f"more-menu-{name}")
+    await look(visit, "more-menu")
     await visit.go("/machines/rack1-n02/params")
     await visit.find("param", name="hello/lines").locator("summary").click()
     await visit.find("reveal").first.click()
-    await visit.screenshot(f"why-{name}", whole=True)
-    assert await visit.overflow() <= 0
+    await look(visit, "why", whole=True)
     await visit.go("/")
     for machine in ("rack1-n02", "rack1-n03", "rack1-n05"):
         await visit.row(machine).locator("[data-testid=pick]").check()
-    await visit.screenshot(f"bulk-{name}", whole=True)
+    await look(visit, "bulk", whole=True)
     await visit.find("bulk-power").click()
     await visit.find("bulk-action").select_option("power-cycle")
-    await visit.screenshot(f"bulk-power-{name}")
+    await look(visit, "bulk-power")
     await visit.page.keyboard.press("Escape")
     await visit.find("bulk-pause").click()
     await expect(visit.find("bulk-results")).to_be_visible()
-    await visit.screenshot(f"bulk-results-{name}")
+    await look(visit, "bulk-results")
     await visit.find("bulk-power").click()
     await visit.find("bulk-action").select_option("power-status")
     await visit.find("bulk-power-submit").click()
     await expect(visit.find("operation")).to_have_attribute("data-state", "finished")
-    await visit.screenshot(f"operation-{name}")
-    assert await visit.overflow() <= 0
+    await look(visit, "operation")
     assert visit.complaints == []

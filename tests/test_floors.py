@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -118,19 +119,30 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def is_module(name: str) -> bool:
     return (ROOT / Path(*name.split("."))).with_suffix(".py").is_file()
 
 
-def imports(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+@cache
+def imports(path: Path) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """Line, absolute module, names."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return tuple(imported(parsed(path), path.parent.name))
+
+
+def imported(tree: ast.Module, package: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if node.level:
-                module = ".".join(filter(None, [path.parent.name, module]))
+                module = ".".join(filter(None, [package, module]))
             names = tuple(alias.name for alias in node.names)
             inner = [f"{module}.{name}" for name in names if is_module(f"{module}.{name}")]
             yield from ((node.lineno, name, ()) for name in inner)
@@ -176,7 +188,7 @@ def test_a_module_imports_only_what_stands_below_it(path):
 def test_nothing_is_imported_inside_a_function(path):
     found = [
         f"{path.relative_to(ROOT)}:{inner.lineno}"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for inner in ast.walk(node)
         if isinstance(inner, ast.Import | ast.ImportFrom)
@@ -186,7 +198,7 @@ def test_nothing_is_imported_inside_a_function(path):
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=name_of)
 def test_a_package_holds_a_docstring_and_nothing_else(path):
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     assert ast.get_docstring(tree)
     assert [f"{path.relative_to(ROOT)}:{node.lineno}" for node in tree.body[1:]] == []
 

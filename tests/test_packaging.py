@@ -45,7 +45,7 @@ def installed(tmp_path_factory):
     offline = ("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check", "-q")
     run("-m", "pip", "wheel", *offline, "-w", str(folder), str(source), cwd=folder)
     (wheel,) = folder.glob("*.whl")
-    run("-m", "pip", "install", *offline, "--target", str(folder / "there"), str(wheel), cwd=folder)
+    run("-m", "pip", "install", *offline, "--no-compile", "--target", str(folder / "there"), str(wheel), cwd=folder)
     return folder / "there"
 
 

@@ -180,6 +180,21 @@ def test_an_address_that_was_ours_is_given_out_when_it_is_not_any_more():
         assert (pair.book.next_free(network, NOW, ()), pair.book.most_expired(network, NOW, ())) == ("", "")
 
 
+def test_an_address_that_was_renewed_is_as_old_as_its_last_lease():
+    pair = Pair()
+    assert pair.free()[0] == "10.77.0.10"
+    for last_octet in (10, 11, 14, 15):
+        pair.put(lease(last_octet, seconds=10 * last_octet))
+    for last_octet, seconds in ((10, 400), (14, 300)):
+        pair.put(lease(last_octet, seconds=seconds))
+    now = NOW + timedelta(seconds=500)
+    in_order = [f"10.77.0.{last_octet}" for last_octet in (11, 15, 14, 10)]
+    assert pair.book.upcoming("rack", now, OURS, 9) == in_order
+    for address in in_order:
+        assert pair.free(500)[0] == address
+        pair.hold(number(address) & 0xFF, 9, 500, 560)
+
+
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.integers(9, 16), st.integers(1, 4), st.integers(0, 20), st.booleans()),

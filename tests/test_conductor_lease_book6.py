@@ -107,6 +107,15 @@ async def test_a_lease_renewed_before_its_time_is_not_taken_for_expired(world):
     assert world.free("fd00:2::9", Picker.MOST_EXPIRED, NOW + timedelta(seconds=1000)) == "fd00:2::1"
 
 
+async def test_an_address_that_was_renewed_is_as_old_as_its_last_lease(world):
+    assert world.free("fd00:2::1") == "fd00:2::1"
+    for address, seconds in (("fd00:2::1", 100), ("fd00:2::3", 200), ("fd00:2::1", 300)):
+        await world.put(lease(address, seconds=seconds))
+    later = NOW + timedelta(seconds=500)
+    assert world.free("fd00:2::1", Picker.MOST_EXPIRED, later) == "fd00:2::3"
+    assert world.free("fd00:2::1", Picker.MOST_EXPIRED, later, {"fd00:2::3"}) == "fd00:2::1"
+
+
 async def test_an_expired_address_on_offer_is_not_given_to_another_until_that_ends(world):
     world.book.put(lease("fd00:2::1", 1, LeaseState.EXPIRED, -10))
     world.book.hold(lease("fd00:2::1", 2, LeaseState.OFFERED, 60))

@@ -290,12 +290,13 @@ class _Pool:
                 lease = book.lease(address)
                 if expiry > now:
                     return ""
-                if lease is not None and lease.expires_at <= now and book.unclaimed(address, ours):
+                renewed = lease is not None and lease.expires_at > expiry
+                if lease is not None and not renewed and book.unclaimed(address, ours):
                     return address
                 del self._queued[address]
                 if address in ours:
                     self._ours.add(address)
-                if lease is not None and lease.expires_at > now:
+                if lease is not None and renewed:
                     self.used(lease)
             heappop(self._expiring)
         return ""
@@ -324,13 +325,25 @@ class _Pool:
                 yield address
 
     def _expired(self, book: LeaseBook, now: datetime, ours: tuple[str, ...]) -> Iterator[str]:
+        renewed: list[tuple[datetime, str]] = []
         for expiry, address in _in_order(self._expiring):
             if expiry > now:
-                return
+                break
+            while renewed and renewed[0] < (expiry, address):
+                yield heappop(renewed)[1]
             lease = book.lease(address)
-            over = lease is not None and lease.expires_at <= now
-            if over and self._queued.get(address) == expiry and book.unclaimed(address, ours):
+            if (
+                lease is None
+                or lease.expires_at > now
+                or self._queued.get(address) != expiry
+                or not book.unclaimed(address, ours)
+            ):
+                continue
+            if lease.expires_at > expiry:
+                heappush(renewed, (lease.expires_at, address))
+            else:
                 yield address
+        yield from (address for _, address in sorted(renewed))
 
 
 def _in_order(heap: Sequence[_Item]) -> Iterator[_Item]:

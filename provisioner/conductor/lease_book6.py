@@ -264,7 +264,7 @@ class _Pool:
             # One that is on offer or reserved comes back when that ends.
             if lease is None or lease.state is LeaseState.OFFERED or book.reservation(address) is not None:
                 continue
-            if lease.expires_at > now:
+            if lease.expires_at > expiry:
                 self.used(lease)
                 continue
             passed.append((expiry, address))

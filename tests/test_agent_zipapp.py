@@ -75,20 +75,23 @@ def test_a_server_restart_is_invisible_to_a_running_job(zipapp: Path, folder: Pa
 
 
 def test_no_byte_is_lost_or_doubled_when_the_server_goes_away_again_and_again(zipapp: Path, folder: Path) -> None:
-    gate = folder / "gate"
-    os.mkfifo(gate)
-    source = f'for round in 1 2; do read word < {gate}; seq -f "$round line %.0f" 5000; done\n'
+    # One for each round: at a gate that the test is still closing the second round would not wait.
+    gates = [folder / "gate-1", folder / "gate-2"]
+    for gate in gates:
+        os.mkfifo(gate)
+    source = f'for round in 1 2; do read word < {folder}/gate-$round; seq -f "$round line %.0f" 5000; done\n'
     with FakeServer([script("chatty", source)]) as server:
         agent = start(zipapp, folder, server, "--once")
         server.wait_for(lambda: server.jobs and server.jobs[0].log)
-        for number in (1, 2):
+        for number, gate in enumerate(gates, 1):
             server.stop()
             gate.write_text("go\n")
             server.fault("log", "lose")
             server.start()
             server.wait_for(lambda mark=f"{number} line 5000\n".encode(): mark in server.jobs[0].log)
         agent.end()
-        gate.unlink()
+        for gate in gates:
+            gate.unlink()
         expected = "".join(f"{number} line {line}\n" for number in (1, 2) for line in range(1, 5001))
         assert server.jobs[0].script_output.decode() == expected
 

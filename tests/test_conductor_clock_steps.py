@@ -9,11 +9,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from provisioner.bus import Bus
+from provisioner.conductor.addresses import Addresses
+from provisioner.conductor.boot_choices import BootChoices
 from provisioner.conductor.clock_steps import RETRY_SECONDS, STEP, ClockSteps, boot_seconds
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import StoreError
-from provisioner.model.addresses import Lease, LeaseState
-from tests.dhcp_messages import mac
+from provisioner.links import Arrival
+from provisioner.model.addresses import Lease, LeaseState, Subnet
+from provisioner.model.content import Bootenv
+from provisioner.params import Params
+from tests.dhcp_messages import discover, mac
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 86400
@@ -249,6 +254,25 @@ async def test_while_the_disk_has_room_for_little_they_fail_others_no_more_often
         clocks.pass_by(RETRY_SECONDS / 100)
         clocks.steps.follow()
     assert len([each for each in clocks.store.batches if each.writes]) <= 1 + 3
+
+
+async def test_a_clock_that_is_set_while_a_message_is_answered_ends_no_lease_for_that_message():
+    clocks = Clocks()
+    settings = Params({})
+    choices = BootChoices(clocks.ledger, lambda: settings, lambda machine: Bootenv(name="local"))
+    addresses = Addresses(clocks.ledger, choices, lambda: clocks.steady)
+    addresses.follow()
+    tx = clocks.ledger.transaction()
+    tx.put(Subnet(name="tiny", cidr="10.0.0.0/24", pool_start=ADDRESS, pool_end=ADDRESS))
+    tx.commit()
+    clocks.lease()
+    addresses.answer([])
+    times = iter([clocks.wall])
+    # The first who looks sees the old time, all others the new one.
+    clocks.ledger.clock = lambda: next(times, clocks.wall + timedelta(days=1))
+    asked = discover(2), Arrival("10.0.0.1", "eth0")
+    for _ in range(2):
+        assert addresses.answer([asked]).ignored == ["no free address"]
 
 
 def test_the_hosts_clock_only_counts_on():

@@ -124,10 +124,12 @@ class Addresses:
         """Take in the loaded ledger; call it once, before the first answer."""
         self._book.follow()
 
-    def follow_clock(self) -> None:
-        """Put all leases right if the clock was set; before anything is decided by it, also by `Addresses6`."""
-        if self._steps is not None:
-            self._steps.follow()
+    def follow_clock(self) -> datetime:
+        """Put all leases right if the clock was set; before anything is decided by it, also by `Addresses6`.
+
+        Returns the time to decide by.
+        """
+        return self._steps.follow() if self._steps is not None else self._ledger.clock()
 
     def answer(self, messages: Sequence[tuple[DhcpMessage, Arrival]]) -> Answers:
         """Decide on all messages in order and begin to save what was decided.
@@ -138,8 +140,7 @@ class Addresses:
         if self._generation != self._book.generation:
             self._generation = self._book.generation
             self._replies.forget()
-        self.follow_clock()
-        tx = self._ledger.transaction(by="dhcp")
+        tx = self._ledger.transaction(by="dhcp", now=self.follow_clock())
         ignored: list[str] = []
         exchanges = [_Exchange(message, arrival) for message, arrival in messages]
         for stage in (self._decide, self._boot, self._reply, self._tell):

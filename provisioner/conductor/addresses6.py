@@ -71,14 +71,15 @@ class Answers6(Struct, frozen=True):
 class Addresses6:
     """The one who gives out IPv6 addresses; `server` is our DUID.
 
-    `follow_clock` puts leases right when the clock was set; it is called before anything is decided.
+    `follow_clock` puts leases right when the clock was set, and returns the time; it is called before anything is
+    decided.
     """
 
     def __init__(
-        self, ledger: Ledger, choices: Choosing, server: bytes, follow_clock: Callable[[], None] = lambda: None
+        self, ledger: Ledger, choices: Choosing, server: bytes, follow_clock: Callable[[], datetime] | None = None
     ) -> None:
         self._ledger = ledger
-        self._follow_clock = follow_clock
+        self._follow_clock = follow_clock or ledger.clock
         self._choices = choices
         self._server = server
         self._book = LeaseBook6(ledger)
@@ -95,8 +96,7 @@ class Addresses6:
         if self._generation != self._book.generation:
             self._generation = self._book.generation
             self._replies.forget()
-        self._follow_clock()
-        tx = self._ledger.transaction(by="dhcp")
+        tx = self._ledger.transaction(by="dhcp", now=self._follow_clock())
         self._book.prune(tx.now)
         at_once: list[Reply6] = []
         later: list[Reply6] = []

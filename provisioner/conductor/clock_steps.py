@@ -60,13 +60,16 @@ class ClockSteps:
         # Whether it was tried before its time because something else was saved.
         self._hurried = False
 
-    def follow(self) -> None:
-        """Put leases right if the clock was set since the last time; call it before anything is decided by it."""
+    def follow(self) -> datetime:
+        """Put leases right if the clock was set since the last time; call it before anything is decided by it.
+
+        Returns the time by which they are right: read once more, the clock may have been set again.
+        """
         now, steady = self._ledger.clock(), self._steady()
         then = self._then
         if then is None:
             self._then = now, steady
-            return
+            return now
         step = now - then[0] - timedelta(seconds=steady - then[1])
         if abs(step) >= STEP:
             self._then = now, steady
@@ -74,6 +77,7 @@ class ClockSteps:
             self._save(steady)
         elif self._unsaved and self._may_work(steady):
             self._save(steady)
+        return now
 
     def _put_right(self, now: datetime, step: timedelta) -> None:
         log.warning("clock.set", seconds=step.total_seconds())

@@ -281,9 +281,9 @@ class Ledger:
                 self._apply(cls, key, new)
         return list(changed)
 
-    def transaction(self, by: str = "") -> Transaction:
-        """Begin to collect changes; `by` says who causes them."""
-        return Transaction(self, by, self.clock())
+    def transaction(self, by: str = "", now: datetime | None = None) -> Transaction:
+        """Begin to collect changes; `by` says who causes them, `now` when if the clock was read already."""
+        return Transaction(self, by, now or self.clock())
 
     def commit(
         self,

@@ -93,7 +93,7 @@ class Prober:
         identifier: int,
         connected: Callable[[], list[tuple[str, IPv4Network]]] = connected_networks,
         interfaces: Collection[str] = (),
-        follow_clock: Callable[[], None] = lambda: None,
+        follow_clock: Callable[[], object] = lambda: None,
         build: Callable[[], None] = build_templates,
     ) -> None:
         self._asking = asking

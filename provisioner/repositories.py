@@ -97,6 +97,13 @@ def _port(url: SplitResult) -> int | None:
     return _PORTS.get(url.scheme) if url.port is None else url.port
 
 
+def server_of(url: str) -> str:
+    """The server that a URL leads to: several repositories may be on one. That of http is that of https."""
+    parts = urlsplit(url)
+    port = _port(parts)
+    return f"{parts.hostname}" if port in _PORTS.values() else f"{parts.hostname}:{port}"
+
+
 def is_immutable(path: str) -> bool:
     """Whether what is under this path never changes, so that a copy is good for ever."""
     return _IMMUTABLE.fullmatch(path) is not None

@@ -16,6 +16,7 @@ from provisioner.repositories import (
     is_fresh,
     is_immutable,
     parse_upstreams,
+    server_of,
     sha256_in,
     url_of,
 )
@@ -148,6 +149,11 @@ def test_a_redirect_to_what_is_no_url_is_refused(location: str) -> None:
 )
 def test_what_has_its_version_in_its_name_never_changes(path: str, immutable: bool) -> None:
     assert is_immutable(path) is immutable
+
+
+def test_repositories_may_be_of_one_server() -> None:
+    assert {server_of(url) for url in ("http://H/debian/", "http://h:80/security/", "https://h/")} == {"h"}
+    assert server_of("http://h:8080/") != server_of("http://h/") != server_of("http://i/")
 
 
 def test_a_name_can_tell_the_digest_of_its_content() -> None:

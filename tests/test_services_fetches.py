@@ -106,6 +106,16 @@ async def test_fetches_of_one_client_do_not_hold_up_those_of_another(scene: Scen
     assert set(scene.asked) == {"/0.deb", "/1.deb", "/2.deb", "/3.deb", "/8.deb", "/modest.deb"}
 
 
+async def test_repositories_of_one_server_share_its_places(scene: Scene) -> None:
+    security = Repository(name="security", url=f"{scene.repository.url}security/", path="/repos/security/")
+    await scene.begun(*(f"{number}.deb" for number in range(5)), client="greedy")
+    for number in range(5):
+        scene.fetches.begin(security, f"{number}.deb", None, "thirsty").waiting = 1
+    await scene.begun("modest.deb", "other.deb")
+    await scene.is_full.wait()
+    assert [path.startswith("/security/") for path in sorted(scene.asked)] == [False] * 6 + [True] * 2
+
+
 async def test_who_waits_hears_that_the_server_stops(scene: Scene) -> None:
     (waiting,) = await scene.begun("a.deb")
     scene.fetches.end()

@@ -125,6 +125,15 @@ async def test_who_finds_no_place_is_told_to_ask_again_and_one_that_is_given_bac
     assert note.size == 10
 
 
+async def test_repositories_of_one_server_share_its_places() -> None:
+    passing = Passing(cast(Upstreams, FakeUpstreams()), lambda: 0.0, patience=0.01)
+    security = Repository(name="security", url="http://h/security/", path="")
+    for repository in (DEBIAN, security):
+        await passing.open(Wish(repository, "x", "10.0.0.1", "GET", {}))
+    with pytest.raises(Busy, match="security/x"):
+        await passing.open(Wish(security, "x", "10.0.0.1", "GET", {}))
+
+
 async def test_no_client_has_all_places() -> None:
     passing = Passing(cast(Upstreams, FakeUpstreams()), lambda: 0.0, patience=0.01)
     with pytest.raises(Busy):

@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientResponse
 from msgspec.structs import replace
 
 from provisioner.errors import DiskFull, ProvisionerError
-from provisioner.repositories import sha256_in, url_of
+from provisioner.repositories import server_of, sha256_in, url_of
 from provisioner.services.places import Places, Shares, Turn
 from provisioner.services.stored import WholeBody
 from provisioner.services.upstreams import (
@@ -144,7 +144,7 @@ class Fetches:
 
     def turn(self, repository: Repository, client: str) -> Turn:
         """Who asks an upstream needs one of its places."""
-        return self._places.setdefault(repository.name, Places(FETCHES_PER_UPSTREAM)).turn(client)
+        return self._places.setdefault(server_of(repository.url), Places(FETCHES_PER_UPSTREAM)).turn(client)
 
     def begin(self, repository: Repository, path: str, kept: Copy | None, client: str) -> Fetch:
         """Fetch a file, of which `kept` is an old copy, closed in the end; raises Busy.

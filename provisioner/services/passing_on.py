@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import ClientError, ClientResponse, web
 
-from provisioner.repositories import url_of
+from provisioner.repositories import server_of, url_of
 from provisioner.services.places import Places
 from provisioner.services.upstreams import (
     MOST_RESUMES,
@@ -101,8 +101,8 @@ class Passing:
 
     async def open(self, wish: Wish) -> tuple[Note, PassedBody]:
         """What is known of a file, and the part of it that is asked for; raises Busy, NotFound, UpstreamFailed."""
-        name = wish.repository.name
-        turn = self._places.setdefault(name, Places(PASSED_PER_UPSTREAM)).turn(wish.client)
+        name, server = wish.repository.name, server_of(wish.repository.url)
+        turn = self._places.setdefault(server, Places(PASSED_PER_UPSTREAM)).turn(wish.client)
         try:
             async with asyncio.timeout(self._patience):
                 await turn.wait()

@@ -56,7 +56,7 @@ peers: system ## install the clients, servers and tools that tests and measureme
 	@tools/install-packages.sh peers
 
 boot-files: system ## put the network boot programs into build/files
-	@images/boot-files.sh $(FILES)
+	@PACK= images/boot-files.sh $(FILES)
 
 discovery-image: system ## build the environment that unknown machines boot
 	@images/discovery.sh $(FILES)

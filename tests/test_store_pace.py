@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.store.pace import LONGEST_AWAY, SHORTEST_AWAY, SLOW_SECONDS, Pace
+from provisioner.store.pace import LONGEST_AWAY, ROW_SECONDS, SHORTEST_AWAY, SLOW_SECONDS, Pace
 
 QUICK, STALLED = 0.0003, 0.3
 
@@ -16,6 +16,16 @@ def test_quick_commits_go_on_for_ever() -> None:
     for number in range(1000):
         pace.took(QUICK, number / 100)
     assert pace.quick(10.0)
+
+
+def test_large_groups_are_no_sign_of_a_slow_disk() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.took(500 * ROW_SECONDS + QUICK, 0.0, rows=500)
+    assert pace.quick(0.0)
+    for _ in range(9):
+        pace.took(500 * ROW_SECONDS + 2 * SLOW_SECONDS, 0.0, rows=500)
+    assert not pace.quick(0.0)
 
 
 def test_one_stall_keeps_the_loop_away_for_a_while() -> None:

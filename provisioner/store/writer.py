@@ -192,11 +192,11 @@ class Writer:
         self._called = False
         if not self._waiting:
             return
-        small = sum(batch.rows() for batch in self._waiting) <= LOOP_ROWS
-        if self._owed or not small or not self._write_here(self._waiting):
+        rows = sum(batch.rows() for batch in self._waiting)
+        if self._owed or rows > LOOP_ROWS or not self._write_here(self._waiting, rows):
             self._hand_over()
 
-    def _write_here(self, group: list[Batch]) -> bool:
+    def _write_here(self, group: list[Batch], rows: int) -> bool:
         """Commit in the loop; False when the connection is not to be had, and nothing was done."""
         began = self._seconds()
         try:
@@ -204,7 +204,7 @@ class Writer:
         except _Busy:
             return False
         ended = self._seconds()
-        self._pace.took(ended - began, ended)
+        self._pace.took(ended - began, ended, rows)
         self._waiting = []
         self._tell(results, pages)
         return True

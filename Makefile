@@ -4,8 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 FILES := build/files
 READY := $(VENV)/.ready
-# The tests wait for them first of all; without the rights for it, nice goes on without.
-IMAGES := nice -n -5 $(MAKE) --no-print-directory -j3 quick-images
+IMAGES := $(MAKE) --no-print-directory -j3 quick-images
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without byte code each of several test runners rewrites all tests for itself: 17 s of a core instead of 7.
 unexport PYTHONDONTWRITEBYTECODE

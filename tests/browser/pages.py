@@ -13,6 +13,9 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locato
 
 from tests.peers.programs import missing
 
+# On a host that emulates machines meanwhile a page may take longer than Playwright's five seconds.
+expect.set_options(timeout=60_000)
+
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}

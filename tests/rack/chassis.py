@@ -22,8 +22,6 @@ from tests.rack.network import RackError
 from tests.rack.processes import end, spawn
 from tests.rack.qmp import Monitor
 
-# The machines take longest of all tests; where nice may not do that, it goes on without.
-_BEFORE_OTHERS = ("nice", "-n", "-3")
 QMP_SECONDS = 15.0
 QUIT_SECONDS = 3.0
 STAMP_SECONDS = 0.2
@@ -123,7 +121,7 @@ class Chassis:
         command = qemu_command(self.machine, self.at, next_boot, self._accelerator)
         offset = _size(self.at.serial_log)
         self.at.qmp_socket.unlink(missing_ok=True)
-        process = await spawn(self._enter([*_BEFORE_OTHERS, *command]), self._qemu_log)
+        process = await spawn(self._enter(command), self._qemu_log)
         self._monitor = await self._connect(process)
         self._process = process
         self._on = True

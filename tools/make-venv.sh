@@ -3,8 +3,8 @@
 set -euo pipefail
 
 venv=$1
-# The distribution's interpreter is built with profile-guided optimisation, which one on the PATH often is not: the same
-# server then needs half as much time again.
+# The distribution's interpreter is built with profile-guided optimisation, which one on the PATH often is not: such a
+# one took 4.5 s of a processor to load our tests, Debian's 2.9 s.
 can='import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'
 [ -x "$venv/bin/python" ] || {
     for python in /usr/bin/python3 python3; do

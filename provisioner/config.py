@@ -24,7 +24,7 @@ AUTO = "auto"
 _HIGHEST_PORT = 65535
 LONGEST_DAYS = 36_500
 # Variables that are no settings: the file of settings, and what the command line's clients read.
-_NO_SETTINGS = ("CONFIG", "SERVER", "TOKEN", "PASSWORD")
+_NO_SETTINGS = ("CONFIG", "SERVER", "TOKEN", "PASSWORD", "COMPILED")
 
 
 @dataclass(frozen=True)

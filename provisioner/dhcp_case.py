@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from provisioner.frozen import Frozen
 from provisioner.links import Arrival, Link, Network
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation
 from provisioner.wire.dhcp import DhcpMessage
@@ -27,7 +27,7 @@ _NEXT_FREE = Picker.NEXT_FREE
 US = "this server"
 
 
-class Offer(Struct, frozen=True):
+class Offer(Frozen, frozen=True):
     """An address held for a client until it requests it; one whose time is up has been taken back."""
 
     address: str

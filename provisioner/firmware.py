@@ -8,8 +8,7 @@ each stands in for the others.
 from enum import Enum
 from functools import lru_cache
 
-from msgspec import Struct
-
+from provisioner.frozen import Frozen
 from provisioner.wire.dhcp import DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import CLIENT_ARCH, CLIENT_UUID, IPXE_OPTIONS, USER_CLASS, VENDOR_CLASS
 
@@ -44,7 +43,7 @@ class Platform(Enum):
     __hash__ = object.__hash__
 
 
-class Arch(Struct, frozen=True):
+class Arch(Frozen, frozen=True):
     """One row of IANA's "Processor Architecture Types"; without a platform there is no loader for it anywhere."""
 
     name: str
@@ -102,7 +101,7 @@ ARCHS: dict[int, Arch] = {
 _IPXE_HTTP = 19
 
 
-class BootClient(Struct, frozen=True):
+class BootClient(Frozen, frozen=True):
     """Who asks, as far as booting goes. `arch` is the first of option 93, `xid` numbers the client's attempt.
 
     `begins` tells that the client starts anew (DISCOVER); `can_http` that it is an iPXE which loads by HTTP.

@@ -36,11 +36,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.dhcp_case import AddressView, Case, Offer
 from provisioner.events import CHOSE_ANOTHER, NO_FREE_ADDRESS, UNCOVERED
+from provisioner.frozen import Frozen
 from provisioner.links import Arrival, Network, client_link, server_id
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
@@ -63,7 +63,7 @@ _FAR = timedelta(seconds=FOREVER) / 2
 _OFFER, _ACK, _NAK = MessageType.OFFER, MessageType.ACK, MessageType.NAK
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Frozen, frozen=True, kw_only=True):
     """What to do with a message. `reply` None is silence; `reason` is one of few texts, `detail` names the thing.
 
     `changes` are leases to save; an ACK may not be sent before they are. `holds` are offers to remember. `picked` is

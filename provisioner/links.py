@@ -8,9 +8,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from provisioner.frozen import Frozen
 from provisioner.model.addresses import Picker, Subnet
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
@@ -19,7 +19,7 @@ from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_S
 _LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
 
 
-class Network(Struct, frozen=True):
+class Network(Frozen, frozen=True):
     """A subnet with its addresses as numbers. `barred` are pool addresses that belong to routers and servers.
 
     `pickers` are those that find an address for a newcomer here: none in a pool that is for nobody.
@@ -43,7 +43,7 @@ class Network(Struct, frozen=True):
         return self.pool_first <= value <= self.pool_last and value not in self.barred
 
 
-class Link(Struct, frozen=True):
+class Link(Frozen, frozen=True):
     """What one client can be on: the subnet that its request came from, and those that share its link.
 
     With a `proxy` subnet among them another server gives the addresses there. `pickers` are those of all, in order:
@@ -145,7 +145,7 @@ def _pickers(subnet: Subnet) -> tuple[Picker, ...]:
     return given[: given.index(Picker.NONE)] if Picker.NONE in given else given
 
 
-class Arrival(Struct, frozen=True):
+class Arrival(Frozen, frozen=True):
     """How a message reached us: our address there, the interface, and whether it was sent to everybody.
 
     `also` are the interface's further addresses, `elsewhere` those of our other interfaces.

@@ -8,9 +8,8 @@ minute) before it turns to the disk.
 
 from __future__ import annotations
 
-from msgspec import Struct, field
-
 from provisioner.firmware import BootClient, ClientKind, Platform
+from provisioner.frozen import Frozen
 from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
 from provisioner.model.content import Bootenv
 from provisioner.quirks import USUAL, Behaviour, NameEnd, NameIn, VendorOptions
@@ -28,7 +27,7 @@ _USE_THIS_FILE = b"\x06\x01\x08\xff"
 _DO_NOT_WAIT = b"\xb0\x01\x01"
 
 
-class Boot(Struct, frozen=True):
+class Boot(Frozen, frozen=True):
     """What the reply says about booting: a file and options, or neither; `reason` says why.
 
     `file` is a name for TFTP or a URL. `name_in` and `name_end` say how it is written, `loader` which row it is.
@@ -37,7 +36,7 @@ class Boot(Struct, frozen=True):
 
     file: str = ""
     reason: str = ""
-    options: dict[int, bytes] = field(default_factory=dict)
+    options: dict[int, bytes] = {}
     loader: str = ""
     name_in: NameIn = NameIn.ASKED
     name_end: NameEnd = NameEnd.NUL

@@ -28,6 +28,16 @@ class Packet(Struct, frozen=True):
     data: bytes
 
 
+class Route(Struct, frozen=True, array_like=True):
+    """By which way packets came or went: what many have in common. As JSON it stands on disk."""
+
+    protocol: str
+    outgoing: bool
+    interface: str
+    source: tuple[str, int]
+    destination: tuple[str, int]
+
+
 class Recorder(Protocol):
     """Keeps datagrams. It is asked in the middle of a power-on storm: `keep` must cost next to nothing."""
 

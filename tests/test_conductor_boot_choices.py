@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from provisioner.bus import Bus
 from provisioner.conductor.boot_choices import BootChoices, Web
+from provisioner.conductor.ledger import Ledger
 from provisioner.firmware import boot_client
 from provisioner.model.content import BootArch, Bootenv, Param, Profile
 from provisioner.model.machines import Machine
@@ -25,36 +27,24 @@ def machine(**fields):
     return Machine(id="m1", name="n1", macs=(mac(1),), created_at=START, updated_at=START, **fields)
 
 
-class Ledger:
-    """A clock to set, and what was told."""
+class Disk:
+    """What the ledger saves is on disk in the next turn of the loop; `events` are told."""
 
     def __init__(self):
-        self.now = START
-        self.told = []
+        self.events = []
 
-    def clock(self):
-        return self.now
-
-    def machine_by_mac(self, mac):
-        return None
-
-    def transaction(self, by):
-        return self
-
-    def event(self, kind, **data):
-        self.told.append((kind, data))
-
-    def commit(self, lazy):
-        future = asyncio.get_running_loop().create_future()
-        future.set_result(None)
-        return future
+    def submit(self, batch, *, lazy):
+        self.events += batch.events
+        asyncio.get_running_loop().call_soon(batch.settled, None)
 
 
 class World:
     """Choices with params and files as a test wants them."""
 
     def __init__(self):
-        self.ledger = Ledger()
+        self.now = START
+        self.disk = Disk()
+        self.ledger = Ledger(self.disk, Bus(), lambda: self.now)
         self.content = {"params": {}, "profiles": {}}
         self.missing = set()
         self.params = Params(self.content)
@@ -233,7 +223,7 @@ async def test_a_file_that_comes_is_seen_within_seconds(world):
     assert world.choose().file == NATIVE
     world.missing = set()
     assert world.choose().file == NATIVE
-    world.ledger.now += timedelta(seconds=6)
+    world.now += timedelta(seconds=6)
     assert world.choose().file == SNPONLY
 
 
@@ -262,15 +252,16 @@ async def test_where_secure_boot_is_known_to_be_off_the_other_ipxe_is_next(world
 async def test_firmware_that_refuses_what_it_fetched_and_asks_at_once_is_given_the_signed_loader(world):
     assert world.attempt() == SNPONLY
     world.choices.fetched(mac(1), SNPONLY)
-    world.ledger.now += timedelta(seconds=3)
+    world.now += timedelta(seconds=3)
     assert world.attempt() == SHIM
-    assert [(told["key"], told["failed"], told["times"]) for _, told in world.ledger.told] == [("shim", "snponly", 1)]
+    [told] = world.disk.events
+    assert (told.key, told.data["failed"], told.data["times"]) == ("shim", "snponly", 1)
 
 
 async def test_a_machine_that_is_switched_on_again_after_it_fetched_its_loader_gets_the_same(world):
     world.attempt()
     world.choices.fetched(mac(1), f"/files/{SNPONLY}")
-    world.ledger.now += timedelta(seconds=60)
+    world.now += timedelta(seconds=60)
     assert world.attempt() == SNPONLY
 
 
@@ -288,16 +279,9 @@ async def test_peers_2_bios_that_loops_is_given_the_other_ipxe(world):
 async def test_the_timeline_tells_why_the_loader_changed(world):
     for _ in range(3):
         world.attempt()
-    [(kind, told)] = world.ledger.told
-    assert kind == "boot.loader"
-    assert told == {
-        "machine": "",
-        "mac": mac(1),
-        "key": "shim",
-        "failed": "snponly",
-        "firmware": "UEFI x64",
-        "times": 2,
-    }
+    [told] = world.disk.events
+    assert (told.kind, told.machine, told.mac, told.key) == ("boot.loader", "", mac(1), "shim")
+    assert told.data == {"failed": "snponly", "firmware": "UEFI x64", "times": 2}
 
 
 async def test_ipxe_that_comes_shows_that_the_loader_works(world):

@@ -30,6 +30,7 @@ from provisioner.conductor.proxy_answers import ProxyAnswers
 from provisioner.dhcp_case import Offer, runs
 from provisioner.findings import Unheard
 from provisioner.firmware import boot_client
+from provisioner.frozen import Frozen
 from provisioner.leases import BESIDE_ANOTHER, OFFER_HOLD, Decision, decide
 from provisioner.links import Arrival, placed
 from provisioner.model.addresses import Lease
@@ -58,7 +59,7 @@ MOST_UNHEARD = 256
 _OFFER, _ACK = MessageType.OFFER, MessageType.ACK
 
 
-class Reply(Struct, frozen=True):
+class Reply(Frozen, frozen=True):
     """A datagram to send to `destination`, from the address and interface at which the request arrived."""
 
     data: bytes
@@ -67,7 +68,7 @@ class Reply(Struct, frozen=True):
     mac: str = ""
 
 
-class Answers(Struct, frozen=True):
+class Answers(Frozen, frozen=True):
     """What to send once `saved` is done (nothing when it fails), why others get nothing, and what to send at once."""
 
     replies: list[Reply]

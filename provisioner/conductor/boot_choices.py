@@ -16,13 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.boot_attempts import MOST_REMEMBERED, BootAttempts, Turn
 from provisioner.conductor.ledger import Ledger
 from provisioner.errors import Invalid
 from provisioner.firmware import BootClient, ClientKind, Platform
+from provisioner.frozen import Frozen
 from provisioner.loaders import LOADERS, NO_LOADER, file_of, order, signed_second
 from provisioner.model.content import Bootenv
 from provisioner.model.machines import Machine
@@ -50,7 +50,7 @@ _LOOK_AGAIN = timedelta(seconds=5)
 _OTHER, _IPXE, _HTTP = ClientKind.OTHER, ClientKind.IPXE, ClientKind.HTTP
 
 
-class Web(Struct, frozen=True):
+class Web(Frozen, frozen=True):
     """Where our HTTP service listens; port 0 is nowhere, and `host` '' or a wildcard is every address of ours.
 
     `host6` and `port6` are the same for IPv6, where that has a listener of its own.
@@ -72,17 +72,6 @@ class Web(Struct, frozen=True):
             return ""
         host = server if host in ("", "0.0.0.0", "::") else host
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-class _Settings(Struct, frozen=True):
-    """What the params of a machine say about booting; of which revision and content that is."""
-
-    revision: int
-    params: Params
-    loaders: tuple[str, ...]
-    quirks: tuple[Quirk, ...]
-    secure: bool | None
-    ways: _Ways
 
 
 class _Way:
@@ -131,6 +120,17 @@ class _Ways:
                 self._ways.clear()
             way = self._ways[alike] = _Way(behaviour(client, self._quirks), _only_ipxe(client, proxy))
         return way
+
+
+class _Settings(Frozen, frozen=True):
+    """What the params of a machine say about booting; of which revision and content that is."""
+
+    revision: int
+    params: Params
+    loaders: tuple[str, ...]
+    quirks: tuple[Quirk, ...]
+    secure: bool | None
+    ways: _Ways
 
 
 class BootChoices:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from msgspec import Struct
 
+from provisioner.frozen import Frozen
 from provisioner.leases import Decision
 from provisioner.links import Arrival
 from provisioner.model.addresses import Subnet
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _NONE: dict[int, bytes] = {}
 
 
-class _Kept(Struct, frozen=True):
+class _Kept(Frozen, frozen=True):
     """Options that are the same for all, and the texts of those that are not."""
 
     fixed: dict[int, bytes]

@@ -25,6 +25,7 @@ from msgspec import Struct
 from provisioner.conductor.lease_book import LeaseBook
 from provisioner.conductor.ledger import Ledger, Transaction
 from provisioner.dhcp_case import Offer, runs
+from provisioner.frozen import Frozen
 from provisioner.leases import QUARANTINE, Decision
 from provisioner.links import Arrival
 from provisioner.model.addresses import Lease, LeaseState, Probe, Subnet
@@ -51,7 +52,7 @@ Message = tuple[DhcpMessage, Arrival]
 _OFFER, _OFF = MessageType.OFFER, Probe.OFF
 
 
-class Question(Struct, frozen=True):
+class Question(Frozen, frozen=True):
     """An address to ask for: by ARP on `interface`, or by ICMP echo when that is empty, behind a relay."""
 
     address: str

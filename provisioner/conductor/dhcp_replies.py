@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from socket import inet_aton
 
-from msgspec import Struct
-
 from provisioner.conductor.configured_options import ConfiguredOptions, has_any
+from provisioner.frozen import Frozen
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, selects_subnet, server_id
 from provisioner.model.machines import Machine
@@ -75,7 +74,7 @@ _FILLED_IN = frozenset({CLIENT_UUID, HOST_NAME})
 _BlockKey = tuple[object, ...]
 
 
-class _Form(Struct, frozen=True):
+class _Form(Frozen, frozen=True):
     """A reply to be filled in: what is the same for all clients alike on one network, encoded.
 
     `options` stand as they are; after them come those that are the client's own, each by its code with the bytes that

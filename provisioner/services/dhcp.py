@@ -165,7 +165,8 @@ class DhcpService(DatagramService):
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=address, interface=reply.arrival.interface)
         else:
-            self.sent += 1
+            # The compiler cannot add in place to what a base has that it does not compile.
+            self.sent = self.sent + 1
 
     def _send_frame(self, frames: Frames, reply: Reply) -> None:
         arrival, to = reply.arrival, reply.destination
@@ -174,7 +175,7 @@ class DhcpService(DatagramService):
         except OSError as error:
             self._drop(f"send: {error.strerror}", to=to.mac, interface=arrival.interface)
         else:
-            self.sent += 1
+            self.sent = self.sent + 1
 
 
 def prepare(sock: socket.socket) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from provisioner.errors import StoreError
 from provisioner.events import Event
+from provisioner.frozen import Frozen
 from provisioner.store.rows import delete, insert, put
 from provisioner.store.spans import extend
 
@@ -23,7 +24,7 @@ _PAGES_OF_A_ROW = 2
 _PAGES_OF_A_GROUP = 2
 
 
-class Write(Struct, frozen=True):
+class Write(Frozen, frozen=True):
     """One document to be put, or deleted when `value` is None."""
 
     table: str

@@ -24,7 +24,7 @@ from struct import Struct as Layout
 import msgspec
 import structlog
 
-from provisioner.recording import Endpoint, Packet
+from provisioner.recording import Endpoint, Packet, Route
 from provisioner.store.folders import failed, make_folder
 
 log = structlog.get_logger(__name__)
@@ -40,14 +40,6 @@ _DATAGRAM_LIMIT = 65_535
 
 _PACKET = Layout("<cIHd20s")
 _ROUTE = Layout("<cIH")
-
-
-class _Route(msgspec.Struct, frozen=True, array_like=True):
-    protocol: str
-    outgoing: bool
-    interface: str
-    source: tuple[str, int]
-    destination: tuple[str, int]
 
 
 _Key = tuple[str, bool, str, str, int, str, int]
@@ -134,7 +126,7 @@ class FlightRecorder:
             self._routes.clear()
         number = self._routes[key] = len(self._routes)
         protocol, outgoing, interface, source, source_port, destination, destination_port = key
-        route = _Route(protocol, outgoing, interface, (source, source_port), (destination, destination_port))
+        route = Route(protocol, outgoing, interface, (source, source_port), (destination, destination_port))
         encoded = msgspec.json.encode(route)
         self._noted.append(_ROUTE.pack(b"R", len(encoded), number) + encoded)
         return number
@@ -244,14 +236,14 @@ def _end_of_record(content: bytes, at: int) -> int | None:
 
 def _packets(content: bytes, mac: str) -> Iterator[Packet]:
     """The whole packets in there, of one client or of all."""
-    routes: dict[int, _Route] = {}
+    routes: dict[int, Route] = {}
     wanted = mac.encode().ljust(20, b"\0") if mac else b""
     at = 0
     while (end := _end_of_record(content, at)) is not None:
         if content[at] == ord("R"):
             _, _, number = _ROUTE.unpack_from(content, at)
             try:
-                routes[number] = msgspec.json.decode(content[at + _ROUTE.size : end], type=_Route)
+                routes[number] = msgspec.json.decode(content[at + _ROUTE.size : end], type=Route)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 # The disk has spoilt it: it costs the packets that came this way, and not all others.
                 routes.pop(number, None)
@@ -264,7 +256,7 @@ def _packets(content: bytes, mac: str) -> Iterator[Packet]:
         at = end
 
 
-def _packet(time: float, mac: str, route: _Route, data: bytes) -> Packet:
+def _packet(time: float, mac: str, route: Route, data: bytes) -> Packet:
     return Packet(
         time=time,
         protocol=route.protocol,
@@ -304,9 +296,9 @@ def _newest_of_each(packets: list[Packet], per_client: int, total: int) -> list[
 
 def _encoded(packets: list[Packet]) -> bytes:
     parts: list[bytes] = []
-    routes: dict[_Route, int] = {}
+    routes: dict[Route, int] = {}
     for packet in packets:
-        route = _Route(
+        route = Route(
             packet.protocol,
             packet.outgoing,
             packet.interface,

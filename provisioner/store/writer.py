@@ -84,7 +84,7 @@ class Writer:
         self._merge_pages = merge_pages
         self._pace = Pace()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: Thread | None = None
+        self._worker: Thread | None = None
         self._queue: SimpleQueue[list[Batch] | Chore | None] = SimpleQueue()
         self._waiting: list[Batch] = []
         self._called = False
@@ -104,8 +104,8 @@ class Writer:
         self._conn.execute("PRAGMA busy_timeout = 0")
         self._conn.execute("PRAGMA wal_autocheckpoint = 0")
         self._loop = asyncio.get_running_loop()
-        self._thread = Thread(target=self._write_for_ever, name="store-write")
-        self._thread.start()
+        self._worker = Thread(target=self._write_for_ever, name="store-write")
+        self._worker.start()
         self.hurry()
 
     async def close(self) -> None:
@@ -113,11 +113,11 @@ class Writer:
         if self._merging is not None:
             self._merging.cancel()
             self._merging = None
-        if self._thread is not None:
+        if self._worker is not None:
             self._hand_over()
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await asyncio.to_thread(self._worker.join)
+            self._worker = None
 
     # --- on the event loop ------------------------------------------------------------------------------------
 

@@ -10,8 +10,7 @@ from functools import lru_cache
 from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
 
-from msgspec import Struct, field
-
+from provisioner.frozen import Frozen
 from provisioner.wire.error import WireError
 
 BOOTREQUEST = 1
@@ -58,7 +57,7 @@ class MessageType(IntEnum):
 _TYPES: dict[bytes | None, MessageType] = {bytes([number]): number for number in MessageType}
 
 
-class DhcpMessage(Struct, frozen=True, kw_only=True):
+class DhcpMessage(Frozen, frozen=True, kw_only=True):
     """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`."""
 
     op: int = BOOTREQUEST
@@ -74,7 +73,7 @@ class DhcpMessage(Struct, frozen=True, kw_only=True):
     mac: str = ""
     sname: str = ""
     file: str = ""
-    options: dict[int, bytes] = field(default_factory=dict)
+    options: dict[int, bytes] = {}
 
     @property
     def message_type(self) -> MessageType | None:
@@ -393,7 +392,7 @@ class Way(Enum):
 _RELAY, _UNICAST, _BROADCAST, _HARDWARE, _NAK = Way.RELAY, Way.UNICAST, Way.BROADCAST, Way.HARDWARE, MessageType.NAK
 
 
-class Destination(Struct, frozen=True):
+class Destination(Frozen, frozen=True):
     """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet;
     `mac` is empty when that is no Ethernet address, and then the reply is broadcast."""
 

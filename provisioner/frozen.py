@@ -1,0 +1,10 @@
+"""The base of structs that never change, in modules that are compiled (pyproject.toml lists them) as in others.
+
+The compiler passes over the keywords of a class; what a struct inherits it keeps.
+"""
+
+from msgspec import Struct
+
+
+class Frozen(Struct, frozen=True):
+    """A struct whose fields cannot be set; write `frozen=True` all the same, for those who check types."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from struct import Struct as Layout
 
-from msgspec import Struct
+from provisioner.frozen import Frozen
 
 LIFETIME = timedelta(minutes=30)
 NONCE_BYTES = 8
@@ -31,7 +31,7 @@ _BLOCK_BYTES = 64
 _INNER, _OUTER = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
 
 
-class Ticket(Struct, frozen=True):
+class Ticket(Frozen, frozen=True):
     """What a ticket says: who may register with it, and when it was given out."""
 
     mac: str

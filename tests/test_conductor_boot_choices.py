@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from provisioner.model.content import BootArch, Bootenv, Param, Profile
 from provisioner.model.machines import Machine
 from provisioner.params import Params
 from tests.dhcp_messages import BIOS, HTTP, IPXE, IPXE_HTTP, OVMF, discover, mac, select
+from tests.fakes.disk import SlowDisk
 from tests.parts import START
 
 SERVER = "10.77.0.1"
@@ -27,23 +27,12 @@ def machine(**fields):
     return Machine(id="m1", name="n1", macs=(mac(1),), created_at=START, updated_at=START, **fields)
 
 
-class Disk:
-    """What the ledger saves is on disk in the next turn of the loop; `events` are told."""
-
-    def __init__(self):
-        self.events = []
-
-    def submit(self, batch, *, lazy):
-        self.events += batch.events
-        asyncio.get_running_loop().call_soon(batch.settled, None)
-
-
 class World:
     """Choices with params and files as a test wants them."""
 
     def __init__(self):
         self.now = START
-        self.disk = Disk()
+        self.disk = SlowDisk()
         self.ledger = Ledger(self.disk, Bus(), lambda: self.now)
         self.content = {"params": {}, "profiles": {}}
         self.missing = set()

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from msgspec import Struct
-
 from provisioner.conductor.boot_context import BootContext, Reached
 from provisioner.conductor.catalog import Catalog
+from provisioner.frozen import Frozen
 from provisioner.model.content import Bootenv
 from provisioner.model.machines import Machine
 from provisioner.params import ContentView
@@ -26,7 +25,7 @@ KEPT_SCRIPTS = 8192
 _ONE, _OTHER = "z" * LETTERS, "y" * LETTERS
 
 
-class Dialect(Struct, frozen=True):
+class Dialect(Frozen, frozen=True):
     """A boot loader's language: the templates of its scripts.
 
     `boot` starts a kernel, `local` the machine's own disk, `held` tells a newcomer why it must wait for an operator,
@@ -44,7 +43,7 @@ GRUB = Dialect("boot/grub", "boot/grub-local", "boot/grub-held", "boot/grub-wait
 GRUB_START = "boot/grub-start"
 
 
-class Script(Struct, frozen=True):
+class Script(Frozen, frozen=True):
     """A script: what stands between its tickets, or None when it has to be rendered for each ticket.
 
     `paths` are what it downloads from us.

@@ -96,7 +96,7 @@ KINDS: dict[str, str] = {
 }
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """One fact. `machine` is an id or empty; `mac` joins what happened before the machine was known."""
 
     id: int = 0

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from provisioner.conductor.boot_choices import BootChoices
@@ -77,21 +76,24 @@ class Answers(Frozen, frozen=True):
     at_once: Sequence[Reply] = ()
 
 
-class _Exchange(Struct):
+class _Exchange:
     """A message on its way through the stages, and what each stage made of it.
 
     `before` are the leases that those of the decision took the place of; `done` tells that the first stage was all.
     """
 
-    message: DhcpMessage
-    arrival: Arrival
-    decision: Decision = WAITS
-    machine: Machine | None = None
-    before: Sequence[Lease | None] = ()
-    boot: Boot = NO_BOOT
-    firmware: str = ""
-    reply: Reply | None = None
-    done: bool = False
+    __slots__ = ("arrival", "before", "boot", "decision", "done", "firmware", "machine", "message", "reply")
+
+    def __init__(self, message: DhcpMessage, arrival: Arrival) -> None:
+        self.message = message
+        self.arrival = arrival
+        self.decision = WAITS
+        self.machine: Machine | None = None
+        self.before: Sequence[Lease | None] = ()
+        self.boot = NO_BOOT
+        self.firmware = ""
+        self.reply: Reply | None = None
+        self.done = False
 
 
 _Stage = Callable[[Transaction, _Exchange], None]

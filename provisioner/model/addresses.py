@@ -90,7 +90,7 @@ class Reservation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     description: str = ""
 
 
-class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """An address given to a MAC for `seconds`, until `expires_at`. `via` is the relay's address, empty when local."""
 
     kind: ClassVar[str] = "leases"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.compiled import MANIFEST, MODULES, VARIABLE, CompiledModules, digest_of
+from provisioner.compiled import MANIFEST, MODULES, VARIABLE, CompiledModules, Manifest, digest_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # What tells how packets are answered: pure rules, codecs, and whole conversations.
@@ -39,9 +39,10 @@ def built(tmp_path, monkeypatch):
     return folder
 
 
-def write(folder, modules):
+def write(folder, files):
     sources = {f"{name}.py": digest_of(folder.parent / f"{name}.py") for name in ("door", "roof")}
-    (folder / MANIFEST).write_text(json.dumps({"modules": modules, "sources": sources}))
+    digests = {name: digest_of(folder / file) for name, file in files.items()}
+    (folder / MANIFEST).write_text(json.dumps(Manifest(files, digests, sources)._asdict()))
 
 
 def looked(folder):
@@ -79,7 +80,22 @@ def test_a_source_that_is_gone_has_changed(built):
 def test_a_file_that_is_missing_leaves_all_to_the_sources(built):
     (built / f"roof{EXTENSION_SUFFIXES[0]}").unlink()
     modules = looked(built)
-    assert (modules.count(), modules.reason) == (0, f"roof{EXTENSION_SUFFIXES[0]} is missing")
+    assert (modules.count(), modules.reason) == (0, f"roof{EXTENSION_SUFFIXES[0]} is not whole")
+
+
+def test_a_file_that_a_full_disk_cut_off_leaves_all_to_the_sources(built):
+    (built / f"roof{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fEL")
+    modules = looked(built)
+    assert (modules.count(), modules.reason) == (0, f"roof{EXTENSION_SUFFIXES[0]} is not whole")
+
+
+def test_code_that_this_system_cannot_load_leaves_all_to_the_sources(built):
+    files = {"house.door": f"door{EXTENSION_SUFFIXES[0]}", "shared": f"shared{EXTENSION_SUFFIXES[0]}"}
+    (built / files["shared"]).write_bytes(b"made for another system")
+    write(built, files)
+    modules = looked(built)
+    assert modules.count() == 0
+    assert "shared" in modules.reason
 
 
 def test_what_another_python_compiled_is_not_used(built):
@@ -88,7 +104,16 @@ def test_what_another_python_compiled_is_not_used(built):
     assert (modules.count(), modules.reason) == (0, "house.door was compiled for another Python")
 
 
-@pytest.mark.parametrize("content", ["", "[1", "{}", "[]", '{"modules": 1, "sources": {}}'])
+def test_a_file_that_came_back_from_a_power_cut_as_zeros_leaves_all_to_the_sources(built):
+    files = {"house.roof": f"roof{EXTENSION_SUFFIXES[0]}"}
+    (built / files["house.roof"]).write_bytes(b"\x7fELF")
+    write(built, files)
+    (built / files["house.roof"]).write_bytes(bytes(4))
+    modules = looked(built)
+    assert (modules.count(), modules.reason) == (0, f"roof{EXTENSION_SUFFIXES[0]} is not whole")
+
+
+@pytest.mark.parametrize("content", ["", "[1", "{}", "[]", '{"files": 1, "digests": {}, "sources": {}, "made_by": ""}'])
 def test_a_manifest_that_cannot_be_read_is_none(built, content):
     (built / MANIFEST).write_text(content)
     modules = looked(built)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from provisioner.recording import Packet
-from provisioner.store.packet_records import encoded, newest_of_each, packets_in, read, whole_length
+from provisioner.store.packet_records import encoded, newest_of_each, newest_since, packets_in, read, whole_length
 
 PACKET = Packet(1.0, "dhcp", "52:54:00:00:00:01", False, "eth0", "0.0.0.0", 68, "255.255.255.255", 67, b"discover")
 OTHER = replace(PACKET, time=2.0, mac="52:54:00:00:00:02", outgoing=True, data=b"offer")
@@ -39,6 +39,13 @@ def test_of_each_client_the_newest_are_kept():
 
 def test_when_there_is_no_room_who_was_heard_last_is_kept():
     assert newest_of_each([PACKET, OTHER], 2, 50) == [OTHER]
+
+
+def test_what_is_asked_for_since_a_time_comes_in_its_order():
+    contents = [encoded([OTHER]), encoded([PACKET, replace(PACKET, time=3.0)])]
+    assert [packet.time for packet in newest_since(contents, "", 0.0, 5)] == [1.0, 2.0, 3.0]
+    assert [packet.time for packet in newest_since(contents, PACKET.mac, 2.0, 5)] == [3.0]
+    assert [packet.time for packet in newest_since(contents, "", 0.0, 1)] == [2.0, 3.0]
 
 
 def test_a_file_that_is_not_there_holds_none(tmp_path):

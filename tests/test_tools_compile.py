@@ -31,6 +31,13 @@ def test_what_a_module_imports_is_one_of_its_sources():
     assert "provisioner/services/dhcp.py" not in sources
 
 
+@pytest.mark.compiled
+def test_what_is_listed_is_what_was_compiled():
+    assert tools.is_current(LISTED)
+    assert not tools.is_current(LISTED[1:])
+    assert not tools.is_current([*LISTED, "provisioner.packs"])
+
+
 @pytest.mark.parametrize("module", LISTED)
 def test_keywords_of_a_class_are_such_as_may_get_lost(module):
     """The compiler passes over them: `frozen` comes from the base as well, and `kw_only` is for those who write."""

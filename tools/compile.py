@@ -15,6 +15,9 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fcntl import LOCK_EX, flock
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,12 @@ from mypyc.build import mypycify
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
 
-from provisioner.compiled import FOLDER, MANIFEST, VARIABLE, CompiledModules, digest_of
+from provisioner.compiled import MANIFEST, VARIABLE, CompiledModules, Manifest, digest_of, read_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
-_C_FOLDER = ROOT / "build" / "c"
-_LOG = ROOT / "build" / "compile.log"
+FOLDER = ROOT / "provisioner" / "built"
+_BUILD = ROOT / "build"
+_C_FOLDER, _NEW, _LOG, _LOCK = _BUILD / "c", _BUILD / "built", _BUILD / "compile.log", _BUILD / "compile.lock"
 # Of what the compiler said, so many letters of its end are shown when it failed.
 _SHOWN = 3000
 
@@ -81,8 +85,9 @@ class _Build(build_ext):
 def compile_into(there: Path, modules: list[str]) -> None:
     """Compile, and say in a manifest which file is which module, and from which sources they were made."""
     os.chdir(ROOT)
-    digests = {str(path.relative_to(ROOT)): digest_of(path) for path in sources_of(modules)}
-    paths = [str(path) for module in modules for path in _files(module)]
+    sources = {str(path.relative_to(ROOT)): digest_of(path) for path in sources_of(modules)}
+    # They stand in tracebacks.
+    paths = [str(path.relative_to(ROOT)) for module in modules for path in _files(module)]
     extensions = mypycify(paths, opt_level="2", debug_level="0", multi_file=True, target_dir=str(_C_FOLDER))
     command = _Build(Distribution({"name": "provisioner", "ext_modules": extensions}))
     command.build_lib, command.build_temp = str(there), str(_C_FOLDER / "objects")
@@ -90,7 +95,22 @@ def compile_into(there: Path, modules: list[str]) -> None:
     command.run()
     # One of them holds the code of all, the others lead there.
     files = {extension.name: command.get_ext_filename(extension.name) for extension in extensions}
-    (there / MANIFEST).write_text(json.dumps({"modules": files, "sources": digests}, indent=1) + "\n")
+    digests = {name: digest_of(there / file) for name, file in files.items()}
+    written = Manifest(files, digests, sources, made_by())
+    (there / MANIFEST).write_text(json.dumps(written._asdict(), indent=1) + "\n")
+
+
+def made_by() -> str:
+    """What tells one way of compiling from another: this program, the settings of types, and the compiler."""
+    ways = [digest_of(ROOT / name) for name in ("tools/compile.py", "setup.cfg")]
+    return sha256(" ".join([*ways, version("mypy")]).encode()).hexdigest()
+
+
+def is_current(modules: list[str]) -> bool:
+    """Whether these modules and no others are compiled as they would be now."""
+    found = read_manifest(FOLDER)
+    compiled = {name for name in found.files if "." in name}
+    return compiled == set(modules) and found.made_by == made_by() and CompiledModules(FOLDER, ROOT).count() > 0
 
 
 def main(words: list[str]) -> int:
@@ -101,21 +121,26 @@ def main(words: list[str]) -> int:
     if words:
         compile_into(Path(words[0]), modules)
         return 0
-    current = CompiledModules(FOLDER, ROOT)
-    if current.count() and all(current.find_spec(module) for module in modules):
-        return 0
+    _BUILD.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        # Another may be at it; then there is nothing left to do.
+        flock(lock, LOCK_EX)
+        return 0 if is_current(modules) else _compile(modules)
+
+
+def _compile(modules: list[str]) -> int:
     print(f"compiling {len(modules)} modules: this takes a minute", flush=True)
-    new = FOLDER.with_name("built.new")
-    shutil.rmtree(new, ignore_errors=True)
-    _LOG.parent.mkdir(exist_ok=True)
+    shutil.rmtree(_NEW, ignore_errors=True)
     with _LOG.open("w") as log:
-        done = subprocess.run([sys.executable, __file__, str(new)], stdout=log, stderr=log, check=False)
-    if done.returncode:
-        print(f"{_LOG.read_text()[-_SHOWN:]}\ncould not compile; {_LOG} has all that was said", file=sys.stderr)
-        return 1
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    new.rename(FOLDER)
-    return 0
+        done = subprocess.run([sys.executable, __file__, str(_NEW)], stdout=log, stderr=log, check=False)
+    if done.returncode == 0:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        _NEW.rename(FOLDER)
+        if is_current(modules):
+            return 0
+    print(_LOG.read_text()[-_SHOWN:], file=sys.stderr)
+    print(f"could not compile; {_LOG} has all that was said. {VARIABLE}=no goes on with the sources", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -67,13 +67,18 @@ class Reply(Frozen, frozen=True):
     mac: str = ""
 
 
-class Answers(Frozen, frozen=True):
+class Answers:
     """What to send once `saved` is done (nothing when it fails), why others get nothing, and what to send at once."""
 
-    replies: list[Reply]
-    ignored: list[str]
-    saved: Future[None]
-    at_once: Sequence[Reply] = ()
+    __slots__ = ("at_once", "ignored", "replies", "saved")
+
+    def __init__(
+        self, replies: list[Reply], ignored: list[str], saved: Future[None], at_once: Sequence[Reply] = ()
+    ) -> None:
+        self.replies = replies
+        self.ignored = ignored
+        self.saved = saved
+        self.at_once = at_once
 
 
 class _Exchange:

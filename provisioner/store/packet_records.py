@@ -13,7 +13,7 @@ machine code would not let the loop have its turns meanwhile.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct as Layout
 
@@ -94,6 +94,16 @@ def _packet(time: float, mac: str, route: Route, data: bytes) -> Packet:
 def read(path: Path) -> Iterator[Packet]:
     """The packets of a file; none when there is none."""
     return packets_in(path.read_bytes(), "") if path.exists() else iter(())
+
+
+def newest_since(contents: Sequence[bytes], mac: str, since: float, per_client: int) -> list[Packet]:
+    """Of each client (of one when `mac` is not empty) the newest packets from these contents on, not before `since`."""
+    by_client: dict[str, deque[Packet]] = {}
+    for content in contents:
+        for packet in packets_in(content, mac):
+            if packet.time >= since:
+                by_client.setdefault(packet.mac, deque(maxlen=per_client)).append(packet)
+    return sorted((packet for each in by_client.values() for packet in each), key=lambda packet: packet.time)
 
 
 def newest_of_each(packets: list[Packet], per_client: int, total: int) -> list[Packet]:

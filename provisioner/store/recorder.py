@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from provisioner.store.packet_records import (
     PACKET,
     encoded,
     newest_of_each,
-    packets_in,
+    newest_since,
     read,
     route_record,
     whole_length,
@@ -202,8 +201,4 @@ class FlightRecorder:
                 contents = [path.read_bytes() for path in (self._kept, self._rotated, self._recent) if path.exists()]
             except OSError as error:
                 raise failed(f"read the flight recorder {self._folder}", error) from error
-        found = [packet for content in contents for packet in packets_in(content, mac) if packet.time >= since]
-        by_client: dict[str, deque[Packet]] = {}
-        for packet in found:
-            by_client.setdefault(packet.mac, deque(maxlen=self._per_client)).append(packet)
-        return sorted((packet for each in by_client.values() for packet in each), key=lambda packet: packet.time)
+        return newest_since(contents, mac, since, self._per_client)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provisioner.compiled import VARIABLE
 from tests.journey import PASSWORD_VARIABLE, REPOSITORY
 
 PASSWORD = "only for this bench"
@@ -67,6 +68,8 @@ async def serving(argv: Sequence[str], log: Path, where: Sequence[str] = ()) -> 
 
 def _spawn(argv: Sequence[str], log: Path, where: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {"PATH": os.environ.get("PATH", os.defpath), PASSWORD_VARIABLE: PASSWORD}
+    # `no` measures the sources.
+    environment |= {name: value for name, value in os.environ.items() if name == VARIABLE}
     command = [*where, sys.executable, "-m", *argv]
     with log.open("wb") as output:
         return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)

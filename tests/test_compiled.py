@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from pathlib import Path
 
 import pytest
 
 from provisioner.compiled import MANIFEST, MODULES, VARIABLE, CompiledModules, Manifest, digest_of
+from tests.interpreter import run
 
 ROOT = Path(__file__).resolve().parent.parent
 # What tells how packets are answered: pure rules, codecs, and whole conversations.
@@ -135,29 +133,28 @@ def test_the_sources_can_be_chosen(built, monkeypatch):
 # --- the real ones --------------------------------------------------------------------------------------------
 
 
-def run(*words, **env):
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
 @pytest.mark.compiled
 def test_what_was_compiled_is_what_these_tests_run_on():
     assert MODULES.count() > 20, MODULES.reason
-    assert run("-c", "import provisioner.leases as it; print(it.__file__)").endswith(EXTENSION_SUFFIXES[0])
+    assert run("-c", "import provisioner.leases as it; print(it.__file__)", cwd=ROOT).endswith(EXTENSION_SUFFIXES[0])
+
+
+@pytest.mark.compiled
+def test_the_sources_run_where_they_are_chosen():
+    found = run("-c", "import provisioner.leases as it; print(it.__file__)", cwd=ROOT, **{VARIABLE: "no"})
+    assert found == str(ROOT / "provisioner" / "leases.py")
 
 
 @pytest.mark.compiled
 def test_the_sources_do_the_same():
     told = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{each}" for each in TELLING), **{VARIABLE: "no"}
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/{each}" for each in TELLING),
+        cwd=ROOT,
+        **{VARIABLE: "no"},
     )
     assert " passed" in told

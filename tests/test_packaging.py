@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from configparser import ConfigParser
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 import pytest
 
+from tests.interpreter import run
+
 ROOT = Path(__file__).resolve().parent.parent
 TREES = ("content", "bootenvs", "templates")
 SETTINGS = ConfigParser()
 SETTINGS.read(ROOT / "setup.cfg")
-
-
-def run(*words, cwd, **env):
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")

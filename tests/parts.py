@@ -64,7 +64,8 @@ from provisioner.services.http import App
 from provisioner.services.surface import Surface
 from provisioner.services.work import Work
 from provisioner.store.assets import Assets
-from provisioner.store.database import Database, EventQuery
+from provisioner.store.database import Database
+from provisioner.store.event_search import EventQuery
 from provisioner.store.logs import JobLogs
 from provisioner.tickets import Tickets
 from provisioner.vault import Vault

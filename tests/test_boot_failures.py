@@ -13,7 +13,7 @@ import pytest
 from provisioner.conductor.boot import Boot
 from provisioner.firmware import ClientKind, boot_client
 from provisioner.services.tftp import clean_path
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 from provisioner.wire.dhcp import decode as decode_dhcp
 from provisioner.wire.dhcp import encode as encode_dhcp
 from provisioner.wire.tftp import decode as decode_tftp

@@ -17,7 +17,8 @@ from provisioner.model.addresses import Lease, Reservation, Subnet
 from provisioner.model.content import BootArch, Bootenv, Param
 from provisioner.model.machines import Machine
 from provisioner.params import Params
-from provisioner.store.database import Database, EventQuery
+from provisioner.store.database import Database
+from provisioner.store.event_search import EventQuery
 from provisioner.wire.dhcp import BOOTREPLY, MessageType, Way, decode, encode
 from provisioner.wire.error import WireError
 from tests.dhcp_messages import BIOS, HTTP, IPXE_HTTP, OVMF, SERVER, discover, inform, mac, release, renew, select

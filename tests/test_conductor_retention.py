@@ -13,7 +13,7 @@ from provisioner.errors import NotFound, Refused, StoreError
 from provisioner.model.machines import Job, JobState, RenderedFile
 from provisioner.model.operations import Operation, OperationState
 from provisioner.retention import Limits
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 from tests.parts import OPERATOR, START, opened
 
 DAY = timedelta(days=1)

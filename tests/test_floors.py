@@ -83,8 +83,8 @@ ORDER = {
     "wire": "error http_parts capture ipv4 address_probes search_request dhcp dhcp_shapes option_types dhcp_options"
     " dhcp6 dhcp6_options dhcp6_text router_advertisement tftp tftp_sender",
     "content": "located templating references faults stack whole",
-    "store": "folders file_cache spans schema rows batches pace room writer database logs log_search assets tar_stream"
-    " packet_records recorder",
+    "store": "folders file_cache rows spans event_index event_search schema batches pace room writer database logs"
+    " log_search assets tar_stream packet_records recorder",
     "power": "driver presence ipmi_session ipmi_chassis ipmi_lines ipmi registry",
     "conductor": "ledger saving finding replies record retention assets tokens users values catalog archive orders"
     " claiming jobs clashes recognition machine_changes registration machines actions operations bulk network_checks"

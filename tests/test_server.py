@@ -15,7 +15,7 @@ from provisioner.config import read_config
 from provisioner.errors import SettingError
 from provisioner.power.registry import PowerDrivers
 from provisioner.server import Server, build, web_runner
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 from provisioner.wire.tftp import Error, OptionAck
 from tests.tftp_client import TftpClient
 

@@ -5,7 +5,7 @@ import pytest
 from provisioner.model.machines import Job, JobState, Machine
 from provisioner.power.driver import PowerState
 from provisioner.services.ui_forms import param_value
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 from tests.browser.demo_state import discovered
 from tests.ui_browser import opened
 

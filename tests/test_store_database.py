@@ -15,7 +15,8 @@ from provisioner.events import Event
 from provisioner.model.access import User
 from provisioner.model.machines import RenderedFile
 from provisioner.store.batches import Batch, Write
-from provisioner.store.database import PRUNE_LIMIT, Database, EventQuery
+from provisioner.store.database import PRUNE_LIMIT, Database
+from provisioner.store.event_search import EventQuery
 from provisioner.store.schema import MIGRATIONS
 from tests.small_disk import small_disk
 

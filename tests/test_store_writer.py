@@ -19,6 +19,7 @@ from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
 from provisioner.store.batches import Batch, Write
+from provisioner.store.event_index import EventIndex
 from provisioner.store.schema import migrate
 from provisioner.store.writer import LAZY_SECONDS, LOOP_ROWS, ROOM_BYTES, Writer
 from tests.test_services_dhcp import until
@@ -53,7 +54,7 @@ class Site:
         self.conn.create_function("note", 1, self._note)
         # For this connection only: others do not know the function.
         self.conn.execute("CREATE TEMP TRIGGER seen BEFORE INSERT ON users BEGIN SELECT note(new.key); END")
-        self.writer = Writer(self.conn, path, self.clock, merge_pages=MERGE_PAGES)
+        self.writer = Writer(self.conn, path, EventIndex(), self.clock, merge_pages=MERGE_PAGES)
         self.told: list[str] = []
         self._loop = threading.get_ident()
 

@@ -22,7 +22,7 @@ from provisioner.errors import NotFound, ProvisionerError
 from provisioner.model.machines import Job, JobState, Machine, RenderedFile
 from provisioner.params import redact
 from provisioner.store.assets import Assets
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 from provisioner.store.folders import failed
 from provisioner.store.log_search import Bounds, Result, Wanted, search
 from provisioner.store.logs import JobLogs

@@ -20,7 +20,7 @@ from provisioner.model.addresses import Lease, LeaseState, Reservation, Subnet
 from provisioner.model.content import LOCAL_BOOTENV
 from provisioner.model.machines import Machine
 from provisioner.sockets import local_addresses
-from provisioner.store.database import EventQuery
+from provisioner.store.event_search import EventQuery
 
 # How far back timelines are read, and how many events at most: enough for a hall of 5,000 machines powered on.
 PERIOD = timedelta(hours=24)

@@ -27,7 +27,8 @@ from provisioner.model.machines import Machine
 from provisioner.services.http import json, number, principal, unless_closing
 from provisioner.services.listing import Page, moment
 from provisioner.services.operations import Operation, Query, Raw
-from provisioner.store.database import Database, EventQuery
+from provisioner.store.database import Database
+from provisioner.store.event_search import EventQuery
 
 _HEARTBEAT_SECONDS = 15
 # How long a browser waits before it connects again after the stream broke.

@@ -28,7 +28,8 @@ from provisioner.services.ui_jobs import JOBS_LIMIT, JobViews
 from provisioner.services.ui_machines import STATE_WORDS, Row, State, can_resume, fits, last_seen, row, standing, tally
 from provisioner.services.ui_params import param_rows
 from provisioner.services.ui_work import jobs_of_run, legs, progress
-from provisioner.store.database import Database, EventQuery
+from provisioner.store.database import Database
+from provisioner.store.event_search import EventQuery
 
 ROWS_LIMIT = 200
 # About what two busy boots leave behind; earlier events are one click away.

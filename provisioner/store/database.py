@@ -14,41 +14,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import msgspec
-from msgspec import Struct
 from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
 from provisioner.events import Event
+from provisioner.store import event_index, spans
 from provisioner.store.batches import Batch
+from provisioner.store.event_index import EventIndex
+from provisioner.store.event_search import EventQuery, EventSearch
 from provisioner.store.schema import DOCUMENT_TABLES, migrate
-from provisioner.store.spans import between, forget, renew
 from provisioner.store.writer import Writer, translated
 
 # Rows removed in one go: a few milliseconds during which no change is written.
 PRUNE_LIMIT = 1000
 # For so long opening waits for another program that has the file.
 _BUSY_SECONDS = 30
-
-
-class EventQuery(Struct, frozen=True, kw_only=True):
-    """Which events: of a machine or any of these MACs, of these kinds, after or before an id.
-
-    `since` and `until` are times; the second is not included.
-    """
-
-    machine: str = ""
-    macs: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    key: str = ""
-    mac: str = ""
-    by: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    after: int = 0
-    before: int = 0
-    limit: int = 200
-    newest_first: bool = False
 
 
 class Database:
@@ -58,6 +38,7 @@ class Database:
         self.path = path
         self._seconds = seconds
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._index = EventIndex()
 
     def open(self) -> None:
         """Create or migrate the file; raises StoreError naming the file when that cannot be done."""
@@ -68,7 +49,8 @@ class Database:
             self._write_conn.execute("PRAGMA journal_mode = WAL")
             self._write_conn.execute("PRAGMA synchronous = FULL")
             migrate(Tables(self._write_conn, execute_plugins=False), self.path)
-            self._writer = Writer(self._write_conn, self.path, self._seconds)
+            self._index.load(self._write_conn)
+            self._writer = Writer(self._write_conn, self.path, self._index, self._seconds)
             self._read_conn = self._connect()
         except (sqlite3.Error, OSError) as error:
             raise translated(f"cannot open the database {self.path}", self.path, error) from error
@@ -162,18 +144,18 @@ class Database:
 
     async def events(self, query: EventQuery) -> list[Event]:
         """Events on disk that fit, oldest first unless asked otherwise."""
-        found: list[Event] = await self._read(lambda: list(self._select_events(query)))
+        search = self._search(query)
+        found: list[Event] = await self._read(lambda: list(search.events(self._read_conn)))
         return found
 
     async def count_events(self, query: EventQuery, highest: int) -> int:
         """How many events fit, at most `highest`: counting millions would keep others waiting."""
-        row = await self._read(lambda: self._counted(query, highest))
-        return int(row[0])
+        search = self._search(query)
+        count: int = await self._read(lambda: search.count(self._read_conn, highest))
+        return count
 
-    def _counted(self, query: EventQuery, highest: int) -> Any:
-        where, values = _event_conditions(self._read_conn, query)
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {' AND '.join(where) or '1'} LIMIT ?)"
-        return self._read_conn.execute(sql, [*values, highest]).fetchone()
+    def _search(self, query: EventQuery) -> EventSearch:
+        return EventSearch(query, self._index.first_in_memory(), self._index.newest(query.names()))
 
     async def actions(self, job: str) -> bytes | None:
         """The rendered files of a job as JSON, None when it never reported any."""
@@ -197,72 +179,16 @@ class Database:
         except sqlite3.Error as error:
             raise translated(f"cannot read {self.path}", self.path, error) from error
 
-    def _select_events(self, query: EventQuery) -> Iterator[Event]:
-        where, values = _event_conditions(self._read_conn, query)
-        order = "DESC" if query.newest_first else "ASC"
-        rows = self._read_conn.execute(
-            "SELECT id, time, kind, machine, mac, key, by, data FROM events"
-            f" WHERE {' AND '.join(where) or '1'} ORDER BY id {order} LIMIT ?",
-            [*values, query.limit],
-        )
-        for id, time, kind, machine, mac, key, by, data in rows:
-            yield Event(
-                id=id,
-                time=datetime.fromisoformat(time),
-                kind=kind,
-                machine=machine,
-                mac=mac,
-                key=key,
-                by=by,
-                data=msgspec.json.decode(data),
-            )
-
 
 def _prune(conn: sqlite3.Connection, before: str) -> int:
-    low, high = between(conn, until=before)
+    low, high = spans.between(conn, until=before)
     removed = conn.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id BETWEEN ? AND ? AND time < ?"
         " AND id < (SELECT max(id) FROM events) ORDER BY id LIMIT ?)",
         (low, high, before, PRUNE_LIMIT),
     ).rowcount
-    forget(conn)
+    spans.forget(conn)
+    event_index.forget(conn, 2 * PRUNE_LIMIT)
     if removed < PRUNE_LIMIT:
-        renew(conn, before)
+        spans.renew(conn, before)
     return removed
-
-
-def _event_conditions(conn: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[Any]]:
-    where: list[str] = []
-    values: list[Any] = []
-    whose = []
-    if query.machine:
-        # Only so is it seen that the index will do, which has no events without a machine.
-        whose.append("(machine = ? AND machine <> '')")
-        values.append(query.machine)
-    if query.macs:
-        whose.append(f"mac IN ({','.join('?' * len(query.macs))})")
-        values.extend(query.macs)
-    if whose:
-        where.append(f"({' OR '.join(whose)})")
-    if query.kinds:
-        where.append("(" + " OR ".join(["kind = ? OR kind LIKE ? || '.%'"] * len(query.kinds)) + ")")
-        values.extend(kind for name in query.kinds for kind in (name, name))
-    since = query.since.astimezone(UTC).isoformat() if query.since else ""
-    until = query.until.astimezone(UTC).isoformat() if query.until else ""
-    if since or until:
-        where.append("id BETWEEN ? AND ?")
-        values.extend(between(conn, since, until))
-    plain = (
-        ("key = ?", query.key),
-        ("mac = ?", query.mac),
-        ("by = ?", query.by),
-        ("time >= ?", since),
-        ("time < ?", until),
-        ("id > ?", query.after),
-        ("id < ?", query.before),
-    )
-    for condition, value in plain:
-        if value:
-            where.append(condition)
-            values.append(value)
-    return where, values

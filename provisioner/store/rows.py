@@ -23,6 +23,14 @@ def insert(conn: sqlite3.Connection, table: str, columns: tuple[str, ...], value
         conn.execute(_insert(table, columns, count), values[start * width : (start + count) * width])
 
 
+def insert_missing(conn: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[Any]) -> None:
+    """Add rows as `insert` does, but for those that are there already."""
+    width = len(columns)
+    for start, count in pieces(len(values) // width):
+        sql = _insert(table, columns, count) + " ON CONFLICT DO NOTHING"
+        conn.execute(sql, values[start * width : (start + count) * width])
+
+
 def put(conn: sqlite3.Connection, table: str, key: str, values: Sequence[str]) -> None:
     """Add documents, each with its key before it, in the place of those that are there."""
     for start, count in pieces(len(values) // 2):

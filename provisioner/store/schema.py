@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database as Tables
 
 from provisioner.errors import StoreError
-from provisioner.store.spans import sum_up
+from provisioner.store import event_index, spans
 
 # What the first version had; it never changes again.
 _FIRST = (
@@ -80,7 +80,19 @@ def _fewer_pages(tables: Tables) -> None:
     tables.execute("CREATE INDEX idx_events_machine_id ON events (machine, id) WHERE machine <> ''")
     tables.execute("DROP INDEX idx_events_time")
     tables.execute("CREATE TABLE event_spans (first INTEGER PRIMARY KEY, last INTEGER, earliest TEXT, latest TEXT)")
-    sum_up(tables.conn, tables.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+    spans.sum_up(tables.conn, tables.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+def _events_in_blocks(tables: Tables) -> None:
+    """Events of a machine or a MAC are found by blocks; an index costs each event pages all over the file."""
+    tables.execute(
+        "CREATE TABLE event_places (block INTEGER, who TEXT, event INTEGER, PRIMARY KEY (block, who, event))"
+        " WITHOUT ROWID"
+    )
+    tables.execute("CREATE TABLE event_blocks (block INTEGER PRIMARY KEY)")
+    event_index.sum_up(tables.conn, tables.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+    tables.execute("DROP INDEX idx_events_machine_id")
+    tables.execute("DROP INDEX idx_events_mac_id")
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -89,6 +101,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _documents(*_CLASHES_AND_OPERATIONS),
     _documents("replies"),
     _fewer_pages,
+    _events_in_blocks,
 )
 
 

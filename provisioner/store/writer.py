@@ -32,6 +32,7 @@ from msgspec import Struct
 
 from provisioner.errors import DiskFull, StoreError
 from provisioner.store.batches import Batch, pages_of, write_all
+from provisioner.store.event_index import EventIndex
 from provisioner.store.pace import Pace
 from provisioner.store.room import make_room
 
@@ -67,19 +68,21 @@ class Chore(Struct):
 class Writer:
     """The one who writes to an opened database. All is called on the event loop but what the thread does.
 
-    `seconds` is a clock that is never set; the log is merged after `merge_pages`.
+    `index` is written along with events; `seconds` is a clock that is never set; the log is merged after `merge_pages`.
     """
 
     def __init__(
         self,
         conn: sqlite3.Connection,
         path: Path,
+        index: EventIndex,
         seconds: Callable[[], float] = time.perf_counter,
         *,
         merge_pages: int = MERGE_PAGES,
     ) -> None:
         self._conn = conn
         self._path = path
+        self._index = index
         self._seconds = seconds
         self._merge_pages = merge_pages
         self._pace = Pace()
@@ -216,6 +219,8 @@ class Writer:
     def _tell(self, results: list[tuple[Batch, StoreError | None]], pages: int) -> None:
         self._wrote(pages)
         for batch, error in results:
+            if error is None and batch.events:
+                self._index.tell(batch.events)
             try:
                 batch.settled(error)
             except Exception:
@@ -304,7 +309,7 @@ class Writer:
         error: StoreError | None = None
         if fresh:
             try:
-                pages = self._whole(lambda conn: write_all(conn, fresh), patience)
+                pages = self._write_fresh(fresh, patience)
             except _Busy:
                 raise
             except Exception as failure:
@@ -312,6 +317,17 @@ class Writer:
                 error = self._translated(failure)
                 self._failed_generation, self._failure = fresh[-1].generation, error
         return results + [(batch, error) for batch in fresh], pages
+
+    def _write_fresh(self, group: list[Batch], patience: float) -> int:
+        events = sum(len(batch.events) for batch in group)
+
+        def work(conn: sqlite3.Connection) -> int:
+            return write_all(conn, group) + (self._index.write(conn, events) if events else 0)
+
+        pages = self._whole(work, patience)
+        if events:
+            self._index.wrote()
+        return pages
 
     def _whole(self, work: Callable[[sqlite3.Connection], int], patience: float) -> int:
         """Do it in a transaction, whole or not at all."""

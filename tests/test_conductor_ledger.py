@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -193,6 +193,15 @@ async def test_live_jobs_are_those_created_or_running(ledger):
     await put(ledger, *(job(state.value, state=state) for state in JobState))
     assert sorted(each.id for each in ledger.live_jobs()) == ["created", "running"]
     assert len(ledger.jobs_of("m1")) == len(JobState)
+
+
+async def test_jobs_come_back_in_the_order_in_which_they_were_created_though_the_clock_was_set_back(ledger):
+    await put(ledger, job("z", created_at=NOW))
+    await put(ledger, job("b", created_at=NOW - timedelta(hours=1)), job("a", created_at=NOW - timedelta(hours=2)))
+    await put(ledger, job("z", created_at=NOW, state=JobState.FINISHED))
+    again = Ledger(ledger.database, Bus(), lambda: NOW)
+    again.load()
+    assert [each.id for each in again.jobs_of("m1")] == [each.id for each in ledger.jobs_of("m1")] == ["z", "b", "a"]
 
 
 async def test_addresses_and_tokens_are_found_by_whose_they_are(ledger):

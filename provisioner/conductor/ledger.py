@@ -138,7 +138,6 @@ class Ledger:
         for cls, primary in _PRIMARY.items():
             objects = list(self._saved(cls))
             if cls is Job:
-                objects.sort(key=lambda job: job.created_at)
                 objects = list(_slim(objects))
             for value in objects:
                 self._apply(cls, primary(value), value)

@@ -12,7 +12,7 @@ from sqlite_utils import Database as Tables
 
 from provisioner.events import Event
 from provisioner.store.batches import Batch, write_all
-from provisioner.store.event_index import BLOCK, EventIndex, block_of, forget, on_disk
+from provisioner.store.event_index import BLOCK, EventIndex, block_of, events_of, forget
 from provisioner.store.schema import migrate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ class History:
 
     def found(self, *names: str) -> list[int]:
         blocks = range(self.index.first_in_memory())
-        older = on_disk(self.conn, names, blocks, newest_first=False)
+        older = events_of(self.conn, names, blocks, newest_first=False)
         return [event for block in older for event in sorted(block)] + self.index.newest(names)
 
     def blocks(self) -> list[int]:
@@ -145,7 +145,7 @@ def test_blocks_are_looked_into_in_the_order_asked_for(history: History) -> None
         history.commit(told(*range(block * BLOCK + 1, block * BLOCK + 9), mac="a"))
         history.commit(told(*range(block * BLOCK + 9, block * BLOCK + 20), mac="b"))
     order = [
-        [block_of(events[0]) for events in on_disk(history.conn, ["a", "b"], range(1, 3), newest_first=newest_first)]
+        [block_of(events[0]) for events in events_of(history.conn, ["a", "b"], range(1, 3), newest_first=newest_first)]
         for newest_first in (False, True)
     ]
     assert order == [[1, 2], [2, 1]]
@@ -154,7 +154,7 @@ def test_blocks_are_looked_into_in_the_order_asked_for(history: History) -> None
 def test_looking_for_somebody_reads_no_more_than_their_rows(conn: sqlite3.Connection) -> None:
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
-    list(on_disk(conn, ["a", "b"], range(9), newest_first=True))
+    list(events_of(conn, ["a", "b"], range(9), newest_first=True))
     conn.set_trace_callback(None)
     steps = [row[3] for row in conn.execute("EXPLAIN QUERY PLAN " + statements[0])]
     assert "SEARCH event_places USING PRIMARY KEY (block=? AND who=?)" in steps

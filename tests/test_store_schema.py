@@ -13,7 +13,7 @@ from provisioner.model.addresses import Lease, Reservation, Subnet
 from provisioner.model.content import CONTENT_KINDS
 from provisioner.model.machines import Clash, Job, Machine
 from provisioner.model.operations import Operation, Reply
-from provisioner.store.event_index import BLOCK, EventIndex, on_disk
+from provisioner.store.event_index import BLOCK, EventIndex, events_of
 from provisioner.store.schema import DOCUMENT_TABLES, MIGRATIONS, migrate, version
 from provisioner.store.spans import between
 
@@ -114,7 +114,7 @@ def test_events_of_an_older_version_are_found_by_whose_they_are(tables, path):
     index = EventIndex()
     index.load(tables.conn)
     for name in ("m0", "m2", "4"):
-        older = [event for block in on_disk(tables.conn, [name], range(3), newest_first=False) for event in block]
+        older = [event for block in events_of(tables.conn, [name], range(3), newest_first=False) for event in block]
         assert older + index.newest([name]) == [row["id"] for row in rows if name in (row["machine"], row["mac"])]
 
 

@@ -143,7 +143,7 @@ def sum_up(conn: sqlite3.Connection, highest: int) -> None:
         conn.execute("INSERT INTO event_blocks (block) VALUES (?)", (block,))
 
 
-def on_disk(
+def events_of(
     conn: sqlite3.Connection, names: Sequence[str], blocks: range, *, newest_first: bool
 ) -> Iterator[list[int]]:
     """The numbers of the events of any of these in these blocks: a list for each block that has some, in no order."""

@@ -6,17 +6,20 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 from msgspec import Struct
 from msgspec.json import decode
 
 from provisioner.events import Event
-from provisioner.store.event_index import block_of, on_disk
+from provisioner.store.event_index import block_of, events_of
 from provisioner.store.spans import between
 
 _COLUMNS = "id, time, kind, machine, mac, key, by, data"
 _LARGEST = (1 << 63) - 1
+# So many are read by one statement at least: who looks for a few of a kind need not ask for each block.
+_SOME = 256
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
@@ -77,28 +80,26 @@ class EventSearch:
     def _parts(self, conn: sqlite3.Connection) -> Iterator[tuple[str, list[Any]]]:
         """Conditions of events, all of which come before those of the next ones."""
         where, values = _conditions(self._query)
-        low, high = _numbers(conn, self._query)
+        low, high = _bounds(conn, self._query)
         if not self._query.names():
             yield " AND ".join(["id BETWEEN ? AND ?", *where]), [low, high, *values]
             return
         whole = " AND ".join(["id IN (SELECT value FROM json_each(?))", *where])
-        for events in self._numbered(conn, low, high):
-            fitting = [event for event in events if low <= event <= high]
-            if fitting:
-                yield whole, [json.dumps(fitting), *values]
+        numbers = self._numbers(conn, low, high)
+        while some := list(islice(numbers, max(self._query.limit, _SOME))):
+            yield whole, [json.dumps(some), *values]
 
-    def _numbered(self, conn: sqlite3.Connection, low: int, high: int) -> Iterator[list[int]]:
+    def _numbers(self, conn: sqlite3.Connection, low: int, high: int) -> Iterator[int]:
+        """The numbers from the lowest to the highest of events of these names, in the order asked for."""
         newest_first = self._query.newest_first
         blocks = range(block_of(low), min(block_of(high) + 1, self._first_in_memory))
-        if newest_first:
-            yield self._newest
-        if blocks:
-            yield from on_disk(conn, self._query.names(), blocks, newest_first=newest_first)
-        if not newest_first:
-            yield self._newest
+        on_disk = events_of(conn, self._query.names(), blocks, newest_first=newest_first) if blocks else iter(())
+        newest = iter([self._newest])
+        for events in chain(newest, on_disk) if newest_first else chain(on_disk, newest):
+            yield from (event for event in sorted(events, reverse=newest_first) if low <= event <= high)
 
 
-def _numbers(conn: sqlite3.Connection, query: EventQuery) -> tuple[int, int]:
+def _bounds(conn: sqlite3.Connection, query: EventQuery) -> tuple[int, int]:
     """The lowest and the highest number that an event which fits can have."""
     low, high = query.after + 1, query.before - 1 if query.before else _LARGEST
     if query.since or query.until:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection
 
-from msgspec import Struct, field
+from provisioner.frozen import Frozen
 
 # Between a script and the first file, between two files, and before a transfer that was cut off goes on. iPXE tries
 # again after 5 seconds; a machine that was switched off must not block the others for long.
@@ -34,37 +34,38 @@ MOST_REMEMBERED = 10_000
 _RATE_SECONDS = 5.0
 
 
-class Transfer(Struct):
+class Transfer:
     """A file on its way: how much of its `size` was sent, from which byte on."""
 
-    who: str
-    path: str
-    size: int
-    start: int
-    began_at: float
-    sent: int = 0
-    rate_from: float = 0.0
-    rate_sent: int = 0
-    rate: float = 0.0
+    def __init__(self, who: str, path: str, size: int, start: int, began_at: float) -> None:
+        self.who = who
+        self.path = path
+        self.size = size
+        self.start = start
+        self.began_at = began_at
+        self.sent = 0
+        self.rate_from = began_at
+        self.rate_sent = 0
+        self.rate = 0.0
 
 
-class _Slot(Struct):
-    since: float
-    heard_at: float
-    wanted: set[str] = field(default_factory=set)
-    transfers: int = 0
-    address: str = ""
-    doubted_at: str = ""
+class _Slot:
+    def __init__(self, now: float, transfers: int) -> None:
+        self.since = self.heard_at = now
+        self.wanted: set[str] = set()
+        self.transfers = transfers
+        self.address = ""
+        self.doubted_at = ""
 
 
-class _Place(Struct):
-    order: tuple[bool, int]
-    doubted_at: str
-    since: float
-    heard_at: float
+class _Place:
+    def __init__(self, order: tuple[bool, int], now: float) -> None:
+        self.order = order
+        self.doubted_at = ""
+        self.since = self.heard_at = now
 
 
-class Running(Struct, frozen=True):
+class Running(Frozen, frozen=True):
     """One who downloads, or is about to (`path` empty then); times are seconds, `rate` bytes a second."""
 
     who: str
@@ -75,7 +76,7 @@ class Running(Struct, frozen=True):
     seconds: float
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Frozen, frozen=True):
     """One who waits: its place in the queue from 1 on, and for how long already."""
 
     who: str
@@ -117,7 +118,7 @@ class Downloads:
                 return place
             if not self.limit and len(self._slots) >= MOST_REMEMBERED:
                 self._forget_one()
-            slot = self._slots[who] = _Slot(now, now, transfers=self._transfers_of(who))
+            slot = self._slots[who] = _Slot(now, self._transfers_of(who))
             self._doubt(slot, doubted_at)
             self._leave_queue(who)
         elif slot.doubted_at and not doubted_at:
@@ -125,7 +126,7 @@ class Downloads:
         elif slot.doubted_at != doubted_at:
             return 0
         slot.heard_at = now
-        slot.wanted |= set(wanted)
+        slot.wanted.update(wanted)
         self._move(who, slot, address)
         return 0
 
@@ -168,7 +169,7 @@ class Downloads:
             if doubted_at and not self._has_room(doubted_at):
                 return len(self._queue) + 1
             number, self._next = self._next, self._next + 1
-            place = self._queue[who] = _Place((bool(doubted_at), number), "", now, now)
+            place = self._queue[who] = _Place((bool(doubted_at), number), now)
             self._doubt(place, doubted_at)
             insort(self._order, place.order)
         elif place.doubted_at and not doubted_at:
@@ -232,7 +233,7 @@ class Downloads:
     def begin(self, who: str, path: str, size: int, now: float, start: int = 0) -> int:
         """A transfer begins; returns its number. Whether it may is asked apart from this."""
         number, self._next = self._next, self._next + 1
-        self._transfers[number] = Transfer(who, path, size, start, now, rate_from=now)
+        self._transfers[number] = Transfer(who, path, size, start, now)
         if who in self._slots:
             self._slots[who].transfers += 1
         return number

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from time import monotonic
 
-from msgspec import Struct
-
 from provisioner.conductor.ledger import Ledger
 from provisioner.conductor.neighbours import holder
 from provisioner.downloads import Downloads
+from provisioner.frozen import Frozen
 from provisioner.model.machines import Machine
 
 # Whoever asks for a file like this takes its turn as a machine that boots does. Kernels and packages are smaller.
 HEAVY_BYTES = 16 << 20
 
 
-class RunningDownload(Struct, frozen=True, kw_only=True):
+class RunningDownload(Frozen, frozen=True, kw_only=True):
     """A machine that downloads, or is about to (`path` empty then)."""
 
     machine: str
@@ -30,7 +29,7 @@ class RunningDownload(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class WaitingDownload(Struct, frozen=True, kw_only=True):
+class WaitingDownload(Frozen, frozen=True, kw_only=True):
     """A machine that waits for its turn, and its place in the queue."""
 
     machine: str
@@ -41,7 +40,7 @@ class WaitingDownload(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class DownloadsNow(Struct, frozen=True, kw_only=True):
+class DownloadsNow(Frozen, frozen=True, kw_only=True):
     """All downloads as they are; `limit` 0 is no limit, `taken` how many of it are taken."""
 
     limit: int
@@ -50,7 +49,7 @@ class DownloadsNow(Struct, frozen=True, kw_only=True):
     waiting: tuple[WaitingDownload, ...]
 
 
-class Turn(Struct, frozen=True):
+class Turn(Frozen, frozen=True):
     """`place` 0 is now; `is_new` when it was not in the queue before."""
 
     place: int

@@ -34,7 +34,7 @@ from provisioner.services.clock import Clock
 from provisioner.services.files import Tree
 from provisioner.services.frames import Frames
 from provisioner.services.http import RequestLog
-from provisioner.services.plain_port import PlainSite
+from provisioner.services.plain_site import PlainSite
 from provisioner.services.probes import Prober
 from provisioner.services.proxy_dhcp import ProxyDhcpService
 from provisioner.services.router_advertisements import RouterAdvertisements

@@ -91,7 +91,7 @@ ORDER = {
     " networks notes"
     " neighbours turns boot_context boot_scripts boot boot_choices proxy_answers configured_options dhcp_replies"
     " by_mac lease_book clock_steps conflicts addresses lease_book6 dhcp6_replies addresses6 doctor",
-    "services": "http reach plain_port filters listing stored transfers"
+    "services": "http reach plain_port plain_site filters listing stored transfers"
     " places upstreams fetches passing_on repositories files tftp_content tftp_ports"
     " tftp_transfer tftp frames interfaces4 datagrams arrivals4 dhcp proxy_dhcp probes server_search interfaces6 dhcp6"
     " router_advertisements clock operations callers preconditions resources idempotency machine_documents effective"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import Invalid
-from provisioner.services.plain_port import LARGEST_REQUEST, PlainPort, PlainSite
+from provisioner.services.plain_port import LARGEST_REQUEST, PlainPort
+from provisioner.services.plain_site import PlainSite
 from provisioner.sockets import tcp
 
 PATH = "/boot/52-54-00-00-00-01.ipxe"
@@ -134,11 +134,18 @@ async def test_a_script_that_cannot_be_made_is_a_problem_and_the_connection_goes
         request("/boot/52-54-00-00-00-01.ipxe?a=b"),
         request("http://10.0.0.1/boot/52-54-00-00-00-01.ipxe"),
         request(version="1.0", path=PATH),
+        request(PATH, "Host: a", *["X: a"] * 30),
     ],
 )
 async def test_everything_else_is_answered_by_aiohttp(data: bytes) -> None:
     status, body = await ask(data)
     assert status.endswith("200 OK") and body.startswith(b"aiohttp ")
+
+
+async def test_a_request_without_a_header_is_refused_as_everywhere() -> None:
+    async with connected() as (reader, writer):
+        writer.write(f"GET {PATH} HTTP/1.1\r\n\r\n".encode() + request())
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
 
 
 @pytest.mark.parametrize("letter", ["\x01", "\x0b", "\x7f"])
@@ -253,38 +260,3 @@ def _feed(port: PlainPort, transport: Transport, size: int) -> None:
     connection.connection_made(transport)
     if size:
         connection.buffer_updated(size)
-
-
-async def test_more_that_connect_at_once_than_are_taken_in_a_turn_are_all_answered() -> None:
-    async with serving() as port:
-        pairs = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(200)))
-        for _, writer in pairs:
-            writer.write(request())
-        answers = [await answer(reader) for reader, _ in pairs]
-        for _, writer in pairs:
-            writer.close()
-    assert {status for status, _ in answers} == {"HTTP/1.1 200 OK"}
-
-
-async def test_what_waits_in_the_kernel_for_a_slow_client_is_bounded() -> None:
-    found = []
-
-    async def look(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        sock = request.transport.get_extra_info("socket")
-        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_get("/look", look)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    sock = tcp("127.0.0.1", 0)
-    port = sock.getsockname()[1]
-    await PlainSite(runner, sock, give, small=small).start()
-    try:
-        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/look") as reply:
-            assert reply.status == 200
-    finally:
-        await runner.cleanup()
-    assert found == [512 << 10]

@@ -15,7 +15,7 @@ from provisioner.conductor.boot_context import Reached
 from provisioner.conductor.turns import HEAVY_BYTES, Turns
 from provisioner.services.files import Tree
 from provisioner.services.http import App
-from provisioner.services.plain_port import PlainSite
+from provisioner.services.plain_site import PlainSite
 from provisioner.services.transfers import Transfers
 from provisioner.sockets import tcp
 from tests.parts import Parts, opened

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from time import time
 from typing import Any, cast
-
-from aiohttp import web
 
 from provisioner.conductor.boot_context import Reached
 from provisioner.errors import ProvisionerError
@@ -29,24 +26,18 @@ GiveScript = Callable[[str, Reached, str], bytes]
 # Path below /files/, address of the client; fields of the head and the content, None when this is for aiohttp.
 GiveFile = Callable[[str, str], tuple[bytes, bytes] | None]
 
-# Machines that are switched on together connect together; they are taken in by a few in each turn of the event loop.
-_BACKLOG, _TAKEN_AT_ONCE = 4096, 16
-# What waits in the kernel for a client's window: of a thousand files at once, megabytes each would be more memory than
-# the kernel has for TCP, and then it drops what it has.
-_UNSENT_BYTES = 512 << 10
 # More than any boot loader's request; what is larger is not for us.
 LARGEST_REQUEST = 4096
 # Who says nothing from one look to the next is gone.
 SWEEP_SECONDS = 75.0
 # The machines of a site send the same few headers, and others whatever they like.
 _MOST_HEADS = 256
-_MAC = rb"[0-9a-f]{2}(?:-[0-9a-f]{2}){5}"
+# Written out: a group that is repeated takes twice the time.
+_MAC = b"-".join([rb"[0-9a-f][0-9a-f]"] * 6)
 # Names that need no decoding, and lead nowhere but down.
 _PATH = rb"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}/){0,20}[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}"
-_REQUEST = re.compile(
-    rb"GET /(?:boot/(" + _MAC + rb")\.ipxe|files/(" + _PATH + rb")) HTTP/1\.1\r\n"
-    rb"((?:[A-Za-z-]{1,40}:[^\x00-\x08\x0a-\x1f\x7f]*\r\n){1,30})\r\n"
-)
+_REQUEST_LINE = re.compile(rb"GET /(?:boot/(" + _MAC + rb")\.ipxe|files/(" + _PATH + rb")) HTTP/1\.1\r\n")
+_HEADERS = re.compile(rb"(?:[A-Za-z-]{1,40}:[^\x00-\x08\x0a-\x1f\x7f]*\r\n){1,30}")
 _SCRIPT_FIELDS = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
 _HOST = re.compile(rb"(?:^|\n)host:[ \t]*([!-~]*)[ \t]*\r", re.IGNORECASE)
 # Whoever sends a body, wants the connection closed or changed, has conditions or asks for a part is served by aiohttp.
@@ -121,7 +112,7 @@ class PlainPort:
 
 
 def _read(headers: bytes, local: Any) -> Reached | None:
-    if _NOT_PLAIN.search(headers):
+    if not _HEADERS.fullmatch(headers) or _NOT_PLAIN.search(headers):
         return None
     host = _HOST.search(headers)
     return reached_by(host[1].decode("ascii") if host else "", local)
@@ -176,22 +167,38 @@ class _Connection(asyncio.BufferedProtocol):
     def _answer(self, data: bytes) -> None:
         place = 0
         while place < len(data) and not self._paused:
-            found = _REQUEST.match(data, place)
-            reached = self._port.reached(found[3], self._local) if found is not None else None
-            if found is None or reached is None or not self._give(found[1], found[2], reached):
+            end = self._answer_one(data, place)
+            if not end:
                 self._hand_over(data[place:])
                 return
-            place = found.end()
+            place = end
         self._rest = data[place:]
 
-    def _give(self, mac: bytes | None, path: bytes, reached: Reached) -> bool:
+    def _answer_one(self, data: bytes, place: int) -> int:
+        """Answer the request that begins at this place; returns where it ends, 0 when it is not for us."""
+        line = _REQUEST_LINE.match(data, place)
+        if line is None:
+            return 0
+        begin = line.end()
+        # The first empty line: no header that we know as such has a line break in it.
+        end = data.find(b"\r\n\r\n", begin)
+        reached = self._port.reached(data[begin : end + 2], self._local) if end >= 0 else None
+        if reached is None:
+            return 0
+        mac: bytes | None = line[1]
         if mac is not None:
             self._give_script(mac.decode().replace("-", ":"), reached)
-            return True
+        elif not self._give_file(line[2]):
+            return 0
+        return end + 4
+
+    def _give_file(self, path: bytes) -> bool:
         made = self._port.small(path.decode(), self._client)
-        if made is not None:
-            self._send(*made)
-        return made is not None
+        if made is None:
+            return False
+        fields, content = made
+        self._send(fields, content)
+        return True
 
     def _give_script(self, mac: str, reached: Reached) -> None:
         try:
@@ -202,8 +209,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._send(_SCRIPT_FIELDS, made)
 
     def _send(self, fields: bytes, content: bytes) -> None:
+        length = str(len(content)).encode()
         head = self._port.head(time())
-        self._transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (head, fields, len(content), content))
+        self._transport.write(b"".join((head, fields, b"Content-Length: ", length, b"\r\n\r\n", content)))
 
     def _refuse(self, error: ProvisionerError) -> None:
         answer = problem(error)
@@ -220,46 +228,3 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(data)
-
-
-class PlainSite(web.BaseSite):
-    """Serves an application on a bound socket; connections begin at a plain port."""
-
-    def __init__(
-        self,
-        runner: web.BaseRunner,
-        sock: socket.socket,
-        give: GiveScript,
-        *,
-        small: GiveFile = lambda path, client: None,
-    ) -> None:
-        super().__init__(runner, backlog=_TAKEN_AT_ONCE)
-        self._sock = sock
-        self._give = give
-        self._small = small
-        self._port: PlainPort | None = None
-
-    @property
-    def name(self) -> str:
-        """Where it listens."""
-        return f"http://{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
-
-    async def start(self) -> None:
-        """Take connections."""
-        await super().start()
-        server = self._runner.server
-        assert server is not None
-        self._port = PlainPort(server, self._give, small=self._small)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._port, sock=self._sock, backlog=self._backlog
-        )
-        # asyncio's backlog is both how many may wait and how many it takes in at once.
-        self._sock.listen(_BACKLOG)
-        # Connections have it from the socket that they came by.
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-
-    async def stop(self) -> None:
-        """Take no more, and end those that have not gone over to the application."""
-        await super().stop()
-        if self._port is not None:
-            self._port.close()

@@ -19,7 +19,7 @@ from provisioner.conductor.turns import Turns
 from provisioner.script_names import read_script_name
 from provisioner.services.files import Tree
 from provisioner.services.http import App
-from provisioner.services.plain_port import PlainSite
+from provisioner.services.plain_site import PlainSite
 from provisioner.services.stored import SLICE_BYTES
 from provisioner.services.transfers import Transfers
 from provisioner.sockets import tcp

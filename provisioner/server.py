@@ -20,7 +20,6 @@ from agent.build import zipapp
 from provisioner.access import SERVER
 from provisioner.assembly import Applications, Parts, put_together
 from provisioner.compiled import MODULES
-from provisioner.conductor.boot_context import Reached
 from provisioner.config import Config
 from provisioner.errors import Conflict, Invalid, SettingError, StoreError, unknown
 from provisioner.fair_loop import prefer
@@ -286,10 +285,7 @@ class Server:
         return runner
 
     def _machine_site(self, runner: web.AppRunner, sock: socket.socket) -> PlainSite:
-        return PlainSite(runner, sock, self._give_script, small=self._tree().small)
-
-    def _give_script(self, mac: str, reached: Reached, client: str) -> bytes:
-        return self.parts.boot.script(mac, reached, "http", client)
+        return PlainSite(runner, sock, self.parts.boot.script_by_http, small=self._tree().small)
 
     async def _healthy(self, request: web.Request) -> web.Response:
         return web.Response(text="alive\n")

@@ -213,10 +213,12 @@ async def test_a_newcomer_that_clashes_is_held_by_grub_too(parts):
 async def test_whoever_comes_for_a_script_is_told_to_those_who_count_loaders(parts):
     came = []
     fixed = parts.ledger, parts.catalog, parts.tokens, parts.clashes, parts.boot_context, parts.notes, parts.turns
-    parts.boot = Boot(*fixed, loaded=came.append)
+    parts.boot = Boot(*fixed, loaded=lambda *who: came.append(who))
+    named(parts, f"grub/{MAC}.cfg")
+    machine = (await parts.register(MAC)).machine
     named(parts, f"grub/{MAC}.cfg")
     named(parts, "grub/grub.cfg")
-    assert came == [MAC]
+    assert came == [(MAC, None), (MAC, machine)]
 
 
 async def test_what_is_fetched_whole_is_told_to_those_who_count_loaders(parts):

@@ -282,7 +282,7 @@ async def test_ipxe_that_comes_shows_that_the_loader_works(world):
 async def test_a_script_that_is_fetched_shows_that_the_loader_works(world):
     for _ in range(5):
         assert world.attempt() == SNPONLY
-        world.choices.loaded(mac(1))
+        world.choices.loaded(mac(1), None)
 
 
 async def test_a_loader_that_worked_after_others_failed_is_kept(world):

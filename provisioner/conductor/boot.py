@@ -32,8 +32,8 @@ LONGEST_TOLD = 1000
 class Boot:
     """Gives out boot scripts and files. Nothing here changes state, so nobody waits for the disk.
 
-    `loaded` hears of every MAC whose loader came for its script, `fetched` of every file that one fetched whole;
-    `neighbour` tells the MAC of an address that another server gave, or ''.
+    `loaded` hears of every MAC whose loader came for its script, and which machine has it, `fetched` of every file that
+    one fetched whole; `neighbour` tells the MAC of an address that another server gave, or ''.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Boot:
         notes: Notes,
         turns: Turns,
         *,
-        loaded: Callable[[str], None] = lambda mac: None,
+        loaded: Callable[[str, Machine | None], None] = lambda mac, machine: None,
         fetched: Callable[[str, str], None] = lambda mac, path: None,
         neighbour: Callable[[str], str] = lambda address: "",
     ) -> None:
@@ -86,18 +86,23 @@ class Boot:
         except RenderError as error:
             raise _unrenderable(mac or client, error) from error
 
+    def script_by_http(self, mac: str, reached: Reached, client: str) -> bytes:
+        """The same as `script` for a machine that boots by HTTP with iPXE."""
+        return self.script(mac, reached, "http", client)
+
     def script(self, mac: str, reached: Reached, protocol: str, client: str, dialect: Dialect = IPXE) -> bytes:
         """The boot script for a MAC. One that boots an environment carries a registration ticket, good for once.
 
         `protocol` is '' for somebody who only wants to know its size: no machine boots then. Raises Invalid when it
         cannot be rendered, which the timeline tells too.
         """
+        machine = self._ledger.machine_by_mac(mac)
         if protocol:
-            self._loaded(mac)
-        clash = self._clashes.held(mac)
+            self._loaded(mac, machine)
+        # A MAC that belongs to a known machine is never held.
+        clash = self._clashes.held(mac) if machine is None else None
         if clash is not None:
             return self._held_script(clash, mac, reached, protocol, client, dialect)
-        machine = self._ledger.machine_by_mac(mac)
         who, by = machine.id if machine is not None else "", f"address:{client}"
         try:
             script = self._scripts.find(mac, machine, reached, dialect)

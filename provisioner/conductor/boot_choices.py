@@ -196,7 +196,7 @@ class BootChoices:
         if override in _NAMES:
             loader, override = override, ""
         if client.kind is _IPXE:
-            self._loaded(client.mac, machine)
+            self.loaded(client.mac, machine)
             # It is loaded already; of what is said about loaders only that there shall be none concerns it.
             loader = loader or (settings.loaders[0] if settings.loaders else way.behaviour.loader)
             loader = loader if loader == NO_LOADER else ""
@@ -224,11 +224,8 @@ class BootChoices:
             way.boots[key] = (bootenv, boot)
         return boot
 
-    def loaded(self, mac: str) -> None:
-        """What this machine was given works: iPXE asks by DHCP, or a script was fetched."""
-        self._loaded(mac, self._ledger.machine_by_mac(mac))
-
-    def _loaded(self, mac: str, machine: Machine | None) -> None:
+    def loaded(self, mac: str, machine: Machine | None) -> None:
+        """What this machine, None for a stranger, was given works: iPXE asks by DHCP, or a script was fetched."""
         # An iPXE with drivers of its own may ask by another card than the one that it was loaded by.
         for each in machine.macs if machine is not None else (mac,):
             self._attempts.loaded(each)

@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from provisioner.firmware import BootClient, ClientKind
 from provisioner.loaders import LOADERS
 
 # One failure is a power cycle at a bad moment; two in a row are a loader that this machine cannot use.
-FAILURES_BEFORE_NEXT = 2
+FAILURES_BEFORE_NEXT: Final = 2
 # Less than a power cycle takes, and less than iPXE tries before it gives up.
-AT_ONCE = timedelta(seconds=20)
-MOST_REMEMBERED = 65_536
+AT_ONCE: Final = timedelta(seconds=20)
+MOST_REMEMBERED: Final = 65_536
 # Firmware that tries both ways one after the other has other loaders for each.
-_BY_HTTP = " by HTTP"
-_HTTP = ClientKind.HTTP
+_BY_HTTP: Final = " by HTTP"
+_HTTP: Final = ClientKind.HTTP
 
 
 class Turn(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -16,15 +16,15 @@ from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, REQUESTED_ADDRESS
 
 # An enum's member costs a call each time it is named.
-_EXPIRED = LeaseState.EXPIRED
-_QUARANTINED = LeaseState.QUARANTINED
-_OFFERED = LeaseState.OFFERED
-_ACKED = LeaseState.ACKED
-_HINT = Picker.HINT
-_NEXT_FREE = Picker.NEXT_FREE
+_EXPIRED: Final = LeaseState.EXPIRED
+_QUARANTINED: Final = LeaseState.QUARANTINED
+_OFFERED: Final = LeaseState.OFFERED
+_ACKED: Final = LeaseState.ACKED
+_HINT: Final = Picker.HINT
+_NEXT_FREE: Final = Picker.NEXT_FREE
 
 # Who has an address that is our own.
-US = "this server"
+US: Final = "this server"
 
 
 class Offer(Frozen, frozen=True):

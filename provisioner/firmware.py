@@ -7,6 +7,7 @@ each stands in for the others.
 
 from enum import Enum
 from functools import lru_cache
+from typing import Final
 
 from provisioner.frozen import Frozen
 from provisioner.wire.dhcp import DhcpMessage, MessageType
@@ -26,7 +27,8 @@ class ClientKind(Enum):
 
 
 # An enum's member costs a call each time it is named.
-_OTHER, _DISCOVER = ClientKind.OTHER, MessageType.DISCOVER
+_OTHER: Final = ClientKind.OTHER
+_DISCOVER: Final = MessageType.DISCOVER
 
 
 class Platform(Enum):
@@ -52,7 +54,7 @@ class Arch(Frozen, frozen=True):
 
 
 # 9 is EBC by the letter and x64 in the firmware that sends it (RFC 4578 errata), and so is 17 for HTTP.
-ARCHS: dict[int, Arch] = {
+ARCHS: Final[dict[int, Arch]] = {
     0: Arch("BIOS", Platform.BIOS),
     1: Arch("NEC PC98"),
     2: Arch("UEFI Itanium"),
@@ -98,7 +100,7 @@ ARCHS: dict[int, Arch] = {
 }
 
 # iPXE's option 175 holds options of its own; feature "HTTP" among them (ipxe.org/howto/dhcpd).
-_IPXE_HTTP = 19
+_IPXE_HTTP: Final = 19
 
 
 class BootClient(Frozen, frozen=True):

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -47,20 +48,22 @@ from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
 
 # Longer than any firmware takes from OFFER to REQUEST, its retries included.
-OFFER_HOLD = timedelta(seconds=60)
-QUARANTINE = timedelta(minutes=10)
+OFFER_HOLD: Final = timedelta(seconds=60)
+QUARANTINE: Final = timedelta(minutes=10)
 # In quarantine at one time because one client declined them. One that declines whatever it is given (a switch answers
 # ARP for everybody) shall not take the pool from all others: it is given the same address again.
-MOST_DECLINED = 4
+MOST_DECLINED: Final = 4
 # Why there is no address on a link with a proxy subnet: what to boot is told there, and nothing else.
-BESIDE_ANOTHER = "another server gives the addresses here"
+BESIDE_ANOTHER: Final = "another server gives the addresses here"
 # A lease time of all ones has no end (RFC 2131, section 3.3); as a date it is far enough.
-FOREVER = 0xFFFF_FFFF
+FOREVER: Final = 0xFFFF_FFFF
 # A lease with more time left than this is such a one.
-_FAR = timedelta(seconds=FOREVER) / 2
+_FAR: Final = timedelta(seconds=FOREVER) / 2
 
 # An enum's member costs a call each time it is named.
-_OFFER, _ACK, _NAK = MessageType.OFFER, MessageType.ACK, MessageType.NAK
+_OFFER: Final = MessageType.OFFER
+_ACK: Final = MessageType.ACK
+_NAK: Final = MessageType.NAK
 
 
 class Decision(Frozen, frozen=True, kw_only=True):
@@ -300,7 +303,7 @@ def _bootp(case: Case) -> Decision:
     )
 
 
-_RULES: dict[MessageType, Callable[[Case], Decision]] = {
+_RULES: Final[dict[MessageType, Callable[[Case], Decision]]] = {
     MessageType.DISCOVER: _discover,
     MessageType.REQUEST: _request,
     MessageType.DECLINE: _decline,

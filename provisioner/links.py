@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -16,7 +17,8 @@ from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 
 # RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
-_LINK_SELECTION, _SERVER_OVERRIDE = 5, 11
+_LINK_SELECTION: Final = 5
+_SERVER_OVERRIDE: Final = 11
 
 
 class Network(Frozen, frozen=True):

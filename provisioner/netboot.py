@@ -8,6 +8,8 @@ minute) before it turns to the disk.
 
 from __future__ import annotations
 
+from typing import Final
+
 from provisioner.firmware import BootClient, ClientKind, Platform
 from provisioner.frozen import Frozen
 from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
@@ -17,14 +19,14 @@ from provisioner.script_names import script_name
 from provisioner.wire.dhcp_options import CLIENT_UUID, IPXE_OPTIONS, VENDOR_CLASS, VENDOR_OPTIONS
 
 # A reservation with this boot file never boots from the network.
-NEVER = "-"
+NEVER: Final = "-"
 
 # PXE 2.1, table 2-1: discovery control with bit 3, "take the boot file name from this very packet". Without it some
 # BIOS ROMs go on to look for a boot server; old UEFI firmware breaks on it.
-_USE_THIS_FILE = b"\x06\x01\x08\xff"
+_USE_THIS_FILE: Final = b"\x06\x01\x08\xff"
 
 # iPXE's encapsulated option 176, no-pxedhcp: do not wait for a proxyDHCP server, which costs a second or more.
-_DO_NOT_WAIT = b"\xb0\x01\x01"
+_DO_NOT_WAIT: Final = b"\xb0\x01\x01"
 
 
 class Boot(Frozen, frozen=True):
@@ -58,7 +60,7 @@ class Boot(Frozen, frozen=True):
         return self.name_in in (NameIn.OPTIONS, NameIn.BOTH) or (self.name_in is NameIn.ASKED and asked)
 
 
-NO_BOOT = Boot()
+NO_BOOT: Final = Boot()
 
 
 def choose_boot(

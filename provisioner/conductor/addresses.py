@@ -14,7 +14,7 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
@@ -41,21 +41,22 @@ from provisioner.wire.error import WireError
 
 log = structlog.get_logger(__name__)
 
-_EVENT_KINDS = {kind: f"dhcp.{kind.name.lower()}" for kind in MessageType}
+_EVENT_KINDS: Final = {kind: f"dhcp.{kind.name.lower()}" for kind in MessageType}
 
-_REQUESTS = {kind: kind.name for kind in MessageType}
+_REQUESTS: Final = {kind: kind.name for kind in MessageType}
 
-FAILED = "our own fault"
+FAILED: Final = "our own fault"
 # The offer comes when its address has been asked for.
-WAITS = Decision()
+WAITS: Final = Decision()
 # How long a client has asked in vain when that is worth a word: PXE ROMs ask again after four seconds.
-TOLD_SECONDS = 4
+TOLD_SECONDS: Final = 4
 # Reasons, interfaces and relays told apart in `unheard`: a site has a handful, a scanner any number.
-MOST_UNHEARD = 256
+MOST_UNHEARD: Final = 256
 
 
 # An enum's member costs a call each time it is named.
-_OFFER, _ACK = MessageType.OFFER, MessageType.ACK
+_OFFER: Final = MessageType.OFFER
+_ACK: Final = MessageType.ACK
 
 
 class Reply(Frozen, frozen=True):

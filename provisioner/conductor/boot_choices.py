@@ -13,7 +13,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
@@ -33,21 +33,23 @@ from provisioner.wire.dhcp_options import CLIENT_UUID
 
 log = structlog.get_logger(__name__)
 
-LOADER_PARAM = "boot/loader"
-QUIRKS_PARAM = "boot/quirks"
+LOADER_PARAM: Final = "boot/loader"
+QUIRKS_PARAM: Final = "boot/quirks"
 
 NOT_SECURE_BY_HTTP = "Secure Boot is on, and what is signed for it cannot go on from HTTP boot: let it boot by PXE"
 NOT_SECURE_BY_PROXY = "Secure Boot is on, and what is signed for it hears only the server that gives the addresses"
 # What a reservation's boot file can be that is no file.
-_NAMES = frozenset({*LOADERS, NO_LOADER})
+_NAMES: Final = frozenset({*LOADERS, NO_LOADER})
 # Kinds of clients told apart, and what each is told: a site has a few dozen, a fuzzer any number.
-MOST_WAYS = 1024
+MOST_WAYS: Final = 1024
 # Files come and go seldom, and looking for one costs more than all the rest.
-_LOOK_AGAIN = timedelta(seconds=5)
+_LOOK_AGAIN: Final = timedelta(seconds=5)
 
 
 # An enum's member costs a call each time it is named.
-_OTHER, _IPXE, _HTTP = ClientKind.OTHER, ClientKind.IPXE, ClientKind.HTTP
+_OTHER: Final = ClientKind.OTHER
+_IPXE: Final = ClientKind.IPXE
+_HTTP: Final = ClientKind.HTTP
 
 
 class Web(Frozen, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, TypeVar, overload
+from typing import Final, Generic, TypeVar, overload
 
 from provisioner.dhcp_case import Offer
 from provisioner.model.addresses import Lease, Reservation
@@ -11,7 +11,7 @@ from provisioner.model.addresses import Lease, Reservation
 Entry = TypeVar("Entry", bound=Lease | Offer | Reservation)
 
 # Up to so many are looked through one by one.
-_FEW = 8
+_FEW: Final = 8
 
 
 class _Many(Sequence[Entry]):

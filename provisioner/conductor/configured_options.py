@@ -6,6 +6,7 @@ The reservation's go before the subnet's. An option that cannot be encoded disab
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -19,7 +20,7 @@ from provisioner.wire.dhcp import DhcpMessage
 
 log = structlog.get_logger(__name__)
 
-_NONE: dict[int, bytes] = {}
+_NONE: Final[dict[int, bytes]] = {}
 
 
 class _Kept(Frozen, frozen=True):

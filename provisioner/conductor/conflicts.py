@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -35,21 +36,23 @@ log = structlog.get_logger(__name__)
 
 # For so long an address that nobody answered for counts as free. Shorter would be to ask for a thousand addresses
 # without end, on a network where everybody hears each question; whoever takes one meanwhile is found by the client.
-CLEAR_FOR = timedelta(minutes=5)
+CLEAR_FOR: Final = timedelta(minutes=5)
 # What is left of that when it is asked for again; more than the time between two rounds.
-RENEWED_BEFORE = timedelta(seconds=60)
+RENEWED_BEFORE: Final = timedelta(seconds=60)
 # Of one pool: a hall of machines that are switched on together; and of all pools.
-LARGEST_STOCK, MOST_STOCKED = 1024, 4096
+LARGEST_STOCK: Final = 1024
+MOST_STOCKED: Final = 4096
 # Nobody asked on a pool behind a relay for so long: its addresses are not asked for any more.
-_POOL_SLEEPS_AFTER = timedelta(hours=1)
+_POOL_SLEEPS_AFTER: Final = timedelta(hours=1)
 # More clients than this at one time are offered addresses nobody asked for: a storm is not made to wait.
-MOST_WAITING = 1024
+MOST_WAITING: Final = 1024
 
 Message = tuple[DhcpMessage, Arrival]
 
 
 # An enum's member costs a call each time it is named.
-_OFFER, _OFF = MessageType.OFFER, Probe.OFF
+_OFFER: Final = MessageType.OFFER
+_OFF: Final = Probe.OFF
 
 
 class Question(Frozen, frozen=True):

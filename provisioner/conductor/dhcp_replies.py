@@ -8,6 +8,7 @@ name, client id (RFC 6842) and the relay's option 82 (RFC 3046).
 from __future__ import annotations
 
 from socket import inet_aton
+from typing import Final
 
 from provisioner.conductor.configured_options import ConfiguredOptions, has_any
 from provisioner.frozen import Frozen
@@ -50,26 +51,27 @@ from provisioner.wire.dhcp_options import (
 )
 
 # An enum's member costs a call each time it is named.
-_ACK, _NAK = MessageType.ACK, MessageType.NAK
+_ACK: Final = MessageType.ACK
+_NAK: Final = MessageType.NAK
 
 # Blocks differ by subnet, message type and parameter list; a site has a few dozen, a fuzzer any number.
-MOST_BLOCKS = 4096
+MOST_BLOCKS: Final = 4096
 # Of the header field `file`; a longer name goes into option 67 alone.
-_LONGEST_FILE = 127
+_LONGEST_FILE: Final = 127
 # A longer one goes in pieces (RFC 3396), and whoever sends one as a UUID means no good.
-_LONGEST_OPTION = 255
+_LONGEST_OPTION: Final = 255
 
 # RFC 951: 64 bytes, of which the cookie and the end take five.
-VENDOR_ROOM = 64 - 5
-_BOOTP_FIRST = (SUBNET_MASK, ROUTERS, DNS_SERVERS, HOST_NAME, DOMAIN_NAME)
+VENDOR_ROOM: Final = 64 - 5
+_BOOTP_FIRST: Final = (SUBNET_MASK, ROUTERS, DNS_SERVERS, HOST_NAME, DOMAIN_NAME)
 # RFC 1534, section 2: what RFC 1533 calls DHCP extensions, and what other standards made for DHCP clients.
-_DHCP_ONLY = frozenset({*range(50, 62), BOOT_FILE_NAME, TFTP_SERVER_NAME})
+_DHCP_ONLY: Final = frozenset({*range(50, 62), BOOT_FILE_NAME, TFTP_SERVER_NAME})
 
 # RFC 6842, 3011 and 3046; the relay's comes last.
-_ECHOED = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
+_ECHOED: Final = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
 
 # Of the options that concern one client alone, those whose values are known without anybody having to look them up.
-_FILLED_IN = frozenset({CLIENT_UUID, HOST_NAME})
+_FILLED_IN: Final = frozenset({CLIENT_UUID, HOST_NAME})
 
 _BlockKey = tuple[object, ...]
 
@@ -339,7 +341,7 @@ def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: 
 
 
 def _echoed(request: DhcpMessage) -> dict[int, bytes]:
-    found = {code: request.options[code] for code in _ECHOED if code in request.options}
+    found: dict[int, bytes] = {code: request.options[code] for code in _ECHOED if code in request.options}
     if SUBNET_SELECTION in found and not selects_subnet(request):
         # To send it back would say that it counted (RFC 3011).
         del found[SUBNET_SELECTION]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,7 +25,7 @@ from provisioner.model.addresses import Lease, Picker, Reservation, Subnet
 log = structlog.get_logger(__name__)
 
 # Of offers at one time: a hall that powers on has some thousands; more are a flood of invented addresses.
-MOST_OFFERS = 100_000
+MOST_OFFERS: Final = 100_000
 
 _Item = TypeVar("_Item", int, tuple[datetime, str])
 

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -38,7 +38,7 @@ Key = Callable[[Any], Iterable[Hashable]]
 Observer = Callable[[Any, Any], None]
 Changes = dict[tuple[type, str], Any]
 
-_PRIMARY: dict[type, Callable[[Any], str]] = {
+_PRIMARY: Final[dict[type, Callable[[Any], str]]] = {
     Machine: lambda machine: machine.id,
     Job: lambda job: job.id,
     Subnet: lambda subnet: subnet.name,
@@ -53,7 +53,7 @@ _PRIMARY: dict[type, Callable[[Any], str]] = {
 }
 
 
-_REPEATED = ("id", "machine", "task", "stage", "workflow", "bootenv", "previous", "boot_id", "instance")
+_REPEATED: Final = ("id", "machine", "task", "stage", "workflow", "bootenv", "previous", "boot_id", "instance")
 
 
 class Index:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -20,7 +20,7 @@ from provisioner.events import KINDS, Event
 log = structlog.get_logger(__name__)
 
 # A disk that stands still must not fill the memory; so many are a few seconds of a storm.
-MOST_WAITING = 50_000
+MOST_WAITING: Final = 50_000
 
 
 class Notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from struct import Struct as Layout
+from typing import Final
 
 from provisioner.links import Arrival
 from provisioner.services.datagrams import Ancillary
@@ -12,16 +13,16 @@ from provisioner.services.interfaces4 import interface_addresses
 from provisioner.wire.error import WireError
 
 # Ways in told apart: our addresses by interfaces, of which a large site has a few hundred.
-MOST_ARRIVALS = 1024
+MOST_ARRIVALS: Final = 1024
 # For so long the names and addresses of interfaces are remembered.
-ARRIVALS_SECONDS = 10.0
+ARRIVALS_SECONDS: Final = 10.0
 
 # Not in Python's socket module before 3.14; number of <linux/in.h>.
-IP_PKTINFO = 8
+IP_PKTINFO: Final = 8
 # struct in_pktinfo: interface index, our address there, the address in the datagram's header.
-_PKTINFO = Layout("@I4s4s")
-ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO.size)
-_ANYWHERE = b"\0\0\0\0"
+_PKTINFO: Final = Layout("@I4s4s")
+ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_PKTINFO.size)
+_ANYWHERE: Final = b"\0\0\0\0"
 
 
 class Arrivals:

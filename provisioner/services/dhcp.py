@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -36,11 +36,13 @@ from provisioner.wire.error import WireError
 log = structlog.get_logger(__name__)
 
 # A DHCP datagram may be as large as the client says it takes; none is larger than this.
-LARGEST_DATAGRAM = 4096
+LARGEST_DATAGRAM: Final = 4096
 
 # An enum's member costs a call each time it is named or reckoned with.
-_TRUNCATED = int(socket.MSG_TRUNC)
-_RELAY, _BROADCAST, _HARDWARE = Way.RELAY, Way.BROADCAST, Way.HARDWARE
+_TRUNCATED: Final = int(socket.MSG_TRUNC)
+_RELAY: Final = Way.RELAY
+_BROADCAST: Final = Way.BROADCAST
+_HARDWARE: Final = Way.HARDWARE
 
 # Replies go out by the few ways that requests came in.
 _sent_from = lru_cache(maxsize=MOST_ARRIVALS)(sent_from)

@@ -6,10 +6,11 @@ The kernel makes the link's own header, so plain Ethernet, VLANs, bridges and bo
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 from provisioner.wire.ipv4 import udp_packet
 
-_ETH_P_IP = 0x0800
+_ETH_P_IP: Final = 0x0800
 
 
 class Frames:

@@ -9,36 +9,46 @@ from enum import Enum, IntEnum
 from functools import lru_cache
 from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
+from typing import Final
 
 from provisioner.frozen import Frozen
 from provisioner.wire.error import WireError
 
-BOOTREQUEST = 1
-BOOTREPLY = 2
-BROADCAST_FLAG = 0x8000
-BROADCAST_ADDRESS = "255.255.255.255"
-SERVER_PORT = 67
-CLIENT_PORT = 68
+BOOTREQUEST: Final = 1
+BOOTREPLY: Final = 2
+BROADCAST_FLAG: Final = 0x8000
+BROADCAST_ADDRESS: Final = "255.255.255.255"
+SERVER_PORT: Final = 67
+CLIENT_PORT: Final = 68
 
 # RFC 2131 section 2: every client takes 576 bytes of IP datagram; more only if it says so in option 57.
-DEFAULT_LIMIT = 576 - 28
+DEFAULT_LIMIT: Final = 576 - 28
 # One Ethernet frame: fragments are what ROMs cannot put together again.
-LARGEST_LIMIT = 1500 - 28
+LARGEST_LIMIT: Final = 1500 - 28
 # RFC 951: BOOTP relays and clients may drop anything shorter.
-SHORTEST_REPLY = 300
+SHORTEST_REPLY: Final = 300
 
-_HEADER = Layout("!BBBBIHH4s4s4s4s16s64s128s4s")
+_HEADER: Final = Layout("!BBBBIHH4s4s4s4s16s64s128s4s")
 # What stands before the two name fields.
-_FRONT = Layout("!BBBBIHH4s4s4s4s16s")
-_COOKIE = b"\x63\x82\x53\x63"
-_NO_ADDRESS = b"\0\0\0\0"
-_PAD, _END, _OVERLOAD, _MESSAGE_TYPE = 0, 255, 52, 53
-_FILE_IS_OPTIONS, _SNAME_IS_OPTIONS = 1, 2
-_BOOT_FILE_NAME, _TFTP_SERVER_NAME, _RELAY_INFORMATION = 67, 66, 82
+_FRONT: Final = Layout("!BBBBIHH4s4s4s4s16s")
+_COOKIE: Final = b"\x63\x82\x53\x63"
+_NO_ADDRESS: Final = b"\0\0\0\0"
+_PAD: Final = 0
+_END: Final = 255
+_OVERLOAD: Final = 52
+_MESSAGE_TYPE: Final = 53
+_FILE_IS_OPTIONS: Final = 1
+_SNAME_IS_OPTIONS: Final = 2
+_BOOT_FILE_NAME: Final = 67
+_TFTP_SERVER_NAME: Final = 66
+_RELAY_INFORMATION: Final = 82
 # Without these a reply is none: mask, lease time, type, server, client.
-_NEEDED = frozenset({1, 51, _MESSAGE_TYPE, 54, 61})
-_ETHERNET, _MAC_LETTERS = 1, 17
-_SNAME_AT, _FILE_AT, _COOKIE_AT = 44, 108, 236
+_NEEDED: Final = frozenset({1, 51, _MESSAGE_TYPE, 54, 61})
+_ETHERNET: Final = 1
+_MAC_LETTERS: Final = 17
+_SNAME_AT: Final = 44
+_FILE_AT: Final = 108
+_COOKIE_AT: Final = 236
 
 
 class MessageType(IntEnum):
@@ -54,7 +64,7 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
-_TYPES: dict[bytes | None, MessageType] = {bytes([number]): number for number in MessageType}
+_TYPES: Final[dict[bytes | None, MessageType]] = {bytes([number]): number for number in MessageType}
 
 
 class DhcpMessage(Frozen, frozen=True, kw_only=True):
@@ -389,7 +399,11 @@ class Way(Enum):
 
 
 # An enum's member costs a call each time it is named.
-_RELAY, _UNICAST, _BROADCAST, _HARDWARE, _NAK = Way.RELAY, Way.UNICAST, Way.BROADCAST, Way.HARDWARE, MessageType.NAK
+_RELAY: Final = Way.RELAY
+_UNICAST: Final = Way.UNICAST
+_BROADCAST: Final = Way.BROADCAST
+_HARDWARE: Final = Way.HARDWARE
+_NAK: Final = MessageType.NAK
 
 
 class Destination(Frozen, frozen=True):

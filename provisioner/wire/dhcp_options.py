@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Final
 
 from provisioner.errors import Invalid
 from provisioner.wire.dhcp import DhcpMessage
@@ -17,34 +17,34 @@ from provisioner.wire.option_types import HEX_PREFIX, OptionType, parse_hex, par
 from provisioner.wire.option_types import TYPES as BASIC_TYPES
 
 # Option codes the rules speak of by name.
-SUBNET_MASK = 1
-ROUTERS = 3
-DNS_SERVERS = 6
-HOST_NAME = 12
-DOMAIN_NAME = 15
-BROADCAST = 28
-VENDOR_OPTIONS = 43
-REQUESTED_ADDRESS = 50
-LEASE_TIME = 51
-MESSAGE_TYPE = 53
-SERVER_ID = 54
-PARAMETER_LIST = 55
-MESSAGE = 56
-RENEWAL_TIME = 58
-REBINDING_TIME = 59
-VENDOR_CLASS = 60
-CLIENT_ID = 61
-TFTP_SERVER_NAME = 66
-BOOT_FILE_NAME = 67
-USER_CLASS = 77
-RELAY_INFORMATION = 82
-SUBNET_SELECTION = 118
-CLIENT_ARCH = 93
-CLIENT_UUID = 97
-IPXE_OPTIONS = 175
+SUBNET_MASK: Final = 1
+ROUTERS: Final = 3
+DNS_SERVERS: Final = 6
+HOST_NAME: Final = 12
+DOMAIN_NAME: Final = 15
+BROADCAST: Final = 28
+VENDOR_OPTIONS: Final = 43
+REQUESTED_ADDRESS: Final = 50
+LEASE_TIME: Final = 51
+MESSAGE_TYPE: Final = 53
+SERVER_ID: Final = 54
+PARAMETER_LIST: Final = 55
+MESSAGE: Final = 56
+RENEWAL_TIME: Final = 58
+REBINDING_TIME: Final = 59
+VENDOR_CLASS: Final = 60
+CLIENT_ID: Final = 61
+TFTP_SERVER_NAME: Final = 66
+BOOT_FILE_NAME: Final = 67
+USER_CLASS: Final = 77
+RELAY_INFORMATION: Final = 82
+SUBNET_SELECTION: Final = 118
+CLIENT_ARCH: Final = 93
+CLIENT_UUID: Final = 97
+IPXE_OPTIONS: Final = 175
 
 # Options that the server computes for each reply; a configured value would break the protocol.
-COMPUTED = frozenset(
+COMPUTED: Final = frozenset(
     {1, 28, 50, 51, MESSAGE_TYPE, SERVER_ID, PARAMETER_LIST, 52, 57, 58, 59, CLIENT_ID, RELAY_INFORMATION, 0, 255}
 )
 
@@ -57,12 +57,12 @@ def _show_codes(value: bytes) -> str | None:
     return " ".join(str(code) for code in value)
 
 
-TYPES: dict[str, OptionType] = BASIC_TYPES | {
+TYPES: Final[dict[str, OptionType]] = BASIC_TYPES | {
     "codes": OptionType("option names or codes", _parse_codes, _show_codes),
 }
 
 # code: (name, type). RFC 2132 unless said; names as operators know them from ISC and Kea.
-OPTIONS: dict[int, tuple[str, str]] = {
+OPTIONS: Final[dict[int, tuple[str, str]]] = {
     SUBNET_MASK: ("subnet-mask", "address"),
     2: ("time-offset", "i32"),
     ROUTERS: ("routers", "addresses"),
@@ -165,7 +165,7 @@ OPTIONS: dict[int, tuple[str, str]] = {
 }
 
 # What other servers call them.
-_ALIASES = {
+_ALIASES: Final = {
     "router": ROUTERS,
     "dns-servers": DNS_SERVERS,
     "dns-server": DNS_SERVERS,
@@ -177,7 +177,7 @@ _ALIASES = {
     "mtu": 26,
 }
 
-_CODES = _ALIASES | {name: code for code, (name, _) in OPTIONS.items()}
+_CODES: Final = _ALIASES | {name: code for code, (name, _) in OPTIONS.items()}
 
 
 def option_name(code: int) -> str:

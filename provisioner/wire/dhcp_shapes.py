@@ -9,23 +9,27 @@ from __future__ import annotations
 
 from socket import inet_ntoa
 from struct import Struct as Layout
+from typing import Final
 
 from provisioner.wire.dhcp import DhcpMessage, decode
 
 # Host name, requested address, client id, the relay's information and the UUID.
-OWN = frozenset({12, 50, 61, 82, 97})
+OWN: Final = frozenset({12, 50, 61, 82, 97})
 # A site has a few dozen; a fuzzer any number.
-MOST_SHAPES = 512
+MOST_SHAPES: Final = 512
 # Those that begin alike and are equally long are tried one after the other.
-MOST_ALIKE = 8
+MOST_ALIKE: Final = 8
 
-_OPTIONS_AT, _HARDWARE_AT = 240, 28
+_OPTIONS_AT: Final = 240
+_HARDWARE_AT: Final = 28
 # The message type stands first in nearly all.
-_KEY_END = _OPTIONS_AT + 8
-_PAD, _OVERLOAD, _END = 0, 52, 255
+_KEY_END: Final = _OPTIONS_AT + 8
+_PAD: Final = 0
+_OVERLOAD: Final = 52
+_END: Final = 255
 # Of the header: `xid` and `secs`, and `ciaddr`.
-_OWN_FIELDS = Layout("!4xIH2x4s")
-_NO_ADDRESS = b"\0\0\0\0"
+_OWN_FIELDS: Final = Layout("!4xIH2x4s")
+_NO_ADDRESS: Final = b"\0\0\0\0"
 
 _Key = tuple[int, bytes]
 

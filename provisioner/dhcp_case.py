@@ -9,9 +9,9 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from provisioner.frozen import Frozen
 from provisioner.links import Arrival, Link, Network
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation
+from provisioner.native import Native
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import CLIENT_ID, HOST_NAME, REQUESTED_ADDRESS
 
@@ -27,12 +27,15 @@ _NEXT_FREE: Final = Picker.NEXT_FREE
 US: Final = "this server"
 
 
-class Offer(Frozen, frozen=True):
+class Offer(Native):
     """An address held for a client until it requests it; one whose time is up has been taken back."""
 
-    address: str
-    mac: str
-    until: datetime
+    __match_args__ = ("address", "mac", "until")
+
+    def __init__(self, address: str, mac: str, until: datetime) -> None:
+        self.address: Final = address
+        self.mac: Final = mac
+        self.until: Final = until
 
 
 class AddressView(Protocol):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from provisioner.frozen import Frozen
+from provisioner.native import Native
 from provisioner.wire.dhcp import DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import CLIENT_ARCH, CLIENT_UUID, IPXE_OPTIONS, USER_CLASS, VENDOR_CLASS
 
@@ -103,20 +104,33 @@ ARCHS: Final[dict[int, Arch]] = {
 _IPXE_HTTP: Final = 19
 
 
-class BootClient(Frozen, frozen=True):
+class BootClient(Native):
     """Who asks, as far as booting goes. `arch` is the first of option 93, `xid` numbers the client's attempt.
 
     `begins` tells that the client starts anew (DISCOVER); `can_http` that it is an iPXE which loads by HTTP.
     """
 
-    kind: ClientKind
-    arch: int
-    mac: str
-    uuid: bytes = b""
-    vendor_class: str = ""
-    can_http: bool = False
-    xid: int = 0
-    begins: bool = False
+    __match_args__ = ("kind", "arch", "mac", "uuid", "vendor_class", "can_http", "xid", "begins")
+
+    def __init__(
+        self,
+        kind: ClientKind,
+        arch: int,
+        mac: str,
+        uuid: bytes = b"",
+        vendor_class: str = "",
+        can_http: bool = False,
+        xid: int = 0,
+        begins: bool = False,
+    ) -> None:
+        self.kind: Final = kind
+        self.arch: Final = arch
+        self.mac: Final = mac
+        self.uuid: Final = uuid
+        self.vendor_class: Final = vendor_class
+        self.can_http: Final = can_http
+        self.xid: Final = xid
+        self.begins: Final = begins
 
     @property
     def firmware(self) -> str:

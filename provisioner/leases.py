@@ -41,9 +41,9 @@ from msgspec.structs import replace
 
 from provisioner.dhcp_case import AddressView, Case, Offer
 from provisioner.events import CHOSE_ANOTHER, NO_FREE_ADDRESS, UNCOVERED
-from provisioner.frozen import Frozen
 from provisioner.links import Arrival, Network, client_link, server_id
 from provisioner.model.addresses import Lease, LeaseState, Picker, Reservation, Subnet
+from provisioner.native import Native
 from provisioner.wire.dhcp import BOOTREQUEST, DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import MESSAGE_TYPE, REQUESTED_ADDRESS, SERVER_ID
 
@@ -66,7 +66,7 @@ _ACK: Final = MessageType.ACK
 _NAK: Final = MessageType.NAK
 
 
-class Decision(Frozen, frozen=True, kw_only=True):
+class Decision(Native):
     """What to do with a message. `reply` None is silence; `reason` is one of few texts, `detail` names the thing.
 
     `changes` are leases to save; an ACK may not be sent before they are. `holds` are offers to remember. `picked` is
@@ -74,18 +74,39 @@ class Decision(Frozen, frozen=True, kw_only=True):
     its address cannot be had. A reply to `bootp` has no DHCP options.
     """
 
-    reply: MessageType | None = None
-    reason: str = ""
-    detail: str = ""
-    address: str = ""
-    network: Network | None = None
-    reservation: Reservation | None = None
-    lease_seconds: int = 0
-    selecting: bool = False
-    bootp: bool = False
-    picked: Picker | None = None
-    holds: tuple[Offer, ...] = ()
-    changes: tuple[Lease, ...] = ()
+    __match_args__ = (
+        "reply", "reason", "detail", "address", "network", "reservation", "lease_seconds", "selecting", "bootp",
+        "picked", "holds", "changes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        reply: MessageType | None = None,
+        reason: str = "",
+        detail: str = "",
+        address: str = "",
+        network: Network | None = None,
+        reservation: Reservation | None = None,
+        lease_seconds: int = 0,
+        selecting: bool = False,
+        bootp: bool = False,
+        picked: Picker | None = None,
+        holds: tuple[Offer, ...] = (),
+        changes: tuple[Lease, ...] = (),
+    ) -> None:
+        self.reply: Final = reply
+        self.reason: Final = reason
+        self.detail: Final = detail
+        self.address: Final = address
+        self.network: Final = network
+        self.reservation: Final = reservation
+        self.lease_seconds: Final = lease_seconds
+        self.selecting: Final = selecting
+        self.bootp: Final = bootp
+        self.picked: Final = picked
+        self.holds: Final = holds
+        self.changes: Final = changes
 
 
 def decide(message: DhcpMessage, arrival: Arrival, view: AddressView, now: datetime) -> Decision:

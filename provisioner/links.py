@@ -9,10 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
 from typing import Final
 
-from msgspec.structs import replace
-
-from provisioner.frozen import Frozen
 from provisioner.model.addresses import Picker, Subnet
+from provisioner.native import Native
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 
@@ -21,19 +19,31 @@ _LINK_SELECTION: Final = 5
 _SERVER_OVERRIDE: Final = 11
 
 
-class Network(Frozen, frozen=True):
+class Network(Native):
     """A subnet with its addresses as numbers. `barred` are pool addresses that belong to routers and servers.
 
     `pickers` are those that find an address for a newcomer here: none in a pool that is for nobody.
     """
 
-    subnet: Subnet
-    first: int
-    last: int
-    pool_first: int
-    pool_last: int
-    barred: frozenset[int]
-    pickers: tuple[Picker, ...] = ()
+    __match_args__ = ("subnet", "first", "last", "pool_first", "pool_last", "barred", "pickers")
+
+    def __init__(
+        self,
+        subnet: Subnet,
+        first: int,
+        last: int,
+        pool_first: int,
+        pool_last: int,
+        barred: frozenset[int],
+        pickers: tuple[Picker, ...] = (),
+    ) -> None:
+        self.subnet: Final = subnet
+        self.first: Final = first
+        self.last: Final = last
+        self.pool_first: Final = pool_first
+        self.pool_last: Final = pool_last
+        self.barred: Final = barred
+        self.pickers: Final = pickers
 
     def covers(self, address: str) -> bool:
         """Whether the address lies in the subnet."""
@@ -45,17 +55,20 @@ class Network(Frozen, frozen=True):
         return self.pool_first <= value <= self.pool_last and value not in self.barred
 
 
-class Link(Frozen, frozen=True):
+class Link(Native):
     """What one client can be on: the subnet that its request came from, and those that share its link.
 
     With a `proxy` subnet among them another server gives the addresses there. `pickers` are those of all, in order:
     those of `here` first.
     """
 
-    here: Network
-    networks: tuple[Network, ...]
-    proxy: bool
-    pickers: tuple[Picker, ...]
+    __match_args__ = ("here", "networks", "proxy", "pickers")
+
+    def __init__(self, here: Network, networks: tuple[Network, ...], proxy: bool, pickers: tuple[Picker, ...]) -> None:
+        self.here: Final = here
+        self.networks: Final = networks
+        self.proxy: Final = proxy
+        self.pickers: Final = pickers
 
     def covering(self, address: str) -> Network | None:
         """The subnet of this link that the address lies in."""
@@ -147,17 +160,27 @@ def _pickers(subnet: Subnet) -> tuple[Picker, ...]:
     return given[: given.index(Picker.NONE)] if Picker.NONE in given else given
 
 
-class Arrival(Frozen, frozen=True):
+class Arrival(Native):
     """How a message reached us: our address there, the interface, and whether it was sent to everybody.
 
     `also` are the interface's further addresses, `elsewhere` those of our other interfaces.
     """
 
-    address: str
-    interface: str = ""
-    broadcast: bool = True
-    also: tuple[str, ...] = ()
-    elsewhere: tuple[str, ...] = ()
+    __match_args__ = ("address", "interface", "broadcast", "also", "elsewhere")
+
+    def __init__(
+        self,
+        address: str,
+        interface: str = "",
+        broadcast: bool = True,
+        also: tuple[str, ...] = (),
+        elsewhere: tuple[str, ...] = (),
+    ) -> None:
+        self.address: Final = address
+        self.interface: Final = interface
+        self.broadcast: Final = broadcast
+        self.also: Final = also
+        self.elsewhere: Final = elsewhere
 
     @property
     def ours(self) -> tuple[str, ...]:
@@ -189,9 +212,10 @@ def placed(message: DhcpMessage, arrival: Arrival, link: Callable[[str], Link | 
         meant = next((each for each in here if link(each) is not None), arrival.address)
     if meant == arrival.address:
         return arrival
-    return replace(
-        arrival,
-        address=meant,
+    return Arrival(
+        meant,
+        arrival.interface,
+        arrival.broadcast,
         also=tuple(each for each in here if each != meant),
         elsewhere=tuple(each for each in arrival.elsewhere if each != meant),
     )

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from provisioner.firmware import BootClient, ClientKind, Platform
-from provisioner.frozen import Frozen
 from provisioner.loaders import IPXE_FILES, NO_LOADER, file_of
 from provisioner.model.content import Bootenv
+from provisioner.native import Native
 from provisioner.quirks import USUAL, Behaviour, NameEnd, NameIn, VendorOptions
 from provisioner.script_names import script_name
 from provisioner.wire.dhcp_options import CLIENT_UUID, IPXE_OPTIONS, VENDOR_CLASS, VENDOR_OPTIONS
@@ -29,21 +29,47 @@ _USE_THIS_FILE: Final = b"\x06\x01\x08\xff"
 _DO_NOT_WAIT: Final = b"\xb0\x01\x01"
 
 
-class Boot(Frozen, frozen=True):
+class Boot(Native):
     """What the reply says about booting: a file and options, or neither; `reason` says why.
 
     `file` is a name for TFTP or a URL. `name_in` and `name_end` say how it is written, `loader` which row it is.
     A `shared` one is the same object for all clients alike: its option 97 stands for each client's own.
     """
 
-    file: str = ""
-    reason: str = ""
-    options: dict[int, bytes] = {}
-    loader: str = ""
-    name_in: NameIn = NameIn.ASKED
-    name_end: NameEnd = NameEnd.NUL
-    answer_request: bool = False
-    shared: bool = False
+    __match_args__ = ("file", "reason", "options", "loader", "name_in", "name_end", "answer_request", "shared")
+
+    def __init__(
+        self,
+        file: str = "",
+        reason: str = "",
+        options: dict[int, bytes] | None = None,
+        loader: str = "",
+        name_in: NameIn = NameIn.ASKED,
+        name_end: NameEnd = NameEnd.NUL,
+        answer_request: bool = False,
+        shared: bool = False,
+    ) -> None:
+        self.file: Final = file
+        self.reason: Final = reason
+        self.options: Final[dict[int, bytes]] = {} if options is None else options
+        self.loader: Final = loader
+        self.name_in: Final = name_in
+        self.name_end: Final = name_end
+        self.answer_request: Final = answer_request
+        self.shared: Final = shared
+
+    def with_options(self, options: dict[int, bytes], *, shared: bool) -> Boot:
+        """The same with other options, for all clients alike or for one."""
+        return Boot(
+            self.file,
+            self.reason,
+            options,
+            self.loader,
+            self.name_in,
+            self.name_end,
+            self.answer_request,
+            shared,
+        )
 
     @property
     def is_url(self) -> bool:

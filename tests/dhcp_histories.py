@@ -16,7 +16,6 @@ from itertools import count
 from random import Random
 
 import msgspec
-from msgspec.structs import replace
 
 from provisioner.bus import Bus
 from provisioner.conductor.addresses import Addresses, Answers
@@ -30,7 +29,7 @@ from provisioner.model.content import Bootenv
 from provisioner.params import Params
 from provisioner.store.batches import Batch
 from provisioner.wire.dhcp import DhcpMessage, MessageType, decode
-from tests.dhcp_messages import SERVER, decline, discover, inform, mac, reboot, release, renew, select
+from tests.dhcp_messages import SERVER, changed, decline, discover, inform, mac, reboot, release, renew, select
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BROADCAST, UNICAST = Arrival(SERVER, "eth0"), Arrival(SERVER, "eth0", broadcast=False)
@@ -262,8 +261,8 @@ class World:
     def send(self, client: Client, message: DhcpMessage, arrival: Arrival = BROADCAST) -> None:
         """From the client towards the server, by its relay unless it is unicast."""
         if client.relayed and arrival is BROADCAST:
-            message = replace(message, giaddr=RELAY, hops=1)
-        message = replace(message, xid=client.xid)
+            message = changed(message, giaddr=RELAY, hops=1)
+        message = changed(message, xid=client.xid)
 
         def arrive() -> None:
             self.told[f"asked: {message.message_type.name if message.message_type else ''}"] += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from socket import inet_aton
+from typing import Any, TypeVar
 
+from provisioner.native import Native
 from provisioner.wire.dhcp import BOOTREPLY, BROADCAST_FLAG, DhcpMessage, MessageType
 from provisioner.wire.dhcp_options import MESSAGE_TYPE, parse_option
 
@@ -15,6 +17,13 @@ IPXE = OVMF | {77: b"iPXE", 175: b"\xb1\x05\x01\x1a\xf4\x10\x00"}
 # Of an iPXE that says what it was built with: HTTP (19) among it.
 IPXE_HTTP = IPXE | {175: bytes.fromhex("b105011af41000eb03010000170101240101130101110101270101290101150101120101")}
 HTTP = OVMF | {93: b"\0\x10", 60: b"HTTPClient:Arch:00016:UNDI:003000"}
+
+_Value = TypeVar("_Value", bound=Native)
+
+
+def changed(value: _Value, **fields: Any) -> _Value:
+    """The same value but for these fields."""
+    return type(value)(**{name: getattr(value, name) for name in value.__match_args__} | fields)
 
 
 def mac(number: int) -> str:

@@ -24,7 +24,7 @@ from provisioner.params import Params
 from provisioner.store.database import Database
 from provisioner.wire.dhcp import MessageType, decode
 from tests.conversations.dhcp import FOLDER, HERE, Clock, Player
-from tests.dhcp_messages import OVMF, SERVER, decline, discover, mac, reboot, release, renew, select
+from tests.dhcp_messages import OVMF, SERVER, changed, decline, discover, mac, reboot, release, renew, select
 
 UNICAST = Arrival(SERVER, "eth0", broadcast=False)
 DISCOVERY = Bootenv(name="discovery", arch={"amd64": BootArch(kernel="vmlinuz")})
@@ -159,7 +159,7 @@ async def test_each_client_gets_its_own_uuid_back_reserved_or_not(server, subnet
     for client in (1, 2, 3, 4):
         uuid = b"\0" + bytes([client]) * 16
         for kind in (discover(client), select(client, f"10.77.0.9{client}")):
-            message = replace(kind, options=kind.options | OVMF | {97: uuid} | more)
+            message = changed(kind, options=kind.options | OVMF | {97: uuid} | more)
             [reply] = await server.hear(message)
             assert reply.options.get(97, uuid) == uuid
         assert reply.message_type is (MessageType.ACK if client in (2, 4) else MessageType.NAK)
@@ -176,7 +176,7 @@ async def test_a_uuid_of_any_length_fails_nothing(server, size):
 async def test_a_reply_that_does_not_fit_is_told_in_the_timeline(server):
     await server.save(replace(SUBNET, domain="d" * 250))
     server.bus.events.clear()
-    assert await server.hear(replace(discover(1, options=OVMF | {61: bytes(200)}), mac=KNOWN)) == []
+    assert await server.hear(changed(discover(1, options=OVMF | {61: bytes(200)}), mac=KNOWN)) == []
     [event] = server.bus.events
     assert (event.kind, event.machine, event.mac, event.data["ignored"]) == (
         "dhcp.discover", "node1", KNOWN, "options do not fit"
@@ -187,7 +187,7 @@ async def test_a_reply_that_does_not_fit_is_told_in_the_timeline(server):
 async def test_acks_that_cannot_be_sent_leave_no_lease_behind(server):
     await server.save(replace(SUBNET, domain="d" * 250))
     asks = reboot(1, "10.77.0.11")
-    asks = replace(asks, options=asks.options | OVMF | {61: bytes(200)})
+    asks = changed(asks, options=asks.options | OVMF | {61: bytes(200)})
     answers = server.addresses.answer([(asks, HERE), (asks, HERE)])
     await answers.saved
     assert answers.ignored == ["options do not fit"] * 2
@@ -232,7 +232,7 @@ async def test_an_offer_is_remembered_and_not_saved(server):
 
 
 async def test_one_message_that_fails_does_not_cost_the_others_their_answer(server):
-    broken = replace(discover(2), mac="no mac at all")
+    broken = changed(discover(2), mac="no mac at all")
     answers = server.addresses.answer([(discover(1), HERE), (broken, HERE), (discover(3), HERE)])
     await answers.saved
     assert [decode(reply.data).yiaddr for reply in answers.at_once] == ["10.77.0.10", "10.77.0.12"]
@@ -242,7 +242,7 @@ async def test_one_message_that_fails_does_not_cost_the_others_their_answer(serv
 
 
 async def test_a_failed_message_changes_nothing(server):
-    await server.hear(replace(discover(2), mac="no mac at all"))
+    await server.hear(changed(discover(2), mac="no mac at all"))
     assert list(server.ledger.all(Lease)) == []
 
 

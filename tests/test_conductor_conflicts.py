@@ -20,7 +20,7 @@ from provisioner.conductor.conflicts import (
 from provisioner.model.addresses import Lease, LeaseState, Probe, Reservation
 from provisioner.wire.dhcp import MessageType
 from tests.conversations.dhcp import HERE
-from tests.dhcp_messages import discover, mac, reboot, select
+from tests.dhcp_messages import changed, discover, mac, reboot, select
 from tests.test_conductor_addresses import HALL, SUBNET, machine, running
 
 SQUATTER = "52:54:00:99:99:99"
@@ -94,7 +94,7 @@ async def test_the_next_addresses_are_asked_for_in_advance_and_nobody_waits_for_
 async def test_a_pool_on_a_network_of_ours_has_a_stock_before_anybody_asks(server):
     assert len(await wide_stock(server)) == LARGEST_STOCK
     offers = await server.hear(
-        *(discover(client) for client in range(1, LARGEST_STOCK + 1)), arrival=replace(HERE, address="10.78.0.1")
+        *(discover(client) for client in range(1, LARGEST_STOCK + 1)), arrival=changed(HERE, address="10.78.0.1")
     )
     assert (len(offers), asked(server)) == (LARGEST_STOCK, [])
 
@@ -121,7 +121,7 @@ async def test_a_stock_is_filled_a_few_at_a_time(server):
 
 async def test_a_stock_half_of_which_was_given_out_is_filled_again(server):
     await wide_stock(server)
-    half, arrival = LARGEST_STOCK // 2, replace(HERE, address="10.78.0.1")
+    half, arrival = LARGEST_STOCK // 2, changed(HERE, address="10.78.0.1")
     await server.hear(*(discover(client) for client in range(half)), arrival=arrival)
     assert server.woken == 0
     await server.hear(discover(half), arrival=arrival)
@@ -142,7 +142,7 @@ async def test_what_was_given_out_meanwhile_is_not_asked_for(server):
     await server.save(WIDE)
     server.addresses.conflicts.rest([("eth1", IPv4Network("10.78.0.0/16"))])
     assert due(server, 1) == ["10.78.1.0"]
-    await server.hear(reboot(1, "10.78.1.1"), arrival=replace(HERE, address="10.78.0.1"))
+    await server.hear(reboot(1, "10.78.1.1"), arrival=changed(HERE, address="10.78.0.1"))
     assert due(server, 1) == ["10.78.1.2"]
 
 
@@ -294,7 +294,7 @@ async def test_a_pool_behind_a_relay_on_which_nobody_asks_rests(server):
 
 async def test_a_storm_is_not_made_to_wait(server):
     await server.save(WIDE)
-    arrival = replace(HERE, address="10.78.0.1")
+    arrival = changed(HERE, address="10.78.0.1")
     offers = await server.hear(*(discover(client) for client in range(1, MOST_WAITING + 11)), arrival=arrival)
     assert (len(offers), server.addresses.conflicts.unasked) == (10, 10)
 

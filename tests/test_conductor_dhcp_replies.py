@@ -13,7 +13,7 @@ from provisioner.links import Arrival, network
 from provisioner.model.addresses import Reservation, Subnet
 from provisioner.netboot import Boot
 from provisioner.wire.dhcp import BOOTREPLY, DhcpMessage, MessageType, decode
-from tests.dhcp_messages import SERVER, discover, mac, reboot, renew
+from tests.dhcp_messages import SERVER, changed, discover, mac, reboot, renew
 
 HERE = Arrival(SERVER, "eth0")
 SUBNET = Subnet(
@@ -35,7 +35,7 @@ def test_the_header_is_copied_from_the_request_where_the_rfc_says_so():
 
 
 def test_only_an_ack_has_the_clients_own_address():
-    ack = replace(OFFER, reply=MessageType.ACK)
+    ack = changed(OFFER, reply=MessageType.ACK)
     assert build(request=renew(1, "10.77.1.2"), decision=ack).ciaddr == "10.77.1.2"
 
 
@@ -67,7 +67,7 @@ def test_an_option_asked_for_twice_is_sent_once():
 
 
 def test_the_reservations_options_go_before_the_subnets():
-    decision = replace(OFFER, reservation=Reservation(address="10.77.1.2", mac=mac(1), options={"42": "10.77.0.4"}))
+    decision = changed(OFFER, reservation=Reservation(address="10.77.1.2", mac=mac(1), options={"42": "10.77.0.4"}))
     replies = DhcpReplies()
     assert build(replies, decision=decision).options[42] == b"\x0a\x4d\0\4"
     assert build(replies).options[42] == b"\x0a\x4d\0\3"
@@ -75,7 +75,7 @@ def test_the_reservations_options_go_before_the_subnets():
 
 def test_boot_options_go_before_configured_ones():
     subnet = replace(SUBNET, options={"60": "Something"})
-    decision = replace(OFFER, network=network(subnet))
+    decision = changed(OFFER, network=network(subnet))
     assert build(decision=decision).options[60] == b"PXEClient"
     assert build(decision=decision, boot=Boot()).options[60] == b"Something"
 
@@ -94,10 +94,10 @@ def test_the_host_name_is_sent_when_asked_for():
 
 def test_the_boot_server_is_the_reservations_then_the_subnets_then_we():
     assert boot_server(HERE, OFFER) == SERVER
-    other = replace(OFFER, network=network(replace(SUBNET, next_server="10.77.0.8")))
+    other = changed(OFFER, network=network(replace(SUBNET, next_server="10.77.0.8")))
     assert boot_server(HERE, other) == "10.77.0.8"
     reserved = Reservation(address="10.77.1.2", mac=mac(1), next_server="10.77.0.9")
-    assert boot_server(HERE, replace(other, reservation=reserved)) == "10.77.0.9"
+    assert boot_server(HERE, changed(other, reservation=reserved)) == "10.77.0.9"
 
 
 def test_a_refusal_says_why_and_gives_nothing():
@@ -109,12 +109,12 @@ def test_a_refusal_says_why_and_gives_nothing():
 
 # --- BOOTP ----------------------------------------------------------------------------------------------------
 
-BOOTP = replace(OFFER, reply=MessageType.ACK, bootp=True, lease_seconds=0)
+BOOTP = changed(OFFER, reply=MessageType.ACK, bootp=True, lease_seconds=0)
 
 
 def test_bootp_gets_none_of_the_options_that_are_dhcps_own():
     subnet = replace(SUBNET, options={"tftp-server-name": "x", "67": "file", "42": "10.77.0.3"})
-    reply = build(request=DhcpMessage(mac=mac(1)), decision=replace(BOOTP, network=network(subnet)), hostname="node1")
+    reply = build(request=DhcpMessage(mac=mac(1)), decision=changed(BOOTP, network=network(subnet)), hostname="node1")
     assert (reply.message_type, reply.file, reply.siaddr) == (None, BOOT.file, SERVER)
     assert list(reply.options) == [1, 3, 12, 15, 28, 42]
 
@@ -122,7 +122,7 @@ def test_bootp_gets_none_of_the_options_that_are_dhcps_own():
 def test_bootp_gets_no_more_options_than_its_vendor_field_holds():
     subnet = replace(SUBNET, options={"root-path": "r" * 30, "path-mtu-plateau-table": "68"}, domain="d" * 25)
     data = DhcpReplies().build(
-        DhcpMessage(mac=mac(1)), HERE, replace(BOOTP, network=network(subnet)), Boot("f" * 200), "node1"
+        DhcpMessage(mac=mac(1)), HERE, changed(BOOTP, network=network(subnet)), Boot("f" * 200), "node1"
     )
     assert len(data) == 300 and data.index(b"\xff") < 300
     reply = decode(data)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
 from provisioner.links import Arrival, Networks, address_text, client_link, network, number, placed, server_id
 from provisioner.model.addresses import Picker, Subnet
-from tests.dhcp_messages import SERVER, discover, renew, select
+from tests.dhcp_messages import SERVER, changed, discover, renew, select
 
 HERE = Arrival(SERVER, "eth0")
 RACK = Subnet(name="rack", cidr="10.77.0.0/24", pool_start="10.77.0.10", pool_end="10.77.0.13", gateway="10.77.0.254")
@@ -143,14 +142,14 @@ def test_of_our_addresses_on_an_interface_the_one_on_a_subnet_is_meant_or_the_on
     ],
 )
 def test_a_relays_client_can_name_any_address_of_ours_and_one_on_our_wire_those_of_the_interface(asked, meant):
-    arrival = replace(BOTH, elsewhere=("10.200.0.1", "127.0.0.1"))
+    arrival = changed(BOTH, elsewhere=("10.200.0.1", "127.0.0.1"))
     found = placed(asked, arrival, Networks([RACK, HALL]).link)
     assert found.address == meant
     assert set(found.ours) == set(arrival.ours)
 
 
 def test_all_addresses_of_ours_are_ours():
-    arrival = replace(BOTH, elsewhere=("10.200.0.1",))
+    arrival = changed(BOTH, elsewhere=("10.200.0.1",))
     assert all(arrival.has(each) for each in ("192.168.1.5", "10.9.0.1", "10.200.0.1"))
     assert not arrival.has("10.9.0.2")
 

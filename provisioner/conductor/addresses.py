@@ -29,11 +29,11 @@ from provisioner.conductor.proxy_answers import ProxyAnswers
 from provisioner.dhcp_case import Offer, runs
 from provisioner.findings import Unheard
 from provisioner.firmware import boot_client
-from provisioner.frozen import Frozen
 from provisioner.leases import BESIDE_ANOTHER, OFFER_HOLD, Decision, decide
 from provisioner.links import Arrival, placed
 from provisioner.model.addresses import Lease
 from provisioner.model.machines import Machine
+from provisioner.native import Native
 from provisioner.netboot import NEVER, NO_BOOT, Boot
 from provisioner.wire.dhcp import Destination, DhcpMessage, MessageType, reply_destination
 from provisioner.wire.dhcp_options import HOST_NAME, REQUESTED_ADDRESS
@@ -59,13 +59,16 @@ _OFFER: Final = MessageType.OFFER
 _ACK: Final = MessageType.ACK
 
 
-class Reply(Frozen, frozen=True):
+class Reply(Native):
     """A datagram to send to `destination`, from the address and interface at which the request arrived."""
 
-    data: bytes
-    destination: Destination
-    arrival: Arrival
-    mac: str = ""
+    __match_args__ = ("data", "destination", "arrival", "mac")
+
+    def __init__(self, data: bytes, destination: Destination, arrival: Arrival, mac: str = "") -> None:
+        self.data: Final = data
+        self.destination: Final = destination
+        self.arrival: Final = arrival
+        self.mac: Final = mac
 
 
 class Answers:

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from msgspec.structs import replace
 
 from provisioner.boot_attempts import MOST_REMEMBERED, BootAttempts, Turn
 from provisioner.conductor.ledger import Ledger
@@ -124,15 +123,26 @@ class _Ways:
         return way
 
 
-class _Settings(Frozen, frozen=True):
+class _Settings:
     """What the params of a machine say about booting; of which revision and content that is."""
 
-    revision: int
-    params: Params
-    loaders: tuple[str, ...]
-    quirks: tuple[Quirk, ...]
-    secure: bool | None
-    ways: _Ways
+    __slots__ = ("loaders", "params", "quirks", "revision", "secure", "ways")
+
+    def __init__(
+        self,
+        revision: int,
+        params: Params,
+        loaders: tuple[str, ...],
+        quirks: tuple[Quirk, ...],
+        secure: bool | None,
+        ways: _Ways,
+    ) -> None:
+        self.revision = revision
+        self.params = params
+        self.loaders = loaders
+        self.quirks = quirks
+        self.secure = secure
+        self.ways = ways
 
 
 class BootChoices:
@@ -222,7 +232,7 @@ class BootChoices:
         if client.kind is not _IPXE:
             if len(way.boots) >= MOST_WAYS:
                 way.boots.clear()
-            boot = replace(boot, shared=True)
+            boot = boot.with_options(boot.options, shared=True)
             way.boots[key] = (bootenv, boot)
         return boot
 
@@ -338,7 +348,7 @@ def _personal(boot: Boot, client: BootClient) -> Boot:
     options = boot.options
     if CLIENT_UUID in options:
         options = {**options, CLIENT_UUID: client.uuid}
-    return replace(boot, options=options, shared=False)
+    return boot.with_options(options, shared=False)
 
 
 def _settled(saved: Future[None]) -> None:

@@ -11,7 +11,6 @@ from socket import inet_aton
 from typing import Final
 
 from provisioner.conductor.configured_options import ConfiguredOptions, has_any
-from provisioner.frozen import Frozen
 from provisioner.leases import Decision, renewal_times
 from provisioner.links import Arrival, Network, address_text, selects_subnet, server_id
 from provisioner.model.machines import Machine
@@ -76,19 +75,30 @@ _FILLED_IN: Final = frozenset({CLIENT_UUID, HOST_NAME})
 _BlockKey = tuple[object, ...]
 
 
-class _Form(Frozen, frozen=True):
+class _Form:
     """A reply to be filled in: what is the same for all clients alike on one network, encoded.
 
     `options` stand as they are; after them come those that are the client's own, each by its code with the bytes that
     follow it. `network` and `boot` are kept so that their ids stay theirs.
     """
 
-    network: Network
-    boot: Boot
-    options: bytes
-    own: tuple[tuple[int, bytes], ...]
-    siaddr: bytes
-    names: bytes
+    __slots__ = ("boot", "names", "network", "options", "own", "siaddr")
+
+    def __init__(
+        self,
+        network: Network,
+        boot: Boot,
+        options: bytes,
+        own: tuple[tuple[int, bytes], ...],
+        siaddr: bytes,
+        names: bytes,
+    ) -> None:
+        self.network = network
+        self.boot = boot
+        self.options = options
+        self.own = own
+        self.siaddr = siaddr
+        self.names = names
 
 
 class DhcpReplies:

@@ -11,7 +11,7 @@ from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
 from typing import Final
 
-from provisioner.frozen import Frozen
+from provisioner.native import Native
 from provisioner.wire.error import WireError
 
 BOOTREQUEST: Final = 1
@@ -67,28 +67,50 @@ class MessageType(IntEnum):
 _TYPES: Final[dict[bytes | None, MessageType]] = {bytes([number]): number for number in MessageType}
 
 
-class DhcpMessage(Frozen, frozen=True, kw_only=True):
-    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`."""
+class DhcpMessage(Native):
+    """One message. Addresses are text, empty for 0.0.0.0; `mac` is chaddr cut to its length, as `52:54:00:..`.
 
-    op: int = BOOTREQUEST
-    htype: int = 1
-    hops: int = 0
-    xid: int = 0
-    secs: int = 0
-    flags: int = 0
-    ciaddr: str = ""
-    yiaddr: str = ""
-    siaddr: str = ""
-    giaddr: str = ""
-    mac: str = ""
-    sname: str = ""
-    file: str = ""
-    options: dict[int, bytes] = {}
+    `message_type` None is plain BOOTP, or a type nobody defined.
+    """
 
-    @property
-    def message_type(self) -> MessageType | None:
-        """What it is; None is plain BOOTP, or a type nobody defined."""
-        return _TYPES.get(self.options.get(_MESSAGE_TYPE))
+    __match_args__ = (
+        "op", "htype", "hops", "xid", "secs", "flags", "ciaddr", "yiaddr", "siaddr", "giaddr", "mac", "sname", "file",
+        "options",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        op: int = BOOTREQUEST,
+        htype: int = 1,
+        hops: int = 0,
+        xid: int = 0,
+        secs: int = 0,
+        flags: int = 0,
+        ciaddr: str = "",
+        yiaddr: str = "",
+        siaddr: str = "",
+        giaddr: str = "",
+        mac: str = "",
+        sname: str = "",
+        file: str = "",
+        options: dict[int, bytes] | None = None,
+    ) -> None:
+        self.op: Final = op
+        self.htype: Final = htype
+        self.hops: Final = hops
+        self.xid: Final = xid
+        self.secs: Final = secs
+        self.flags: Final = flags
+        self.ciaddr: Final = ciaddr
+        self.yiaddr: Final = yiaddr
+        self.siaddr: Final = siaddr
+        self.giaddr: Final = giaddr
+        self.mac: Final = mac
+        self.sname: Final = sname
+        self.file: Final = file
+        self.options: Final[dict[int, bytes]] = {} if options is None else options
+        self.message_type: Final = _TYPES.get(self.options.get(_MESSAGE_TYPE))
 
     @property
     def wants_broadcast(self) -> bool:
@@ -406,14 +428,17 @@ _HARDWARE: Final = Way.HARDWARE
 _NAK: Final = MessageType.NAK
 
 
-class Destination(Frozen, frozen=True):
+class Destination(Native):
     """Where a reply goes. HARDWARE means a frame to the client's MAC for an address it does not answer ARP for yet;
     `mac` is empty when that is no Ethernet address, and then the reply is broadcast."""
 
-    way: Way
-    address: str
-    port: int
-    mac: str = ""
+    __match_args__ = ("way", "address", "port", "mac")
+
+    def __init__(self, way: Way, address: str, port: int, mac: str = "") -> None:
+        self.way: Final = way
+        self.address: Final = address
+        self.port: Final = port
+        self.mac: Final = mac
 
 
 def reply_destination(request: DhcpMessage, kind: MessageType, yiaddr: str) -> Destination:

@@ -180,8 +180,8 @@ class Case:
         offers = self.view.offers_of(self.mac)
         if not offers:
             return ()
-        now, covering = self.now, self.link.covering
-        return [each for each in offers if each.until > now and covering(each.address) is not None]
+        now, link = self.now, self.link
+        return [each for each in offers if each.until > now and link.covering(each.address) is not None]
 
     def withdrawn(self, but: str = "") -> tuple[Offer, ...]:
         """Its offers taken back."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton, inet_ntoa
 from typing import Final
 
 from provisioner.model.addresses import Picker, Subnet
 from provisioner.native import Native
+from provisioner.remembered import Remembered
 from provisioner.wire.dhcp import DhcpMessage
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 
@@ -128,16 +128,27 @@ def _link(here: Network, sharing: list[Network]) -> Link:
     return Link(here, networks, any(each.subnet.proxy for each in networks), tuple(pickers))
 
 
-# The same few addresses are asked about a dozen times for each message.
-@lru_cache(maxsize=4096)
 def number(address: str) -> int:
     """An IPv4 address as a number."""
-    return int.from_bytes(inet_aton(address))
+    return _NUMBERS.of(address)
 
 
 def address_text(value: int) -> str:
     """A number as an IPv4 address."""
+    return _TEXTS.of(value)
+
+
+def _read(address: str) -> int:
+    return int.from_bytes(inet_aton(address))
+
+
+def _written(value: int) -> str:
     return inet_ntoa(value.to_bytes(4))
+
+
+# The same few addresses are asked about a dozen times for each message.
+_NUMBERS: Final = Remembered(_read, 4096)
+_TEXTS: Final = Remembered(_written, 4096)
 
 
 def network(subnet: Subnet) -> Network:

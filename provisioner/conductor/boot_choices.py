@@ -222,7 +222,7 @@ class BootChoices:
     def _boot(self, client: BootClient, bootenv: Bootenv | None, way: _Way, told: tuple[str, str, str, bool]) -> Boot:
         """What the client is told; for firmware that is the same for all who are alike, but for its UUID."""
         loader, override, server, proxy = told
-        key = (*told, bool(client.uuid), id(bootenv))
+        key = (loader, override, server, proxy, bool(client.uuid), id(bootenv))
         known = way.boots.get(key)
         if known is not None:
             return known[1]

@@ -21,6 +21,7 @@ from provisioner.wire.dhcp import (
     DhcpMessage,
     MessageType,
     encode,
+    encode_option,
     encode_options,
     encode_reply,
     fill_reply,
@@ -67,7 +68,7 @@ _BOOTP_FIRST: Final = (SUBNET_MASK, ROUTERS, DNS_SERVERS, HOST_NAME, DOMAIN_NAME
 _DHCP_ONLY: Final = frozenset({*range(50, 62), BOOT_FILE_NAME, TFTP_SERVER_NAME})
 
 # RFC 6842, 3011 and 3046; the relay's comes last.
-_ECHOED: Final = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
+_ECHOED: Final[tuple[int, ...]] = (CLIENT_ID, SUBNET_SELECTION, RELAY_INFORMATION)
 
 # Of the options that concern one client alone, those whose values are known without anybody having to look them up.
 _FILLED_IN: Final = frozenset({CLIENT_UUID, HOST_NAME})
@@ -338,20 +339,27 @@ def boot_server(arrival: Arrival, decision: Decision) -> str:
 def _filled_in(form: _Form, request: DhcpMessage, decision: Decision, hostname: str) -> bytes:
     """The reply; empty when it is longer than the client takes, or one of its own options has to be split."""
     given = request.options
-    options = form.options
+    parts = [form.options]
     for code, after in form.own:
         value = given[CLIENT_UUID] if code == CLIENT_UUID else hostname.encode("ascii", "replace")
         if len(value) > _LONGEST_OPTION:
             return b""
-        options += bytes((code, len(value))) + value + after
+        parts.append(encode_option(code, value))
+        parts.append(after)
     if CLIENT_ID in given or RELAY_INFORMATION in given or SUBNET_SELECTION in given:
-        options += encode_options(_echoed(request))
+        parts.append(encode_options(_echoed(request)))
+    options = b"".join(parts)
     ciaddr = request.ciaddr if decision.reply is _ACK else ""
     return fill_reply(request, ciaddr, decision.address, form.siaddr, form.names, options, message_limit(request))
 
 
 def _echoed(request: DhcpMessage) -> dict[int, bytes]:
-    found: dict[int, bytes] = {code: request.options[code] for code in _ECHOED if code in request.options}
+    options = request.options
+    found: dict[int, bytes] = {}
+    for code in _ECHOED:
+        value = options.get(code)
+        if value is not None:
+            found[code] = value
     if SUBNET_SELECTION in found and not selects_subnet(request):
         # To send it back would say that it counted (RFC 3011).
         del found[SUBNET_SELECTION]

@@ -91,15 +91,16 @@ class LeaseBook:
 
     def put(self, lease: Lease) -> None:
         """The lease as it has been decided."""
-        old = self.leases.get(lease.address)
+        address = lease.address
+        old = self.leases.get(address)
         if old is lease:
             return
         if old is not None and old.mac != lease.mac:
             self._by_mac.remove(old)
-        self.leases[lease.address] = lease
+        self.leases[address] = lease
         self._by_mac.put(lease)
         if not self._stale:
-            pool = self._pool_of(lease.address)
+            pool = self._pool_of(address)
             if pool is not None:
                 pool.used(lease)
 
@@ -237,12 +238,13 @@ class _Pool:
 
     def used(self, lease: Lease) -> None:
         """This address of the network has a lease now."""
-        queued = self._queued.get(lease.address)
-        if queued is None or lease.expires_at < queued:
-            if not self.network.pools(lease.address):
+        address, ends = lease.address, lease.expires_at
+        queued = self._queued.get(address)
+        if queued is None or ends < queued:
+            if not self.network.pools(address):
                 return
-            self._queued[lease.address] = lease.expires_at
-            heappush(self._expiring, (lease.expires_at, lease.address))
+            self._queued[address] = ends
+            heappush(self._expiring, (ends, address))
 
     def give_back(self, address: str, lease: Lease | None) -> None:
         """The address' lease, offer or reservation is gone; `lease` is what is left of the former."""

@@ -45,7 +45,7 @@ _BROADCAST: Final = Way.BROADCAST
 _HARDWARE: Final = Way.HARDWARE
 
 # Replies go out by the few ways that requests came in.
-_sent_from = lru_cache(maxsize=MOST_ARRIVALS)(sent_from)
+_sent_from: Final = lru_cache(maxsize=MOST_ARRIVALS)(sent_from)
 
 
 class Answering(Protocol):

@@ -4,14 +4,14 @@ This is the hot path of a power-on storm, hence struct and not scapy, which take
 means is in `dhcp_options`; here an option is a code and its bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, IntEnum
-from functools import lru_cache
 from socket import inet_aton, inet_ntoa
 from struct import Struct as Layout
 from typing import Final
 
 from provisioner.native import Native
+from provisioner.remembered import Remembered
 from provisioner.wire.error import WireError
 
 BOOTREQUEST: Final = 1
@@ -33,6 +33,11 @@ _HEADER: Final = Layout("!BBBBIHH4s4s4s4s16s64s128s4s")
 _FRONT: Final = Layout("!BBBBIHH4s4s4s4s16s")
 _COOKIE: Final = b"\x63\x82\x53\x63"
 _NO_ADDRESS: Final = b"\0\0\0\0"
+# Each number as a byte: an option's code and its length are two of them.
+_BYTES: Final = tuple(bytes((number,)) for number in range(256))
+# Each client's address is read and written several times, and the servers' with every message.
+_ADDRESS_TEXTS: Final = Remembered(inet_ntoa, 4096)
+_ADDRESS_BYTES: Final = Remembered(inet_aton, 4096)
 _PAD: Final = 0
 _END: Final = 255
 _OVERLOAD: Final = 52
@@ -120,7 +125,7 @@ class DhcpMessage(Native):
     def address_option(self, code: int) -> str:
         """An option that holds one address, as text; empty when absent, zero or not four bytes."""
         value = self.options.get(code)
-        return inet_ntoa(value) if value is not None and len(value) == 4 and value != _NO_ADDRESS else ""
+        return _ADDRESS_TEXTS.of(value) if value is not None and len(value) == 4 and value != _NO_ADDRESS else ""
 
     def text_option(self, code: int) -> str:
         """An option that holds text, without the NUL bytes some clients end it with."""
@@ -203,16 +208,28 @@ def _text(value: bytes) -> str:
     return value.split(b"\0", 1)[0].decode("latin-1") if value and value[0] else ""
 
 
-def encode_options(options: Mapping[int, bytes]) -> bytes:
+def _hardware(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+# A client is answered at least twice.
+_MAC_BYTES: Final = Remembered(_hardware, 4096)
+
+
+def encode_options(options: dict[int, bytes]) -> bytes:
     """Options as they stand in a message, without END; values over 255 bytes are split (RFC 3396)."""
-    parts = []
+    parts: list[bytes] = []
     for code, value in options.items():
         if len(value) <= 255:
-            parts.append(bytes((code, len(value))) + value)
+            parts.append(encode_option(code, value))
         else:
-            pieces = (value[at : at + 255] for at in range(0, len(value), 255))
-            parts.extend(bytes((code, len(piece))) + piece for piece in pieces)
+            parts.extend(encode_option(code, value[at : at + 255]) for at in range(0, len(value), 255))
     return b"".join(parts)
+
+
+def encode_option(code: int, value: bytes) -> bytes:
+    """An option as it stands in a message; of at most 255 bytes."""
+    return _BYTES[code] + _BYTES[len(value)] + value
 
 
 def reply_names(sname: str, file: str) -> bytes:
@@ -224,10 +241,10 @@ def fill_reply(
     request: DhcpMessage, ciaddr: str, yiaddr: str, siaddr: bytes, names: bytes, options: bytes, limit: int
 ) -> bytes:
     """A reply from parts made ready; empty when it does not fit into `limit` and `encode_reply` has to see to it."""
-    size = _FRONT.size + len(names) + len(options) + 1
+    size = _SNAME_AT + len(names) + len(options) + 1
     if size > limit:
         return b""
-    hardware = bytes.fromhex(request.mac.replace(":", ""))
+    hardware = _MAC_BYTES.of(request.mac)
     front = _FRONT.pack(
         BOOTREPLY,
         request.htype,
@@ -236,13 +253,13 @@ def fill_reply(
         request.xid,
         0,
         request.flags,
-        inet_aton(ciaddr) if ciaddr else _NO_ADDRESS,
-        inet_aton(yiaddr) if yiaddr else _NO_ADDRESS,
+        _address(ciaddr),
+        _address(yiaddr),
         siaddr,
-        inet_aton(request.giaddr) if request.giaddr else _NO_ADDRESS,
+        _address(request.giaddr),
         hardware,
     )
-    data = front + names + options + b"\xff"
+    data = b"".join((front, names, options, b"\xff"))
     return data if size >= SHORTEST_REPLY else data.ljust(SHORTEST_REPLY, b"\0")
 
 
@@ -265,7 +282,7 @@ def encode_reply(
             file=file,
         )
         return _encode_overloaded(message, options, limit)
-    hardware = bytes.fromhex(request.mac.replace(":", ""))
+    hardware = _MAC_BYTES.of(request.mac)
     header = _HEADER.pack(
         BOOTREPLY,
         request.htype,
@@ -299,7 +316,7 @@ def encode(message: DhcpMessage, block: bytes = b"", limit: int = DEFAULT_LIMIT)
 
 
 def _header(message: DhcpMessage, sname: bytes, file: bytes) -> bytes:
-    hardware = bytes.fromhex(message.mac.replace(":", ""))
+    hardware = _MAC_BYTES.of(message.mac)
     return _HEADER.pack(
         message.op,
         message.htype,
@@ -320,7 +337,7 @@ def _header(message: DhcpMessage, sname: bytes, file: bytes) -> bytes:
 
 
 def _address(text: str) -> bytes:
-    return inet_aton(text) if text else _NO_ADDRESS
+    return _ADDRESS_BYTES.of(text) if text else _NO_ADDRESS
 
 
 def _field(text: str, size: int) -> bytes:
@@ -402,13 +419,9 @@ def _first_fit(parts: Sequence[bytes], room: int) -> tuple[bytes, list[bytes]]:
 def message_limit(request: DhcpMessage) -> int:
     """How many bytes of UDP payload the client takes (option 57 counts IP and UDP headers too)."""
     value = request.options.get(57)
-    return _limit(value) if value is not None and len(value) == 2 else DEFAULT_LIMIT
-
-
-# A site's clients say a handful of different ones.
-@lru_cache(maxsize=64)
-def _limit(value: bytes) -> int:
-    return min(max(int.from_bytes(value) - 28, DEFAULT_LIMIT), LARGEST_LIMIT)
+    if value is None or len(value) != 2:
+        return DEFAULT_LIMIT
+    return min(max((value[0] << 8 | value[1]) - 28, DEFAULT_LIMIT), LARGEST_LIMIT)
 
 
 class Way(Enum):

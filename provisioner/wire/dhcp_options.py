@@ -248,8 +248,9 @@ def relay_option(information: bytes, suboption: int) -> bytes:
 
 def relay_address(message: DhcpMessage, suboption: int) -> str:
     """An address that a relay put into option 82 (RFC 3046) as this sub-option; empty when there is none."""
-    value = message.options.get(RELAY_INFORMATION, b"")
-    return (show_address(relay_option(value, suboption)) or "") if value else ""
+    value = message.options.get(RELAY_INFORMATION)
+    found = relay_option(value, suboption) if value is not None else b""
+    return (show_address(found) or "") if found else ""
 
 
 def describe(message: DhcpMessage) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
-from socket import inet_aton, inet_ntoa
 from typing import Final
 
 from provisioner.model.addresses import Picker, Subnet
 from provisioner.native import Native
 from provisioner.remembered import Remembered
-from provisioner.wire.dhcp import DhcpMessage
+from provisioner.wire.dhcp import DhcpMessage, address_packed, address_shown
 from provisioner.wire.dhcp_options import RELAY_INFORMATION, SERVER_ID, SUBNET_SELECTION, relay_address
 
 # RFC 3527, RFC 5107: what a relay says about the client's network and the address it wants us to be known by.
@@ -135,20 +134,15 @@ def number(address: str) -> int:
 
 def address_text(value: int) -> str:
     """A number as an IPv4 address."""
-    return _TEXTS.of(value)
+    return address_shown(value.to_bytes(4))
 
 
 def _read(address: str) -> int:
-    return int.from_bytes(inet_aton(address))
-
-
-def _written(value: int) -> str:
-    return inet_ntoa(value.to_bytes(4))
+    return int.from_bytes(address_packed(address))
 
 
 # The same few addresses are asked about a dozen times for each message.
 _NUMBERS: Final = Remembered(_read, 4096)
-_TEXTS: Final = Remembered(_written, 4096)
 
 
 def network(subnet: Subnet) -> Network:

@@ -36,8 +36,8 @@ _NO_ADDRESS: Final = b"\0\0\0\0"
 # Each number as a byte: an option's code and its length are two of them.
 _BYTES: Final = tuple(bytes((number,)) for number in range(256))
 # Each client's address is read and written several times, and the servers' with every message.
-_ADDRESS_TEXTS: Final = Remembered(inet_ntoa, 4096)
-_ADDRESS_BYTES: Final = Remembered(inet_aton, 4096)
+_SHOWN: Final = Remembered(inet_ntoa, 4096)
+_PACKED: Final = Remembered(inet_aton, 4096)
 _PAD: Final = 0
 _END: Final = 255
 _OVERLOAD: Final = 52
@@ -70,6 +70,16 @@ class MessageType(IntEnum):
 
 
 _TYPES: Final[dict[bytes | None, MessageType]] = {bytes([number]): number for number in MessageType}
+
+
+def address_shown(packed: bytes) -> str:
+    """Four bytes as an IPv4 address."""
+    return _SHOWN.of(packed)
+
+
+def address_packed(text: str) -> bytes:
+    """An IPv4 address as four bytes; OSError when it is none."""
+    return _PACKED.of(text)
 
 
 class DhcpMessage(Native):
@@ -125,7 +135,7 @@ class DhcpMessage(Native):
     def address_option(self, code: int) -> str:
         """An option that holds one address, as text; empty when absent, zero or not four bytes."""
         value = self.options.get(code)
-        return _ADDRESS_TEXTS.of(value) if value is not None and len(value) == 4 and value != _NO_ADDRESS else ""
+        return address_shown(value) if value is not None and len(value) == 4 and value != _NO_ADDRESS else ""
 
     def text_option(self, code: int) -> str:
         """An option that holds text, without the NUL bytes some clients end it with."""
@@ -337,7 +347,7 @@ def _header(message: DhcpMessage, sname: bytes, file: bytes) -> bytes:
 
 
 def _address(text: str) -> bytes:
-    return _ADDRESS_BYTES.of(text) if text else _NO_ADDRESS
+    return address_packed(text) if text else _NO_ADDRESS
 
 
 def _field(text: str, size: int) -> bytes:

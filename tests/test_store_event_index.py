@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from sqlite_utils import Database as Tables
 
 from provisioner.events import Event
-from provisioner.store.batches import Batch, write_all
 from provisioner.store.event_index import BLOCK, EventIndex, block_of, events_of, forget
-from provisioner.store.schema import migrate
+from tests.event_blocks import commit, empty_database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def conn() -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(":memory:")) as conn:
-        conn.isolation_level = None
-        migrate(Tables(conn, execute_plugins=False), None)
+    with empty_database() as conn:
         yield conn
 
 
@@ -38,20 +33,12 @@ class History:
         self.index = index
 
     def commit(self, events: list[Event], *, failing: bool = False) -> None:
-        self.conn.execute("BEGIN IMMEDIATE")
-        write_all(self.conn, [Batch(0, (), events, lambda error: None)])
-        self.index.write(self.conn, len(events))
-        if failing:
-            self.conn.execute("ROLLBACK")
-            return
-        self.conn.execute("COMMIT")
-        self.index.wrote()
-        self.index.tell(events)
+        commit(self.conn, self.index, events, failing=failing)
 
     def found(self, *names: str) -> list[int]:
         blocks = range(self.index.first_in_memory())
         older = events_of(self.conn, names, blocks, newest_first=False)
-        return [event for block in older for event in sorted(block)] + self.index.newest(names)
+        return [event for block in (*older, self.index.newest(names)) for event in sorted(set(block))]
 
     def blocks(self) -> list[int]:
         return [row[0] for row in self.conn.execute("SELECT block FROM event_blocks ORDER BY block")]
@@ -98,7 +85,17 @@ def test_a_full_block_is_written_along_with_the_events_of_the_next(history: Hist
         assert history.found("m3", "b") == [*range(3, 101, 7), *range(first, number + 1)]
     assert history.places() == 200
     # A commit takes no more along than a few rows for each of its events.
-    assert 45 <= number - first <= 55
+    assert 60 <= number - first <= 70
+
+
+def test_how_many_rows_are_due_is_told_beforehand(history: History) -> None:
+    history.commit(told(*range(1, 41), mac="a"))
+    assert history.index.due(10) == 0
+    history.commit(told(BLOCK + 1, mac="b"))
+    before = history.places()
+    due = history.index.due(5)
+    history.commit(told(*range(BLOCK + 2, BLOCK + 7), mac="b"))
+    assert history.places() - before == due == 15
 
 
 def test_what_a_failed_transaction_took_along_is_written_with_the_next(history: History) -> None:
@@ -117,7 +114,7 @@ def test_what_a_failed_transaction_took_along_is_written_with_the_next(history: 
 @pytest.mark.parametrize("commits", range(14))
 def test_whenever_the_server_ended_everything_is_found_after_it_starts_again(history: History, commits: int) -> None:
     history.commit(told(*range(1, 41), mac="a"))
-    numbers = [*range(BLOCK + 1, BLOCK + 8), 2 * BLOCK + 1, *range(2 * BLOCK + 2, 2 * BLOCK + 20)]
+    numbers = [*range(BLOCK + 1, BLOCK + 8), 2 * BLOCK + 1, *range(2 * BLOCK + 2, 2 * BLOCK + 40)]
     for number in numbers[:commits]:
         history.commit(told(number, mac="a"))
     again = reopened(history)
@@ -174,6 +171,29 @@ def test_blocks_of_removed_events_go_a_bounded_number_of_rows_at_a_time(history:
         left.append((history.places(), history.blocks()))
     assert left == [(70, [0, 1, 2]), (60, [1, 2]), (60, [1, 2]), (60, [1, 2])]
     assert reopened(history).index.first_in_memory() == 3
+
+
+def test_an_event_of_the_future_keeps_no_other_block_than_its_own(history: History) -> None:
+    for block in range(4):
+        history.commit(told(*range(block * BLOCK + 1, block * BLOCK + 31), mac="a"))
+    for number in range(4 * BLOCK + 1, 4 * BLOCK + 40):
+        history.commit(told(number, mac="a"))
+    history.conn.execute("DELETE FROM events WHERE id BETWEEN 2 AND ?", (3 * BLOCK,))
+    for _ in range(9):
+        forget(history.conn, 20)
+    assert (history.blocks(), history.places()) == ([0, 3], 60)
+    assert reopened(history).index.first_in_memory() == 4
+
+
+def test_events_taken_out_by_hand_take_nothing_from_those_that_get_their_numbers(history: History) -> None:
+    for block in range(3):
+        history.commit(told(*range(block * BLOCK + 1, block * BLOCK + 31), mac="a"))
+    history.commit(told(*range(3 * BLOCK + 1, 3 * BLOCK + 40), mac="a"))
+    history.conn.execute("DELETE FROM events WHERE id > ?", (BLOCK + 5,))
+    again = reopened(history)
+    assert again.found("a") == [*range(1, 31), *range(BLOCK + 1, BLOCK + 6)]
+    again.commit(told(BLOCK + 6, mac="a"))
+    assert reopened(again).found("a") == [*range(1, 31), *range(BLOCK + 1, BLOCK + 7)]
 
 
 def test_when_all_events_are_gone_the_next_start_knows_where_it_was(history: History) -> None:

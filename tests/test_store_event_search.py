@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
-from sqlite_utils import Database as Tables
 
 from provisioner.events import Event
-from provisioner.store.batches import Batch, write_all
 from provisioner.store.event_index import BLOCK, EventIndex
 from provisioner.store.event_search import EventQuery, EventSearch
-from provisioner.store.schema import migrate
+from tests.event_blocks import commit, empty_database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MACHINES, MACS = ("", "m1", "m2", "m3"), ("", "a", "b", "c")
@@ -25,19 +22,8 @@ KINDS = ("dhcp.ack", "dhcp.nak", "job.end")
 
 @pytest.fixture
 def conn() -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(":memory:")) as conn:
-        conn.isolation_level = None
-        migrate(Tables(conn, execute_plugins=False), None)
+    with empty_database() as conn:
         yield conn
-
-
-def commit(conn: sqlite3.Connection, index: EventIndex, events: list[Event]) -> None:
-    conn.execute("BEGIN IMMEDIATE")
-    write_all(conn, [Batch(0, (), events, lambda error: None)])
-    index.write(conn, len(events))
-    conn.execute("COMMIT")
-    index.wrote()
-    index.tell(events)
 
 
 def some_events(random: Random) -> list[Event]:
@@ -111,6 +97,29 @@ def test_what_is_found_is_what_fits(conn: sqlite3.Connection, seed: int) -> None
             assert list(search(index, query).events(conn)) == wanted
             assert search(index, query).count(conn, 1000) == len(fitting)
             assert search(index, query).count(conn, 2) == min(2, len(fitting))
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [100, 1000])
+def test_an_event_of_a_machine_and_its_mac_is_found_once(
+    conn: sqlite3.Connection, limit: int, newest_first: bool
+) -> None:
+    index = EventIndex()
+    numbers = range(1, 2000)
+    # The first ones are from before it registered.
+    told = [Event(id=each, time=NOW, kind="a.b", machine="m" if each > 7 else "", mac="a") for each in numbers]
+    commit(conn, index, told)
+    commit(conn, index, [Event(id=BLOCK + each, time=NOW, kind="a.b", mac="b") for each in numbers])
+    commit(conn, index, [Event(id=BLOCK + each, time=NOW, kind="a.b", mac="b") for each in range(2000, 4000)])
+    commit(conn, index, [Event(id=2 * BLOCK + 1, time=NOW, kind="a.b", mac="b")])
+    assert index.first_in_memory() == 1
+    found: list[int] = []
+    while len(found) < len(numbers):
+        at = {"before" if newest_first else "after": found[-1]} if found else {}
+        query = EventQuery(machine="m", macs=("a",), limit=limit, newest_first=newest_first, **at)
+        found += [event.id for event in search(index, query).events(conn)]
+    assert found == list(numbers)[:: -1 if newest_first else 1]
+    assert search(index, EventQuery(machine="m", macs=("a",))).count(conn, 9999) == len(numbers)
 
 
 @pytest.mark.parametrize(

@@ -95,26 +95,23 @@ def test_leases_and_events_of_an_older_version_are_all_there_afterwards(tables, 
     assert tables.execute("SELECT count(*) FROM leases").fetchone() == (3,)
 
 
-def test_events_of_an_older_version_are_found_by_whose_they_are(tables, path):
+@pytest.mark.parametrize("last", [3 * BLOCK - 1, 3 * BLOCK, 3 * BLOCK + 1])
+def test_events_of_an_older_version_are_found_by_whose_they_are(tables, path, last):
     migrate(tables, path, MIGRATIONS[:5])
     rows = [
-        {
-            "id": number,
-            "time": "",
-            "kind": "",
-            "machine": f"m{number % 3}" if number % 2 else "",
-            "mac": f"{number % 5}",
-        }
-        for number in range(BLOCK - 50, 3 * BLOCK + 50)
+        {"id": number, "time": "", "machine": f"m{number % 3}" if number % 2 else "", "mac": str(number % 5)}
+        for number in range(BLOCK - 50, last + 1)
     ]
     tables.table("events").insert_all(rows)
     tables.conn.commit()
     migrate(tables, path)
-    assert tables.execute("SELECT block FROM event_blocks").fetchall() == [(0,), (1,), (2,)]
+    whole = last // BLOCK
+    assert tables.execute("SELECT block FROM event_blocks").fetchall() == [(block,) for block in range(whole)]
     index = EventIndex()
     index.load(tables.conn)
+    assert index.first_in_memory() == whole
     for name in ("m0", "m2", "4"):
-        older = [event for block in events_of(tables.conn, [name], range(3), newest_first=False) for event in block]
+        older = [event for block in events_of(tables.conn, [name], range(whole), newest_first=False) for event in block]
         assert older + index.newest([name]) == [row["id"] for row in rows if name in (row["machine"], row["mac"])]
 
 

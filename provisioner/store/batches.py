@@ -19,7 +19,7 @@ _ENCODE = msgspec.json.Encoder().encode
 _EVENT_COLUMNS = ("id", "time", "kind", "machine", "mac", "key", "by", "data")
 _PAGE_CHARACTERS = 4096
 # A document is on a page of its table and on one of its index of keys, when it is alone there.
-_PAGES_OF_A_DOCUMENT = 2
+_PAGES_OF_A_ROW = 2
 # Events are written one after the other, and each takes so much besides its data.
 _CHARACTERS_OF_AN_EVENT = 160
 # Of a commit, whatever it writes.
@@ -80,9 +80,9 @@ def write_all(conn: sqlite3.Connection, group: Sequence[Batch]) -> int:
     return pages_of(len(last), characters)
 
 
-def pages_of(documents: int, characters: int = 0) -> int:
-    """About how many pages a group writes that changes so many documents, rather too many than too few."""
-    return _PAGES_OF_A_GROUP + _PAGES_OF_A_DOCUMENT * documents + characters // _PAGE_CHARACTERS
+def pages_of(rows: int, characters: int = 0) -> int:
+    """About how many pages a group writes that changes so many rows here and there, rather too many than too few."""
+    return _PAGES_OF_A_GROUP + _PAGES_OF_A_ROW * rows + characters // _PAGE_CHARACTERS
 
 
 def _forget_work_of(conn: sqlite3.Connection, jobs: list[str]) -> None:

@@ -147,7 +147,10 @@ class Database:
     # --- the reader thread ------------------------------------------------------------------------------------
 
     async def events(self, query: EventQuery) -> list[Event]:
-        """Events on disk that fit, oldest first unless asked otherwise."""
+        """Events on disk that fit, oldest first unless asked otherwise.
+
+        Whatever was settled before is among them; of a machine or a MAC nothing that is being settled just now.
+        """
         search = self._search(query)
         found: list[Event] = await self._read(lambda: list(search.events(self._read_conn)))
         return found

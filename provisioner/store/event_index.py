@@ -13,16 +13,18 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop
 from itertools import groupby, islice
 from operator import itemgetter
 
 from provisioner.events import Event
 from provisioner.store.rows import insert_missing
 
-# Numbers of a block. Sorting the names of one takes up to 10 ms; ten million events are 600 blocks to look into.
+# Numbers of a block: ten million events are 600 blocks to look into.
 BLOCK = 16384
-# An event has a machine, a MAC or both; so a block is on disk before the next one is full.
-_ROWS_OF_AN_EVENT = 4
+# As many rows go along with each event. It has two at most, of its machine and of its MAC: so a block is on disk before
+# the next one is full, and what was left behind is caught up with.
+_ROWS_WITH_AN_EVENT = 3
 _PAGES, _ROWS_OF_A_PAGE = 2, 64
 _COLUMNS = ("block", "who", "event")
 
@@ -50,10 +52,15 @@ class EventIndex:
 
     def load(self, conn: sqlite3.Connection) -> None:
         """Learn of the events that are in no block on disk; call it before anything is told or written."""
+        last = conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+        if conn.execute("SELECT 1 FROM event_blocks WHERE block >= ? LIMIT 1", (block_of(last + 1),)).fetchone():
+            # Somebody took events out of the file by hand, and their numbers are given again.
+            with conn:
+                conn.execute("DELETE FROM event_blocks WHERE block >= ?", (block_of(last + 1),))
         self._written = conn.execute("SELECT coalesce(max(block), -1) FROM event_blocks").fetchone()[0]
-        after = (self._written + 1) * BLOCK
+        self._number = self._written + 1
         for event, machine, mac in conn.execute(
-            "SELECT id, machine, mac FROM events WHERE id > ? ORDER BY id", (after,)
+            "SELECT id, machine, mac FROM events WHERE id > ? ORDER BY id", (self._number * BLOCK,)
         ):
             self._tell(event, machine, mac)
 
@@ -91,11 +98,18 @@ class EventIndex:
         return min(self._full, default=self._number)
 
     def newest(self, names: Iterable[str]) -> list[int]:
-        """The numbers of the events of any of these from the first block in memory on, in order."""
-        blocks = [*self._full.values(), self._events]
-        return sorted({event for block in blocks for who in names for event in block.get(who, ())})
+        """The numbers of the events of any of these from the first block in memory on, as `events_of` has them."""
+        found: list[int] = []
+        for who in names:
+            for block in (*self._full.values(), self._events):
+                found += block.get(who, ())
+        return found
 
     # --- whoever has the connection ---------------------------------------------------------------------------
+
+    def due(self, events: int) -> int:
+        """About how many rows `write` will write with so many events. Anybody may ask."""
+        return _ROWS_WITH_AN_EVENT * events if self._to_write else 0
 
     def write(self, conn: sqlite3.Connection, events: int) -> int:
         """Write some of what is due, in the transaction of so many events; call `wrote` once that is on disk.
@@ -106,7 +120,7 @@ class EventIndex:
             if not self._to_write:
                 return 0
             self._rows = _rows(*self._to_write[0])
-        wanted = max(0, _ROWS_OF_AN_EVENT * events - len(self._taken))
+        wanted = max(0, _ROWS_WITH_AN_EVENT * events - len(self._taken))
         more = list(islice(self._rows, wanted))
         # What a transaction that failed had taken comes first.
         self._taken += more
@@ -125,7 +139,11 @@ class EventIndex:
 
 
 def _rows(block: int, events: dict[str, list[int]]) -> Iterator[tuple[int, str, int]]:
-    for who in sorted(events):
+    # To sort all names at once would keep everybody waiting for 10 ms.
+    names = list(events)
+    heapify(names)
+    while names:
+        who = heappop(names)
         for event in events[who]:
             yield block, who, event
 
@@ -146,7 +164,10 @@ def sum_up(conn: sqlite3.Connection, highest: int) -> None:
 def events_of(
     conn: sqlite3.Connection, names: Sequence[str], blocks: range, *, newest_first: bool
 ) -> Iterator[list[int]]:
-    """The numbers of the events of any of these in these blocks: a list for each block that has some, in no order."""
+    """The numbers of the events of any of these in these blocks: a list for each block that has some.
+
+    They are in no order, and twice where an event is of two of these.
+    """
     marks = ",".join("?" * len(names))
     rows = conn.execute(
         "SELECT event_blocks.block, event FROM event_blocks CROSS JOIN event_places"
@@ -161,11 +182,18 @@ def events_of(
 
 def forget(conn: sqlite3.Connection, most: int) -> None:
     """Events have been removed: so are up to so many rows of blocks of which none is left."""
-    oldest = conn.execute("SELECT coalesce(min(id), 1) FROM events").fetchone()[0]
+    # Not only the first blocks: what was told while the clock was ahead is kept longer than all after it.
+    empty = conn.execute(
+        "SELECT block FROM event_blocks WHERE NOT EXISTS"
+        " (SELECT 1 FROM events WHERE id BETWEEN block * ?1 + 1 AND (block + 1) * ?1) LIMIT 1",
+        (BLOCK,),
+    ).fetchone()
+    if empty is None:
+        return
     gone = conn.execute(
         "DELETE FROM event_places WHERE (block, who, event) IN"
-        " (SELECT block, who, event FROM event_places WHERE block < ? ORDER BY block, who, event LIMIT ?)",
-        (block_of(oldest), most),
+        " (SELECT block, who, event FROM event_places WHERE block = ? ORDER BY block, who, event LIMIT ?)",
+        (*empty, most),
     ).rowcount
     if gone < most:
-        conn.execute("DELETE FROM event_blocks WHERE block < ?", (block_of(oldest),))
+        conn.execute("DELETE FROM event_blocks WHERE block = ?", empty)

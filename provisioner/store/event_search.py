@@ -14,10 +14,9 @@ from msgspec.json import decode
 
 from provisioner.events import Event
 from provisioner.store.event_index import block_of, events_of
-from provisioner.store.spans import between
+from provisioner.store.spans import LARGEST, between
 
 _COLUMNS = "id, time, kind, machine, mac, key, by, data"
-_LARGEST = (1 << 63) - 1
 # So many are read by one statement at least: who looks for a few of a kind need not ask for each block.
 _SOME = 256
 
@@ -96,12 +95,13 @@ class EventSearch:
         on_disk = events_of(conn, self._query.names(), blocks, newest_first=newest_first) if blocks else iter(())
         newest = iter([self._newest])
         for events in chain(newest, on_disk) if newest_first else chain(on_disk, newest):
-            yield from (event for event in sorted(events, reverse=newest_first) if low <= event <= high)
+            fitting = {event for event in events if low <= event <= high}
+            yield from sorted(fitting, reverse=newest_first)
 
 
 def _bounds(conn: sqlite3.Connection, query: EventQuery) -> tuple[int, int]:
     """The lowest and the highest number that an event which fits can have."""
-    low, high = query.after + 1, query.before - 1 if query.before else _LARGEST
+    low, high = query.after + 1, query.before - 1 if query.before else LARGEST
     if query.since or query.until:
         first, last = between(conn, _text(query.since), _text(query.until))
         low, high = max(low, first), min(high, last)

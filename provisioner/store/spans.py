@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 # Numbers of a span: it ends with a multiple of this. Events after the last span are in none yet.
 SPAN = 1024
-_LARGEST = (1 << 63) - 1
+# No number is higher.
+LARGEST = (1 << 63) - 1
 # No time is later than this text.
 _NEVER = "~"
 
@@ -48,8 +49,8 @@ def between(conn: sqlite3.Connection, since: str = "", until: str = "") -> tuple
     found = [each for each in (*spans, *rest) if each is not None]
     if not until:
         # Also those that come while this is asked.
-        found.append(_LARGEST)
-    return (min(found), max(found)) if found else (_LARGEST, 0)
+        found.append(LARGEST)
+    return (min(found), max(found)) if found else (LARGEST, 0)
 
 
 def renew(conn: sqlite3.Connection, before: str) -> None:

@@ -195,7 +195,7 @@ class Writer:
         self._called = False
         if not self._waiting:
             return
-        rows = sum(batch.rows() for batch in self._waiting)
+        rows = sum(batch.rows() for batch in self._waiting) + self._index.due(_events(self._waiting))
         if self._owed or rows > LOOP_ROWS or not self._write_here(self._waiting, rows):
             self._hand_over()
 
@@ -319,7 +319,7 @@ class Writer:
         return results + [(batch, error) for batch in fresh], pages
 
     def _write_fresh(self, group: list[Batch], patience: float) -> int:
-        events = sum(len(batch.events) for batch in group)
+        events = _events(group)
 
         def work(conn: sqlite3.Connection) -> int:
             return write_all(conn, group) + (self._index.write(conn, events) if events else 0)
@@ -358,6 +358,10 @@ class Writer:
 
     def _translated(self, error: Exception) -> StoreError:
         return translated(f"cannot write to {self._path}", self._path, error, "; nothing was changed")
+
+
+def _events(group: list[Batch]) -> int:
+    return sum(len(batch.events) for batch in group)
 
 
 class _Busy(Exception):

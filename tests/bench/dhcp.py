@@ -22,7 +22,7 @@ LEVELS = (1_000, 10_000, 50_000)
 WINDOW = 32
 # A slice is so many exchanges, or so many seconds for those who would take minutes.
 SLICES, SLICE, SLICE_SECONDS = 7, 1_000, 2.0
-SLOW_SLICES, SLOW_SLICE = 3, 200
+SLOW_SLICES, SLOW_SLICE, SLOW_ALONE = 3, 200, 50
 DIRECT_SLICES = 4
 ALONE_SLICES, ALONE = 6, 250
 FILL_SECONDS = 100.0
@@ -194,6 +194,10 @@ async def _slow(load: Load, folder: Path, wires: list[Wire], level: int, ours: f
                 if outcome.done:
                     seen.outcomes.append(outcome)
                     seen.cpu_us.append((process.cpu_ns() - before) / 1e3 / outcome.done)
+            alone = load.fresh(wire, SLOW_ALONE, 1, SLICE_SECONDS)
+        if alone.done:
+            name = f"dhcp_alone_{level // 1000}k_{wire.name}_p50"
+            figures.append(Figure(name, alone.p50_ms, "ms", "one client alone, DISCOVER to ACK"))
         if seen.outcomes:
             figures += _described(f"dhcp_{wire.name}_{level // 1000}k", seen)
             ratio = ours / seen.rate

@@ -14,7 +14,6 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from argon2 import PasswordHasher
-from msgspec.structs import replace
 
 from provisioner.assembly import Applications, put_together
 from provisioner.conductor.assets import JobAssets
@@ -31,7 +30,7 @@ from provisioner.store.database import Database
 from provisioner.wire.dhcp import BOOTREPLY, encode
 from tests.browser import hardware
 from tests.browser.story import OPERATOR, Story, StoryClock
-from tests.dhcp_messages import OVMF, discover
+from tests.dhcp_messages import OVMF, changed, discover
 from tests.fakes.power import FakePower
 
 PASSWORD = "correct horse battery"
@@ -252,7 +251,7 @@ async def _troubled(demo: Demo, heard: str) -> None:
     recorder = demo.parts.recorder
     assert recorder is not None
     asked = discover(2, options=OVMF)
-    offered = replace(
+    offered = changed(
         asked, op=BOOTREPLY, yiaddr="10.77.0.12", options={53: b"\2", 54: b"\x0a\x4d\0\1", 51: b"\0\0\x0e\x10"}
     )
     client, ours = ("0.0.0.0", 68), ("10.77.0.1", 67)
